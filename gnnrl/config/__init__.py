@@ -1,0 +1,1 @@
+"""Configuration: dataclasses that say what an experiment can be told, and one strict loader."""

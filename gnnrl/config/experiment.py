@@ -1,0 +1,227 @@
+"""Everything an experiment can be told: frozen keyword-only dataclasses, one docstring per field, units in the names.
+
+The defaults are those of the library; a YAML file must spell every field (`loader.py`), so that a run can be read from its file alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Len, Lt
+
+__all__ = [
+    "AutoscalingConfig",
+    "ChurnConfig",
+    "EncoderConfig",
+    "EvaluationConfig",
+    "ExperimentConfig",
+    "PPOConfig",
+    "RandomisationConfig",
+    "TrainingConfig",
+    "WarmStartConfig",
+]
+
+Probability = Annotated[float, Ge(0.0), Le(1.0)]
+Positive = Annotated[float, Gt(0.0)]
+NonNegative = Annotated[float, Ge(0.0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomisationConfig:
+    """How each training episode's mesh differs from the configured one."""
+
+    cpu_cost_factor: tuple[Positive, Positive] = (0.5, 2.0)
+    """Range of the log-uniform factor on each service's CPU cost a call."""
+    class_mix_factor: tuple[Positive, Positive] = (0.5, 2.0)
+    """Range of the log-uniform factor on each request class's share (renormalised)."""
+    startup_factor: tuple[Positive, Positive] = (0.7, 1.5)
+    """Range of the log-uniform factor on start-up times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChurnConfig:
+    """Topology changes inside an episode, events an hour and mesh."""
+
+    service_added_per_hour: NonNegative = 0.0
+    """A canary or a new dependency takes over part of a service's calls."""
+    service_removed_per_hour: NonNegative = 0.0
+    """A service disappears; its callers stop calling it."""
+    service_renamed_per_hour: NonNegative = 0.0
+    """A service comes back under another name, with its pods restarted."""
+    call_removed_per_hour: NonNegative = 0.0
+    """A call stops being made."""
+    pod_crashed_per_hour: NonNegative = 0.0
+    """A ready pod dies and is started again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoscalingConfig:
+    """The service-mesh autoscaling environment."""
+
+    mesh: tuple[str, ...] = ("online_boutique",)
+    """Meshes to draw from, each `online_boutique`, a mesh YAML file, or `random:LOW-HIGH` (services)."""
+    workloads: Annotated[tuple[str, ...], Len(1)] = ("diurnal", "noisy", "on_off", "bursty")
+    """Workload families (or CSV files with columns time, rps) an episode is drawn from."""
+    action_mode: Literal["joint", "select"] = "joint"
+    """`joint`: a move per service and decision; `select`: one (service, move) pair."""
+    goal: Literal["slo", "latency", "cost"] = "slo"
+    """What the reward trades: see `domains/autoscaling/objective.py`."""
+    decision_seconds: Annotated[int, Ge(1)] = 15
+    """Seconds between two decisions."""
+    episode_decisions: Annotated[int, Ge(1)] = 240
+    """Decisions an episode, all scored."""
+    metrics_lag_seconds: Annotated[int, Ge(0)] = 15
+    """How old the newest metrics are when they are read (a multiple of `decision_seconds`)."""
+    peak_replicas: tuple[Positive, Positive] = (10.0, 17.0)
+    """The hottest service needs U(low, high) replicas at the workload's peak, at 80 % of its limit."""
+    min_replicas: Annotated[int, Ge(1)] = 1
+    """Fewest replicas of a service."""
+    max_replicas: Annotated[int, Ge(1)] = 20
+    """Most replicas of a service."""
+    violation_weight: tuple[Positive, Positive] = (20.0, 800.0)
+    """Range of the log-uniform weight `a` of a violating decision interval, drawn per episode and shown to the policy."""
+    change_weight: NonNegative = 0.02
+    """Weight of one replica started or removed, in replica-decisions."""
+    slo_factor: Annotated[float, Gt(1.0)] = 2.0
+    """SLO = this x the idle P95 of the mesh, where the mesh states none."""
+    node_columns: Literal["basic", "extended", "history"] = "history"
+    """`basic`: the six documented columns; `extended`: also ready, starting, request, limit, ...; `history`: also hour-long load statistics."""
+    max_nodes: Annotated[int, Ge(1)] = 20
+    """Node slots of the observation."""
+    max_edges: Annotated[int, Ge(1)] = 400
+    """Edge slots of the observation."""
+    randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
+    churn: ChurnConfig = field(default_factory=ChurnConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The graph network under policy and value."""
+
+    kind: Literal["tgn", "gnn", "tgn+gnn", "mlp"] = "tgn+gnn"
+    """`tgn` memory and attention, `gnn` attention without memory, both summed, or `mlp` on the flattened observation (no graph)."""
+    hidden: Annotated[int, Ge(4)] = 64
+    """Width of the embeddings."""
+    layers: Annotated[int, Ge(1), Le(4)] = 2
+    """Attention layers of the memory-less encoder."""
+    heads: Annotated[int, Ge(1)] = 2
+    """Attention heads."""
+    memory_dim: Annotated[int, Ge(1)] = 32
+    """Memory a service carries (tgn)."""
+    message_dim: Annotated[int, Ge(1)] = 32
+    """Width of a message (tgn)."""
+    time_dim: Annotated[int, Ge(1)] = 8
+    """Width of the time encoding (tgn)."""
+    use_edges: bool = True
+    """False removes every edge from the graph (ablation: memory without graph)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Proximal policy optimisation with masked categorical heads."""
+
+    learning_rate: Positive = 3e-4
+    """Adam step size at the start."""
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the step size falls over the run."""
+    gamma: Annotated[float, Gt(0.0), Le(1.0)] = 0.99
+    """Discount a decision."""
+    gae_lambda: Probability = 0.95
+    """Lambda of generalised advantage estimation."""
+    clip: Annotated[float, Gt(0.0), Lt(1.0)] = 0.2
+    """Clip range of the policy ratio."""
+    value_clip: NonNegative = 0.2
+    """Clip range of the value change, in units of the running return deviation; 0 = no clipping."""
+    value_coef: NonNegative = 0.5
+    """Weight of the value loss."""
+    entropy_coef: NonNegative = 0.01
+    """Weight of the entropy bonus at the start."""
+    entropy_coef_final: NonNegative = 0.0
+    """Weight of the entropy bonus at the end (linear)."""
+    max_grad_norm: Positive = 0.5
+    """Global gradient norm clip."""
+    target_kl: NonNegative = 0.03
+    """An update stops early above 1.5 x this approximate KL; 0 = never."""
+    epochs: Annotated[int, Ge(1)] = 4
+    """Passes over a rollout."""
+    rollout_length: Annotated[int, Ge(1)] = 64
+    """Decisions per environment and rollout."""
+    chunk_length: Annotated[int, Ge(1)] = 16
+    """Decisions of one replayed sequence; state is stored at chunk starts. Divides `rollout_length`."""
+    minibatch_rows: Annotated[int, Ge(1)] = 2048
+    """Observations of one minibatch (whole chunks)."""
+    credit: Literal["node", "graph"] = "node"
+    """`node`: value, advantage and ratio per service from the reward's split; `graph`: one shared advantage."""
+    normalise_advantage: bool = True
+    """Advantages are standardised per update."""
+    normalise_reward: bool = False
+    """Rewards are divided by the running deviation of the return."""
+    recompute_state: bool = False
+    """Stored chunk states are recomputed before each epoch."""
+    threads: Annotated[int, Ge(1)] = 2
+    """Python threads that share a minibatch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStartConfig:
+    """Behaviour cloning of a baseline before PPO, then a KL term to the frozen clone."""
+
+    teacher: str = ""
+    """Name of the baseline to clone; empty = no warm start. It sees only what the policy sees."""
+    clone_steps: Annotated[int, Ge(0)] = 20_000
+    """Environment steps of teacher data."""
+    clone_epochs: Annotated[int, Ge(0)] = 4
+    """Passes over the teacher data."""
+    kl_coef: NonNegative = 0.0
+    """Weight of KL(policy, clone) at the start of PPO."""
+    kl_steps: Annotated[int, Ge(0)] = 0
+    """Environment steps over which that weight falls linearly to 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The training loop."""
+
+    total_steps: Annotated[int, Ge(1)] = 1_000_000
+    """Environment steps (decisions over all environments)."""
+    num_envs: Annotated[int, Ge(1)] = 64
+    """Environments in the batch."""
+    checkpoint_every_steps: Annotated[int, Ge(1)] = 200_000
+    """Environment steps between checkpoints."""
+    evaluate_every_steps: Annotated[int, Ge(0)] = 0
+    """Environment steps between validation runs on training-side workloads; 0 = none."""
+    torch_threads: Annotated[int, Ge(1)] = 1
+    """torch intra-op threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Held-out comparison. Nothing here is seen by training."""
+
+    workloads: tuple[str, ...] = ("diurnal", "noisy", "bursty", "flash")
+    """Workload families (or CSV files) compared on."""
+    seeds: Annotated[int, Ge(1)] = 16
+    """Held-out seeds a workload; they never meet a training seed."""
+    against: tuple[str, ...] = ("hpa_80", "hpa_calibrated", "kpa", "feed_forward", "feed_forward_trend", "oracle", "static", "random")
+    """Baselines run beside the policy."""
+    violation_weight: Positive = 200.0
+    """The weight `a` the policy is asked to work at."""
+    frontier_weights: tuple[Positive, ...] = (20.0, 50.0, 100.0, 200.0, 400.0, 800.0)
+    """Weights `a` that trace the policy's frontier."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One experiment, whole."""
+
+    name: str = "experiment"
+    """Name of the run folder."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of weights, environments and sampling."""
+    environment: AutoscalingConfig = field(default_factory=AutoscalingConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
