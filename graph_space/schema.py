@@ -1,0 +1,218 @@
+"""The one place that spells observation keys, their dtypes, and the names and units of features.
+
+Every room reads an observation through these constants; a domain adds its features as a `GraphSchema`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "ACTION_MASK",
+    "AUTOSCALING",
+    "EDGES",
+    "EDGE_INDEX",
+    "EDGE_MASK",
+    "ELAPSED_SECONDS",
+    "FLOAT",
+    "GLOBALS",
+    "INDEX",
+    "KEYS",
+    "MASK",
+    "MOVES",
+    "NODES",
+    "NODE_MASK",
+    "NUM_MOVES",
+    "PREV_SLOT",
+    "Feature",
+    "GraphObservation",
+    "GraphSchema",
+    "NodeColumns",
+    "autoscaling_schema",
+]
+
+NODES: Final = "nodes"
+"""float32 [N, F], node features in raw units, 0 in padding."""
+EDGE_INDEX: Final = "edge_index"
+"""int64 [2, E], source slot and target slot, 0 in padding."""
+EDGES: Final = "edges"
+"""float32 [E, Fe], edge features in raw units, 0 in padding."""
+GLOBALS: Final = "globals"
+"""float32 [G], graph features in raw units."""
+NODE_MASK: Final = "node_mask"
+"""int8 [N], 1 = a real node; real nodes may have holes between them."""
+EDGE_MASK: Final = "edge_mask"
+"""int8 [E], 1 = a real edge; real edges are a prefix."""
+PREV_SLOT: Final = "prev_slot"
+"""int64 [N], slot of the same node in the last consumed observation; -1 = new, and in padding."""
+ELAPSED_SECONDS: Final = "elapsed_seconds"
+"""float32 [], seconds since the last consumed observation, 0 at reset."""
+ACTION_MASK: Final = "action_mask"
+"""int8 [N, K], 1 = a legal move; all 0 in padding."""
+
+KEYS: Final = (NODES, EDGE_INDEX, EDGES, GLOBALS, NODE_MASK, EDGE_MASK, PREV_SLOT, ELAPSED_SECONDS, ACTION_MASK)
+"""All keys of an observation."""
+
+FLOAT: Final = np.dtype(np.float32)
+"""dtype of features and times."""
+INDEX: Final = np.dtype(np.int64)
+"""dtype of slots."""
+MASK: Final = np.dtype(np.int8)
+"""dtype of masks, 1 = valid. int8, because `gymnasium.spaces.MultiBinary` is."""
+
+GraphObservation: TypeAlias = dict[str, NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int8]]
+"""An observation: one array per key of `KEYS`; a batch adds leading axes."""
+
+NodeColumns: TypeAlias = Literal["basic", "extended", "history"]
+"""Column sets of the autoscaling nodes, each containing the one before."""
+
+MOVES: Final[NDArray[np.int64]] = np.array([0, *range(1, 8), *range(-1, -8, -1)], dtype=np.int64)
+"""int64 [K], change of the desired replicas by each move: 0, +1 .. +7, -1 .. -7. Read-only."""
+MOVES.setflags(write=False)
+
+NUM_MOVES: Final = 15
+"""K of the autoscaling moves, `len(MOVES)`."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a feature array."""
+
+    name: str
+    unit: str
+    """Unit of the raw value; `1` for counts, shares and ratios."""
+    description: str
+
+
+@dataclass(frozen=True)
+class GraphSchema:
+    """The columns of `nodes`, `edges` and `globals` of one domain, in order.
+
+    Raises:
+        ValueError: two features of one array share a name.
+    """
+
+    nodes: tuple[Feature, ...]
+    edges: tuple[Feature, ...]
+    globals: tuple[Feature, ...]
+
+    def __post_init__(self) -> None:
+        for key in (NODES, EDGES, GLOBALS):
+            names = self.names(key)
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise ValueError(
+                    f"schema.{key}: {', '.join(repeated)} named more than once; give every column its own name"
+                )
+
+    def features(self, key: str) -> tuple[Feature, ...]:
+        """The features of `NODES`, `EDGES` or `GLOBALS`; `KeyError` for another key."""
+        if key == NODES:
+            return self.nodes
+        if key == EDGES:
+            return self.edges
+        if key == GLOBALS:
+            return self.globals
+        raise KeyError(f"{key!r} has no named columns; those with columns are {NODES!r}, {EDGES!r}, {GLOBALS!r}")
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Column names of `NODES`, `EDGES` or `GLOBALS`, in order."""
+        return tuple(feature.name for feature in self.features(key))
+
+    def index(self, key: str, name: str) -> int:
+        """Column of feature `name` in array `key`, as in `obs[key][..., schema.index(key, name)]`.
+
+        Raises:
+            KeyError: no such column, with the names there are.
+        """
+        names = self.names(key)
+        if name not in names:
+            raise KeyError(f"{key} has no column {name!r}; it has {', '.join(names)}")
+        return names.index(name)
+
+
+_BASIC_NODES = (
+    Feature("pods", "1", "pods that exist, ready or starting"),
+    Feature("desired_replicas", "1", "replicas asked for"),
+    Feature("cpu_millicores", "millicores", "CPU used by all pods of the service"),
+    Feature("memory_mib", "MiB", "memory used by all pods of the service"),
+    Feature("rps_in", "1/s", "requests received"),
+    Feature("rps_out", "1/s", "requests sent to other services"),
+)
+_EXTENDED_NODES = (
+    *_BASIC_NODES,
+    Feature("ready", "1", "pods that take traffic"),
+    Feature("starting", "1", "pods asked for and not ready yet"),
+    Feature("cpu_request_millicores", "millicores", "CPU request of one pod"),
+    Feature("cpu_limit_millicores", "millicores", "CPU limit of one pod"),
+    Feature("p95_ms", "ms", "95th percentile of the service's own response time"),
+    Feature("seconds_since_change", "s", "since the desired replicas last changed"),
+    Feature("busy_replicas", "1", "CPU used over the limit of one pod: replicas' worth of work"),
+    Feature("error_share", "1", "share of received requests that failed, 0 to 1"),
+    Feature("is_scalable", "1", "1 where moves other than 0 can be legal"),
+)
+_HISTORY_NODES = (
+    *_EXTENDED_NODES,
+    Feature(
+        "busy_max_decayed", "1", "maximum of busy_replicas, decayed with a time constant of an hour, over the present"
+    ),
+    Feature(
+        "busy_min_decayed",
+        "1",
+        "minimum of busy_replicas, recovering with a time constant of an hour, over the present",
+    ),
+    Feature("busy_jump", "1", "largest rise between two windows, decayed over an hour, over the present"),
+    Feature("busy_volatility", "1", "exponentially weighted deviation of the change between windows, over the present"),
+    Feature("busy_trend", "1", "change over the last window, over the present"),
+)
+_NODES: Final[dict[str, tuple[Feature, ...]]] = {
+    "basic": _BASIC_NODES,
+    "extended": _EXTENDED_NODES,
+    "history": _HISTORY_NODES,
+}
+_EDGES = (
+    Feature("rps", "1/s", "calls along the edge"),
+    Feature("p95_ms", "ms", "95th percentile of the calls' response time"),
+    Feature("error_share", "1", "share of the calls that failed, 0 to 1"),
+    Feature("mtls_share", "1", "share of the calls under mutual TLS, 0 to 1"),
+)
+_BASIC_GLOBALS = (
+    Feature("total_pods", "1", "pods of all services"),
+    Feature("mean_cpu_millicores", "millicores", "CPU used, mean over services"),
+    Feature("mean_memory_mib", "MiB", "memory used, mean over services"),
+    Feature("total_traffic_rps", "1/s", "requests entering the mesh"),
+)
+_EXTENDED_GLOBALS = (
+    *_BASIC_GLOBALS,
+    Feature("log_violation_weight", "1", "natural logarithm of the weight of a violating decision interval"),
+    Feature("latency_p95_over_slo", "1", "95th percentile end to end over the SLO"),
+    Feature("violating_share_window", "1", "share of violating seconds in the window, 0 to 1"),
+    Feature("slo_seconds", "s", "service-level objective of the 95th percentile end to end"),
+)
+
+
+def autoscaling_schema(node_columns: NodeColumns) -> GraphSchema:
+    """The schema of a service mesh.
+
+    Args:
+        node_columns: `basic`, the six documented columns and four globals; `extended`, also readiness, resources,
+            latency and errors, and the SLO's globals; `history`, also hour-long statistics of the load.
+
+    Raises:
+        ValueError: another name.
+    """
+    if node_columns not in _NODES:
+        raise ValueError(f"node_columns: {node_columns!r} is not one of {', '.join(_NODES)}")
+    return GraphSchema(
+        nodes=_NODES[node_columns],
+        edges=_EDGES,
+        globals=_BASIC_GLOBALS if node_columns == "basic" else _EXTENDED_GLOBALS,
+    )
+
+
+AUTOSCALING: Final = autoscaling_schema("history")
+"""The autoscaling schema with every column."""
