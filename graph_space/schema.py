@@ -157,17 +157,11 @@ _EXTENDED_NODES = (
 )
 _HISTORY_NODES = (
     *_EXTENDED_NODES,
-    Feature(
-        "busy_max_decayed", "1", "maximum of busy_replicas, decayed with a time constant of an hour, over the present"
-    ),
-    Feature(
-        "busy_min_decayed",
-        "1",
-        "minimum of busy_replicas, recovering with a time constant of an hour, over the present",
-    ),
-    Feature("busy_jump", "1", "largest rise between two windows, decayed over an hour, over the present"),
-    Feature("busy_volatility", "1", "exponentially weighted deviation of the change between windows, over the present"),
-    Feature("busy_trend", "1", "change over the last window, over the present"),
+    Feature("busy_max_decayed", "1", "maximum of busy_replicas, decayed over an hour, above the present"),
+    Feature("busy_min_decayed", "1", "present busy_replicas above their minimum, which recovers over an hour"),
+    Feature("busy_jump", "1", "largest rise of busy_replicas between two windows, decayed over an hour"),
+    Feature("busy_volatility", "1", "exponentially weighted deviation of the change of busy_replicas between windows"),
+    Feature("busy_trend", "1", "change of busy_replicas over the last window"),
 )
 _NODES: Final[dict[str, tuple[Feature, ...]]] = {
     "basic": _BASIC_NODES,

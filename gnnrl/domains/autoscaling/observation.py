@@ -1,0 +1,430 @@
+"""From telemetry windows to padded observations, in place, for a batch of meshes.
+
+What a window shows is `lag` seconds old when it is read; what the orchestrator knows (replica counts) is current. The history columns are
+computed from the lagged windows alone, so that nothing reaches a policy that a live one would not have.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from gnnrl.domains.autoscaling.mesh import Mesh
+from graph_space.schema import (
+    ACTION_MASK,
+    EDGE_INDEX,
+    EDGE_MASK,
+    EDGES,
+    ELAPSED_SECONDS,
+    GLOBALS,
+    MOVES,
+    NODE_MASK,
+    NODES,
+    PREV_SLOT,
+    GraphObservation,
+    GraphSchema,
+    NodeColumns,
+    autoscaling_schema,
+)
+from graph_space.slots import SlotTable
+
+__all__ = ["ObservationBuilder", "TelemetryWindow"]
+
+Floats = NDArray[np.float32]
+HISTORY_SECONDS = 3600.0
+"""Time constant of the decayed extremes."""
+VOLATILITY_SECONDS = 300.0
+"""Time constant of the volatility."""
+_METRICS = 6  # cpu, memory, rps in, rps out, p95, error share: the columns of a lagged window
+_HISTORY = 6  # maximum, minimum, jump, mean squared change, last value, last change
+
+
+class TelemetryWindow(Protocol):
+    """What a window must offer: arrays `[B, S]`, `[B, E]`, `[B]` as `MeshSimulation.scrape` gives them."""
+
+    ready: NDArray[np.int32]
+    starting: NDArray[np.int32]
+    pending: NDArray[np.int32]
+    desired: NDArray[np.int32]
+    cpu_millicores: Floats
+    memory_mib: Floats
+    rps_in: Floats
+    rps_out: Floats
+    p95_ms: Floats
+    error_share: Floats
+    seconds_since_change: Floats
+    call_rps: Floats
+    call_p95_ms: Floats
+    call_error_share: Floats
+    seconds: Floats
+    external_rps: Floats
+    latency_p95_ms: Floats
+    violating_seconds: Floats
+
+
+class ObservationBuilder:
+    """Writes the observations of B meshes into arrays it owns (`observation`), which stay valid until the next `write`.
+
+    Life of one environment: `start(b, mesh, ...)`, then for every scrape `push(window, active)` and, when a decision is due, `write(window)`;
+    `remesh(b, old_order, mesh)` when the topology changes in between.
+
+    Args:
+        batch_size: B.
+        max_services: columns S of the telemetry.
+        max_calls: columns E of the telemetry.
+        max_nodes: node slots N of the observation.
+        max_edges: edge slots of the observation.
+        node_columns: column set, see `graph_space.schema.autoscaling_schema`.
+        lag_windows: how many windows old the shown metrics are.
+        decision_seconds: seconds between observations.
+        min_replicas, max_replicas: bounds of the action mask.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        max_services: int,
+        max_calls: int,
+        max_nodes: int,
+        max_edges: int,
+        node_columns: NodeColumns,
+        lag_windows: int,
+        decision_seconds: float,
+        min_replicas: int,
+        max_replicas: int,
+    ) -> None:
+        self.schema: GraphSchema = autoscaling_schema(node_columns)
+        self.max_nodes = max_nodes
+        self.max_edges = max_edges
+        self._decision_seconds = decision_seconds
+        self._bounds = np.array([min_replicas, max_replicas], dtype=np.int64)
+        self._column_level = {"basic": 0, "extended": 1, "history": 2}[node_columns]
+        batch, windows = batch_size, lag_windows + 1
+        self._head = np.zeros(batch, dtype=np.int64)
+        self._metrics = np.zeros((windows, batch, max_services, _METRICS), dtype=np.float32)
+        self._call_metrics = np.zeros((windows, batch, max_calls, 3), dtype=np.float32)
+        self._mesh_metrics = np.zeros((windows, batch, 3), dtype=np.float32)
+        self._history = np.zeros((batch, max_services, _HISTORY), dtype=np.float32)
+        self._history_age = np.zeros((batch, max_services), dtype=np.int64)
+        self._n_services = np.zeros(batch, dtype=np.int64)
+        self._n_calls = np.zeros(batch, dtype=np.int64)
+        self._fresh_topology = np.ones(batch, dtype=np.bool_)
+        self._assigned_prev_slot = np.full((batch, max_nodes), -1, dtype=np.int64)
+        self.slot_of_service = np.full((batch, max_services), -1, dtype=np.int64)
+        self._request = np.zeros((batch, max_services), dtype=np.float32)
+        self._limit = np.ones((batch, max_services), dtype=np.float32)
+        self._scalable_mask = np.zeros((batch, max_services), dtype=np.bool_)
+        self._mtls = np.zeros((batch, max_calls), dtype=np.float32)
+        self._slo_ms = np.ones(batch, dtype=np.float32)
+        self.violation_weight = np.ones(batch, dtype=np.float32)
+        self._elapsed = np.zeros(batch, dtype=np.float32)
+        self._tables = [SlotTable(max_nodes) for _ in range(batch)]
+        schema = self.schema
+        self.observation: GraphObservation = {
+            NODES: np.zeros((batch, max_nodes, len(schema.nodes)), dtype=np.float32),
+            EDGE_INDEX: np.zeros((batch, 2, max_edges), dtype=np.int64),
+            EDGES: np.zeros((batch, max_edges, len(schema.edges)), dtype=np.float32),
+            GLOBALS: np.zeros((batch, len(schema.globals)), dtype=np.float32),
+            NODE_MASK: np.zeros((batch, max_nodes), dtype=np.int8),
+            EDGE_MASK: np.zeros((batch, max_edges), dtype=np.int8),
+            PREV_SLOT: np.full((batch, max_nodes), -1, dtype=np.int64),
+            ELAPSED_SECONDS: np.zeros(batch, dtype=np.float32),
+            ACTION_MASK: np.zeros((batch, max_nodes, len(MOVES)), dtype=np.int8),
+        }
+
+    def start(self, b: int, mesh: Mesh, *, slo_ms: float, violation_weight: float) -> None:
+        """Begin an episode of environment `b`: empty history, slots assigned anew.
+
+        Raises:
+            ValueError: the mesh has more services or calls than the observation has slots.
+        """
+        self._metrics[:, b] = 0.0
+        self._call_metrics[:, b] = 0.0
+        self._mesh_metrics[:, b] = 0.0
+        self._history[b] = 0.0
+        self._history_age[b] = 0
+        self._elapsed[b] = 0.0
+        self._slo_ms[b] = slo_ms
+        self.violation_weight[b] = violation_weight
+        self._tables[b] = SlotTable(self.max_nodes)
+        self._install(b, mesh)
+
+    def remesh(self, b: int, old_order: tuple[str, ...], mesh: Mesh, old_calls: tuple[tuple[str, str], ...]) -> None:
+        """The topology of `b` changed: what is known of a surviving service or call moves to its new column."""
+        column = {name: i for i, name in enumerate(old_order)}
+        source = np.array([column.get(service.name, -1) for service in mesh.services], dtype=np.int64)
+        for array in (self._history, self._history_age):
+            array[b, : len(source)] = _gathered(array[b], source)
+        self._metrics[:, b, : len(source)] = np.stack([_gathered(window, source) for window in self._metrics[:, b]])
+        call_column = {call: i for i, call in enumerate(old_calls)}
+        calls = np.array([call_column.get((call.source, call.target), -1) for call in mesh.calls], dtype=np.int64)
+        self._call_metrics[:, b, : len(calls)] = np.stack(
+            [_gathered(window, calls) for window in self._call_metrics[:, b]]
+        )
+        self._install(b, mesh)
+
+    def _install(self, b: int, mesh: Mesh) -> None:
+        services, calls = len(mesh.services), len(mesh.calls)
+        if services > self.max_nodes or calls > self.max_edges:
+            raise ValueError(
+                f"mesh {mesh.name!r} has {services} services and {calls} calls, the observation {self.max_nodes} node and "
+                f"{self.max_edges} edge slots; raise environment.max_nodes / environment.max_edges"
+            )
+        names = tuple(service.name for service in mesh.services)
+        assignment = self._tables[b].update(names)
+        self._tables[b].commit()
+        slots = assignment.slots
+        self._assigned_prev_slot[b] = assignment.prev_slot
+        self._fresh_topology[b] = True
+        self._n_services[b], self._n_calls[b] = services, calls
+        self.slot_of_service[b] = -1
+        self.slot_of_service[b, :services] = slots
+        self._request[b, :services] = [service.cpu_request_millicores for service in mesh.services]
+        self._limit[b, :services] = [service.cpu_limit_millicores for service in mesh.services]
+        self._scalable_mask[b, :services] = [not service.stateful for service in mesh.services]
+        column = {name: i for i, name in enumerate(names)}
+        self._mtls[b, :calls] = [call.mtls for call in mesh.calls]
+        observation = self.observation
+        for key in (NODES, EDGE_INDEX, EDGES, NODE_MASK, EDGE_MASK, ACTION_MASK):
+            observation[key][b] = 0
+        observation[NODE_MASK][b, slots] = 1
+        observation[EDGE_MASK][b, :calls] = 1
+        observation[EDGE_INDEX][b, 0, :calls] = [slots[column[call.source]] for call in mesh.calls]
+        observation[EDGE_INDEX][b, 1, :calls] = [slots[column[call.target]] for call in mesh.calls]
+
+    def push(self, window: TelemetryWindow, active: NDArray[np.bool_]) -> None:
+        """Record one window of the environments in `active` [B]; the one `lag_windows` back becomes visible."""
+        _push(
+            self._head,
+            self._metrics,
+            self._call_metrics,
+            self._mesh_metrics,
+            self._history,
+            self._history_age,
+            self._n_services,
+            self._n_calls,
+            self._limit,
+            self._slo_ms,
+            active,
+            window.cpu_millicores,
+            window.memory_mib,
+            window.rps_in,
+            window.rps_out,
+            window.p95_ms,
+            window.error_share,
+            window.call_rps,
+            window.call_p95_ms,
+            window.call_error_share,
+            window.external_rps,
+            window.latency_p95_ms,
+            window.violating_seconds,
+            window.seconds,
+            math.exp(-self._decision_seconds / HISTORY_SECONDS),
+            math.exp(-self._decision_seconds / VOLATILITY_SECONDS),
+        )
+
+    def write(self, window: TelemetryWindow) -> GraphObservation:
+        """Write the observation of every environment; `window` gives the current replica counts."""
+        observation = self.observation
+        observation[ELAPSED_SECONDS][:] = self._elapsed
+        self._elapsed[:] = self._decision_seconds
+        _write(
+            self._head,
+            self._metrics,
+            self._call_metrics,
+            self._mesh_metrics,
+            self._history,
+            self._n_services,
+            self._n_calls,
+            self.slot_of_service,
+            self._request,
+            self._limit,
+            self._scalable_mask,
+            self._mtls,
+            self._slo_ms,
+            self.violation_weight,
+            self._fresh_topology,
+            self._assigned_prev_slot,
+            self._bounds,
+            MOVES,
+            window.ready,
+            window.starting,
+            window.pending,
+            window.desired,
+            window.seconds_since_change,
+            self._column_level,
+            observation[NODES],
+            observation[EDGES],
+            observation[GLOBALS],
+            observation[NODE_MASK],
+            observation[PREV_SLOT],
+            observation[ACTION_MASK],
+        )
+        return observation
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of everything, as arrays and plain values (a checkpoint in mid-episode)."""
+        state: dict[str, Any] = {name: getattr(self, name).copy() for name in _STATE}
+        state["observation"] = {key: value.copy() for key, value in self.observation.items()}
+        state["tables"] = [table.state_dict() for table in self._tables]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict` into a builder of the same shape."""
+        for name in _STATE:
+            getattr(self, name)[...] = np.asarray(state[name])
+        for key, value in self.observation.items():
+            value[...] = np.asarray(state["observation"][key])
+        for table, saved in zip(self._tables, state["tables"], strict=True):
+            table.load_state_dict(saved)
+
+
+_STATE = (
+    "_head",
+    "_metrics",
+    "_call_metrics",
+    "_mesh_metrics",
+    "_history",
+    "_history_age",
+    "_n_services",
+    "_n_calls",
+    "_fresh_topology",
+    "_assigned_prev_slot",
+    "slot_of_service",
+    "_request",
+    "_limit",
+    "_scalable_mask",
+    "_mtls",
+    "_slo_ms",
+    "violation_weight",
+    "_elapsed",
+)
+
+
+def _gathered(array: NDArray[Any], source: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows `source` of `array`, 0 where the source is -1."""
+    rows = array[np.maximum(source, 0)]
+    rows[source < 0] = 0
+    return rows
+
+
+@njit(cache=True, nogil=True)
+def _push(
+    head, metrics, call_metrics, mesh_metrics, history, history_age, n_services, n_calls, limit, slo_ms, active,
+    cpu, memory, rps_in, rps_out, p95, error_share, call_rps, call_p95, call_error, external_rps, latency_p95,
+    violating_seconds, seconds, decay, volatility_decay,
+):  # fmt: skip
+    windows = metrics.shape[0]
+    for b in range(metrics.shape[1]):
+        if not active[b]:
+            continue
+        new = (head[b] + 1) % windows
+        head[b] = new
+        visible = (new + 1) % windows  # the oldest entry of the ring: `lag` windows before the newest
+        for s in range(n_services[b]):
+            metrics[new, b, s, 0] = cpu[b, s]
+            metrics[new, b, s, 1] = memory[b, s]
+            metrics[new, b, s, 2] = rps_in[b, s]
+            metrics[new, b, s, 3] = rps_out[b, s]
+            metrics[new, b, s, 4] = p95[b, s]
+            metrics[new, b, s, 5] = error_share[b, s]
+            busy = metrics[visible, b, s, 0] / limit[b, s]
+            age = history_age[b, s]
+            history_age[b, s] = age + 1
+            if age < windows:  # nothing visible before the ring was filled once
+                history[b, s, 0] = busy
+                history[b, s, 1] = busy
+                history[b, s, 2] = 0.0
+                history[b, s, 3] = 0.0
+                history[b, s, 5] = 0.0
+            else:
+                change = busy - history[b, s, 4]
+                history[b, s, 0] = max(busy, busy + (history[b, s, 0] - busy) * decay)
+                history[b, s, 1] = min(busy, busy + (history[b, s, 1] - busy) * decay)
+                history[b, s, 2] = max(change, history[b, s, 2] * decay)
+                history[b, s, 3] = volatility_decay * history[b, s, 3] + (1.0 - volatility_decay) * change * change
+                history[b, s, 5] = change
+            history[b, s, 4] = busy
+        for e in range(n_calls[b]):
+            call_metrics[new, b, e, 0] = call_rps[b, e]
+            call_metrics[new, b, e, 1] = call_p95[b, e]
+            call_metrics[new, b, e, 2] = call_error[b, e]
+        mesh_metrics[new, b, 0] = external_rps[b]
+        mesh_metrics[new, b, 1] = latency_p95[b] / slo_ms[b]
+        mesh_metrics[new, b, 2] = violating_seconds[b] / max(seconds[b], 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _write(
+    head, metrics, call_metrics, mesh_metrics, history, n_services, n_calls, slot_of_service, request, limit,
+    scalable_mask, mtls, slo_ms, violation_weight, fresh_topology, assigned_prev_slot, bounds, moves, ready, starting,
+    pending, desired, since_change, level, nodes, edges, globals_, node_mask, prev_slot, action_mask,
+):  # fmt: skip
+    windows = metrics.shape[0]
+    max_nodes = nodes.shape[1]
+    for b in range(nodes.shape[0]):
+        visible = (head[b] + 1) % windows
+        if fresh_topology[b]:
+            prev_slot[b] = assigned_prev_slot[b]
+            fresh_topology[b] = False
+        else:
+            for n in range(max_nodes):
+                prev_slot[b, n] = n if node_mask[b, n] else -1
+        total_pods = 0.0
+        total_cpu = 0.0
+        total_memory = 0.0
+        count = n_services[b]
+        for s in range(count):
+            slot = slot_of_service[b, s]
+            row = nodes[b, slot]
+            pods = ready[b, s] + starting[b, s] + pending[b, s]
+            cpu = metrics[visible, b, s, 0]
+            row[0] = pods
+            row[1] = desired[b, s]
+            row[2] = cpu
+            row[3] = metrics[visible, b, s, 1]
+            row[4] = metrics[visible, b, s, 2]
+            row[5] = metrics[visible, b, s, 3]
+            total_pods += pods
+            total_cpu += cpu
+            total_memory += row[3]
+            if level >= 1:
+                row[6] = ready[b, s]
+                row[7] = starting[b, s] + pending[b, s]
+                row[8] = request[b, s]
+                row[9] = limit[b, s]
+                row[10] = metrics[visible, b, s, 4]
+                row[11] = since_change[b, s]
+                row[12] = cpu / limit[b, s]
+                row[13] = metrics[visible, b, s, 5]
+                row[14] = 1.0 if scalable_mask[b, s] else 0.0
+            if level >= 2:
+                busy = row[12]
+                row[15] = history[b, s, 0] - busy
+                row[16] = busy - history[b, s, 1]
+                row[17] = history[b, s, 2]
+                row[18] = math.sqrt(history[b, s, 3])
+                row[19] = history[b, s, 5]
+            for k in range(moves.shape[0]):
+                target = desired[b, s] + moves[k]
+                legal = moves[k] == 0 or (scalable_mask[b, s] and bounds[0] <= target <= bounds[1])
+                action_mask[b, slot, k] = 1 if legal else 0
+        for e in range(n_calls[b]):
+            edges[b, e, 0] = call_metrics[visible, b, e, 0]
+            edges[b, e, 1] = call_metrics[visible, b, e, 1]
+            edges[b, e, 2] = call_metrics[visible, b, e, 2]
+            edges[b, e, 3] = mtls[b, e]
+        globals_[b, 0] = total_pods
+        globals_[b, 1] = total_cpu / max(count, 1)
+        globals_[b, 2] = total_memory / max(count, 1)
+        globals_[b, 3] = mesh_metrics[visible, b, 0]
+        if level >= 1:
+            globals_[b, 4] = math.log(violation_weight[b])
+            globals_[b, 5] = mesh_metrics[visible, b, 1]
+            globals_[b, 6] = mesh_metrics[visible, b, 2]
+            globals_[b, 7] = slo_ms[b] / 1000.0
