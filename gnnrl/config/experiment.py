@@ -1,6 +1,7 @@
 """Everything an experiment can be told: frozen keyword-only dataclasses, one docstring per field, units in the names.
 
-The defaults are those of the library; a YAML file must spell every field (`loader.py`), so that a run can be read from its file alone.
+The defaults are those of the library; a YAML file must spell every field (`loader.py`), so that a run can be read from
+its file alone.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class ChurnConfig:
 class AutoscalingConfig:
     """The service-mesh autoscaling environment."""
 
-    mesh: tuple[str, ...] = ("online_boutique",)
+    mesh: Annotated[tuple[str, ...], Len(1)] = ("online_boutique",)
     """Meshes to draw from, each `online_boutique`, a mesh YAML file, or `random:LOW-HIGH` (services)."""
     workloads: Annotated[tuple[str, ...], Len(1)] = ("diurnal", "noisy", "on_off", "bursty")
     """Workload families (or CSV files with columns time, rps) an episode is drawn from."""
@@ -80,13 +81,14 @@ class AutoscalingConfig:
     max_replicas: Annotated[int, Ge(1)] = 20
     """Most replicas of a service."""
     violation_weight: tuple[Positive, Positive] = (20.0, 800.0)
-    """Range of the log-uniform weight `a` of a violating decision interval, drawn per episode and shown to the policy."""
+    """Range of the log-uniform weight `a` of a violating decision interval, drawn per episode, shown to the policy."""
     change_weight: NonNegative = 0.02
     """Weight of one replica started or removed, in replica-decisions."""
     slo_factor: Annotated[float, Gt(1.0)] = 2.0
     """SLO = this x the idle P95 of the mesh, where the mesh states none."""
     node_columns: Literal["basic", "extended", "history"] = "history"
-    """`basic`: the six documented columns; `extended`: also ready, starting, request, limit, ...; `history`: also hour-long load statistics."""
+    """`basic`: the six documented columns; `extended`: also ready, starting, request, limit, ...; `history`: also load
+    statistics of an hour."""
     max_nodes: Annotated[int, Ge(1)] = 20
     """Node slots of the observation."""
     max_edges: Annotated[int, Ge(1)] = 400
@@ -100,7 +102,8 @@ class EncoderConfig:
     """The graph network under policy and value."""
 
     kind: Literal["tgn", "gnn", "tgn+gnn", "mlp"] = "tgn+gnn"
-    """`tgn` memory and attention, `gnn` attention without memory, both summed, or `mlp` on the flattened observation (no graph)."""
+    """`tgn` memory and attention, `gnn` attention without memory, both summed, or `mlp` on the flattened observation
+    (no graph)."""
     hidden: Annotated[int, Ge(4)] = 64
     """Width of the embeddings."""
     layers: Annotated[int, Ge(1), Le(4)] = 2
@@ -199,11 +202,20 @@ class TrainingConfig:
 class EvaluationConfig:
     """Held-out comparison. Nothing here is seen by training."""
 
-    workloads: tuple[str, ...] = ("diurnal", "noisy", "bursty", "flash")
+    workloads: Annotated[tuple[str, ...], Len(1)] = ("diurnal", "noisy", "bursty", "flash")
     """Workload families (or CSV files) compared on."""
     seeds: Annotated[int, Ge(1)] = 16
     """Held-out seeds a workload; they never meet a training seed."""
-    against: tuple[str, ...] = ("hpa_80", "hpa_calibrated", "kpa", "feed_forward", "feed_forward_trend", "oracle", "static", "random")
+    against: tuple[str, ...] = (
+        "hpa_80",
+        "hpa_calibrated",
+        "kpa",
+        "feed_forward",
+        "feed_forward_trend",
+        "oracle",
+        "static",
+        "random",
+    )
     """Baselines run beside the policy."""
     violation_weight: Positive = 200.0
     """The weight `a` the policy is asked to work at."""

@@ -1,0 +1,221 @@
+"""YAML to a validated `ExperimentConfig` and back: strict, and all errors at once.
+
+A file must spell every field, so that an experiment can be read from its file alone; `--set a.b=c` overrides are
+merged before anything is checked. pydantic judges types and ranges and is known to this module only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.config.ranges import describe_violation
+from gnnrl.config.rules import RULES, Rule
+
+__all__ = ["ConfigError", "dump_config", "load_config", "parse_config"]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used.
+
+    Attributes:
+        errors: one line a fault, each `<file or --set>: <dotted path>: <what is wrong>`.
+    """
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but floats as in YAML 1.2 (`3e-4` is a number) and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """A key a line, but a list on one."""
+
+
+_Dumper.add_representer(
+    list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
+)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule] = ()) -> ExperimentConfig:
+    """Reads an experiment from a YAML file.
+
+    Args:
+        path: the file.
+        overrides: `a.b=c` assignments, `c` read as YAML, merged over the file before validation.
+        rules: cross-field checks of the caller's, beside the built-in ones (`rules.RULES`).
+
+    Raises:
+        ConfigError: every fault of file and overrides at once; also when the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
+    return parse_config(text, overrides, source=str(path), rules=rules)
+
+
+def parse_config(
+    text: str, overrides: Sequence[str] = (), *, source: str = "configuration", rules: Iterable[Rule] = ()
+) -> ExperimentConfig:
+    """The same from YAML text; `source` names it in errors."""
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{source}: is not valid YAML: {_yaml_problem(error)}"]) from error
+    if not isinstance(data, dict):
+        raise ConfigError([f"{source}: a mapping of configuration keys is expected, this is {_kind(data)}"])
+    origin, errors = _merge(data, overrides)
+
+    def located(path: str, message: str) -> str:
+        spelled = next((p for p in origin if path == p or path.startswith(p + ".")), None)
+        return f"--set {origin[spelled]}: {path}: {message}" if spelled else f"{source}: {path}: {message}"
+
+    faults = dict(_shape_faults(data, ExperimentConfig, ""))
+    usable = _without(data, set(faults))
+    for path, message in _value_faults(usable):
+        faults.setdefault(path, message)
+    # What is at fault falls back to its default here, only so that the rules which do not read it can speak as well.
+    config = _adapter().validate_json(json.dumps(_without(usable, set(faults))), strict=True)
+    for rule in (*RULES, *rules):
+        if not any(_related(path, involved) for path in faults for involved in rule.paths):
+            errors += [located(path, message) for path, message in rule.check(config)]
+    errors = [located(path, message) for path, message in faults.items()] + errors
+    if errors:
+        raise ConfigError(errors)
+    return config
+
+
+def dump_config(config: ExperimentConfig) -> str:
+    """The configuration as YAML that `load_config` reads back to an equal one."""
+    plain = json.loads(json.dumps(asdict(config)))
+    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=120))
+
+
+@cache
+def _adapter() -> TypeAdapter[ExperimentConfig]:
+    return TypeAdapter(ExperimentConfig)
+
+
+def _merge(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Writes the overrides into `data`.
+
+    Returns:
+        Which override spelled each dotted path, and the faults of the overrides themselves.
+    """
+    origin: dict[str, str] = {}
+    errors: list[str] = []
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            errors.append(f"--set {override}: an assignment such as ppo.clip=0.1 is expected")
+            continue
+        try:
+            value = yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError as error:
+            errors.append(f"--set {override}: the value is not valid YAML: {_yaml_problem(error)}")
+            continue
+        target = data
+        for depth, key in enumerate(keys[:-1]):
+            inner = target.setdefault(key, {})
+            if not isinstance(inner, dict):
+                errors.append(f"--set {override}: {'.'.join(keys[: depth + 1])} is a value and has no fields")
+                break
+            target = inner
+        else:
+            target[keys[-1]] = value
+            origin[".".join(keys)] = override
+    return origin, errors
+
+
+def _shape_faults(data: Mapping[Any, Any], cls: type, prefix: str) -> Iterator[tuple[str, str]]:
+    """Unknown keys, missing keys, sections that are not mappings, numbers that are not finite."""
+    hints = get_type_hints(cls)
+    known = [field.name for field in fields(cls)]
+    for key in data:
+        if key not in known:
+            nearest = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known here: {', '.join(known)}"
+            yield f"{prefix}{key}", f"unknown key; {hint}"
+    for name in known:
+        path = f"{prefix}{name}"
+        if name not in data:
+            yield path, "missing"
+        elif is_dataclass(hints[name]):
+            if isinstance(data[name], Mapping):
+                yield from _shape_faults(data[name], hints[name], f"{path}.")
+            else:
+                yield path, f"a mapping with the keys {', '.join(f.name for f in fields(hints[name]))} is expected"
+        elif any(isinstance(v, float) and not math.isfinite(v) for v in _leaves(data[name])):
+            yield path, f"{data[name]!r} is not finite"
+
+
+def _value_faults(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    try:
+        _adapter().validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False):
+            yield describe_violation(ExperimentConfig, error["loc"], error)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _without(data: Mapping[str, Any], paths: set[str], prefix: str = "") -> dict[str, Any]:
+    """A copy of `data` without the faulty leaves and sections."""
+    return {
+        key: _without(value, paths, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in data.items()
+        if f"{prefix}{key}" not in paths
+    }
+
+
+def _related(path: str, involved: str) -> bool:
+    return path == involved or path.startswith(involved + ".") or involved.startswith(path + ".")
+
+
+def _kind(data: object) -> str:
+    return "empty" if data is None else f"a {type(data).__name__}"
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem

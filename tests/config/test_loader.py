@@ -1,0 +1,164 @@
+"""The loader: every fault at once with its dotted path, floats as people write them, and a faithful round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import yaml
+
+from gnnrl.config.experiment import ExperimentConfig, PPOConfig
+from gnnrl.config.loader import ConfigError, dump_config, load_config, parse_config
+from gnnrl.config.rules import known_names
+
+DEFAULT = dump_config(ExperimentConfig())
+NAMES = known_names(workloads=["bursty", "diurnal"], baselines=["hpa_80"], meshes=["online_boutique"])
+
+
+def errors_of(text: str, overrides: list[str] | None = None, **kwargs: object) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, overrides or [], source="x.yaml", **kwargs)  # type: ignore[arg-type]
+    return caught.value.errors
+
+
+def test_dump_and_load_are_inverse() -> None:
+    config = dataclasses.replace(
+        ExperimentConfig(), name="a b: c", seed=7, ppo=dataclasses.replace(PPOConfig(), learning_rate=1e-7, gamma=1.0)
+    )
+    assert parse_config(dump_config(config)) == config
+
+
+def test_scientific_floats_are_numbers_although_pyyaml_reads_text() -> None:
+    assert yaml.safe_load("3e-4") == "3e-4"  # the trap itself: without it this test would show nothing
+    for spelled in ("3e-4", "3.0E-4", ".3e-3", "0.0003"):
+        text = DEFAULT.replace("learning_rate: 0.0003", f"learning_rate: {spelled}")
+        assert parse_config(text).ppo.learning_rate == pytest.approx(3e-4, rel=1e-12)
+    assert parse_config(DEFAULT, ["ppo.learning_rate=1.5e-3"]).ppo.learning_rate == 1.5e-3
+    assert parse_config(DEFAULT.replace("name: experiment", "name: '3e-4'")).name == "3e-4"
+
+
+def test_an_integer_stands_for_a_float_but_not_the_other_way_round() -> None:
+    gamma = parse_config(DEFAULT, ["ppo.gamma=1"]).ppo.gamma
+    assert gamma == 1.0
+    assert isinstance(gamma, float)
+    assert errors_of(DEFAULT, ["ppo.epochs=4.0"]) == ("--set ppo.epochs=4.0: ppo.epochs: 4.0 is not an integer",)
+
+
+def test_the_message_of_the_style_guide() -> None:
+    assert errors_of(DEFAULT.replace("  clip: 0.2", "  clip: -0.1")) == ("x.yaml: ppo.clip: -0.1 is not in (0, 1)",)
+
+
+def test_all_faults_at_once() -> None:
+    text = (
+        DEFAULT.replace("gae_lambda: 0.95", "gae_lamda: 0.95")  # one unknown, one missing
+        .replace("  kind: tgn+gnn", "  kind: tgnn")
+        .replace("rollout_length: 64", "rollout_length: 60")  # valid alone, not divided by chunk_length 16
+    )
+    found = errors_of(text, ["environment.max_replicas=0", "training.total_steps=ten", "seed"])
+    assert found == (
+        "x.yaml: ppo.gae_lamda: unknown key; did you mean gae_lambda?",
+        "x.yaml: ppo.gae_lambda: missing",
+        "--set environment.max_replicas=0: environment.max_replicas: 0 is not in [1, inf)",
+        "x.yaml: encoder.kind: 'tgnn' is not one of tgn, gnn, tgn+gnn, mlp; did you mean tgn?",
+        "--set training.total_steps=ten: training.total_steps: 'ten' is not an integer",
+        "--set seed: an assignment such as ppo.clip=0.1 is expected",
+        "x.yaml: ppo.chunk_length: 16 does not divide ppo.rollout_length, which is 60",
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ppo.value_clip=.inf", "inf is not finite"),
+        ("ppo.target_kl=.nan", "nan is not finite"),
+        ("ppo.threads=true", "true is not an integer"),
+        ("ppo.normalise_reward=1", "1 is not true or false"),
+        ("ppo.gamma=1.5", "1.5 is not in (0, 1]"),
+        ("name=3", "3 is not text"),
+        ("name=", "nothing is not text"),
+        ("encoder.layers=5", "5 is not in [1, 4]"),
+        ("environment.mesh=[]", "[] is too short"),
+        ("environment.mesh=online_boutique", "'online_boutique' is not a list"),
+        ("environment.peak_replicas=[1]", "[1] has 1 values, 2 are expected"),
+        ("environment.peak_replicas=[1, 0]", "item 1: 0 is not in (0, inf)"),
+        ("environment.peak_replicas=[7, 4.5]", "its low end is above its high end"),
+        ("environment.randomisation.cpu_cost_factor=[2, 1]", "its low end is above its high end"),
+        ("environment.min_replicas=21", "20 is below environment.min_replicas, which is 21"),
+        ("environment.metrics_lag_seconds=20", "20 is not a multiple of environment.decision_seconds, which is 15"),
+        ("encoder.heads=3", "3 does not divide encoder.hidden, which is 64"),
+        ("training.total_steps=4095", "ppo.rollout_length x training.num_envs = 4096"),
+        ("environment=3", "a mapping with the keys mesh, workloads"),
+        ("ppo.clip={a: 1}", "{'a': 1} is not a number"),
+        ("name.x=3", "name is a value and has no fields"),
+        ("ppo.clip=[", "the value is not valid YAML"),
+        ("ppo..clip=1", "an assignment such as ppo.clip=0.1 is expected"),
+    ],
+)
+def test_one_fault_is_one_line_that_names_the_override(override: str, message: str) -> None:
+    found = errors_of(DEFAULT, [override])
+    assert len(found) == 1
+    assert message in found[0]
+
+
+def test_an_override_is_merged_before_validation_so_it_can_mend_a_file() -> None:
+    broken = DEFAULT.replace("  clip: 0.2", "  clip: 7")
+    assert parse_config(broken, ["ppo.clip=0.3"]).ppo.clip == 0.3
+    missing = re.sub(r"\n  clip: 0.2", "", DEFAULT)
+    assert errors_of(missing) == ("x.yaml: ppo.clip: missing",)
+    assert parse_config(missing, ["ppo.clip=0.3"]).ppo.clip == 0.3
+
+
+def test_every_single_field_is_required() -> None:
+    tree = yaml.safe_load(DEFAULT)
+    assert len(errors_of("{}")) == len(tree)
+    for section, content in tree.items():
+        for key in content if isinstance(content, dict) else ():
+            pruned = {**tree, section: {k: v for k, v in content.items() if k != key}}
+            assert errors_of(yaml.safe_dump(pruned)) == (f"x.yaml: {section}.{key}: missing",)
+
+
+def test_names_are_checked_together_with_the_rest() -> None:
+    found = errors_of(
+        DEFAULT,
+        [
+            "ppo.clip=2",
+            "environment.workloads=[burst]",
+            "evaluation.workloads=[diurnal, gone.csv]",
+            "evaluation.against=[hpa80]",
+            "environment.mesh=[random:9-3, online_boutique]",
+            "warm_start.teacher=zz",
+        ],
+        rules=NAMES,
+    )
+    assert [line.partition(": ")[2] for line in found] == [
+        "ppo.clip: 2 is not in (0, 1)",
+        "environment.workloads: 'burst' is not a workload; did you mean bursty?",
+        found[2].partition(": ")[2],
+        "environment.mesh: 'random:9-3' is not random:LOW-HIGH with 2 <= LOW <= HIGH services, such as random:5-60",
+        "evaluation.against: 'hpa80' is not a baseline; did you mean hpa_80?",
+        "warm_start.teacher: 'zz' is not a baseline; known: hpa_80",
+    ]
+    assert "evaluation.workloads: gone.csv: no such file" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a mapping of configuration keys is expected, this is empty"),
+        ("[1]", "a mapping of configuration keys is expected, this is a list"),
+        ("a: [", "is not valid YAML: line 1"),
+        ("name: a\nname: b", "line 1, column 1: key 'name' stands twice"),
+        ("a: !!python/object/apply:os.system [ls]", "is not valid YAML"),
+    ],
+)
+def test_text_that_is_no_configuration(text: str, message: str) -> None:
+    (found,) = errors_of(text)
+    assert message in found
+
+
+def test_files_that_cannot_be_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "binary.yaml").write_bytes(b"name: \xff")
+    for name, message in (("none.yaml", "No such file"), ("binary.yaml", "is not UTF-8 text"), (".", "Is a directory")):
+        with pytest.raises(ConfigError, match=message):
+            load_config(tmp_path / name)
