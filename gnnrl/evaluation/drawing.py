@@ -1,0 +1,127 @@
+"""A mesh drawn left to right by call depth: node area by CPU demand, edge width by traffic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from gnnrl.domains.autoscaling.mesh import Mesh
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw_mesh", "layered_positions"]
+
+Floats = NDArray[np.float64]
+
+INK, EDGE, ROOT, SCALED, STATEFUL = "#1f2937", "#64748b", "#f59e0b", "#3b82f6", "#94a3b8"
+LARGEST_NODE, SMALLEST_NODE = 1500.0, 120.0
+WIDEST_EDGE, THINNEST_EDGE = 5.0, 0.6
+MOST_LABELS = 60
+SWEEPS = 8
+
+
+def layered_positions(graph: nx.DiGraph) -> dict[str, tuple[float, float]]:
+    """(depth, height) of each node: depth is the longest path from a root, a cycle counting as one node.
+
+    Within a layer nodes are ordered by the mean height of their neighbours, swept to and fro (the barycentre heuristic
+    of Sugiyama, Tagawa and Toda, 1981).
+    """
+    condensed = nx.condensation(graph)
+    depth: dict[str, int] = {}
+    for layer, components in enumerate(nx.topological_generations(condensed)):
+        for component in components:
+            for node in condensed.nodes[component]["members"]:
+                depth[node] = layer
+    layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    for node in graph:
+        layers[depth[node]].append(node)
+    height = {node: _centred(place, len(layer)) for layer in layers for place, node in enumerate(layer)}
+    for sweep in range(SWEEPS):
+        neighbours = graph.predecessors if sweep % 2 == 0 else graph.successors
+        for layer in layers if sweep % 2 == 0 else reversed(layers):
+            pull = {node: [height[n] for n in neighbours(node) if n != node] or [height[node]] for node in layer}
+            layer.sort(key=lambda node: (float(np.mean(pull[node])), node))
+            height.update({node: _centred(place, len(layer)) for place, node in enumerate(layer)})
+    return {node: (float(depth[node]), height[node]) for node in graph}
+
+
+def draw_mesh(mesh: Mesh, ax: Axes, rates: Floats | None = None) -> None:
+    """Draws the mesh into `ax`.
+
+    Args:
+        mesh: what to draw.
+        ax: a matplotlib axes; its own axis lines are switched off.
+        rates: [E] traffic of each call of `mesh.calls`; None = mean calls per external request.
+
+    Raises:
+        ValueError: `rates` does not match the calls.
+    """
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.patheffects import withStroke
+
+    arrays = mesh.arrays()
+    graph = mesh.to_networkx()
+    positions = layered_positions(graph)
+    traffic = arrays.mean_call_rates if rates is None else np.asarray(rates, dtype=np.float64)
+    if traffic.shape != (len(mesh.calls),):
+        raise ValueError(
+            f"rates has shape {traffic.shape}, one rate for each of the {len(mesh.calls)} calls is expected"
+        )
+    demand = arrays.mean_visits * arrays.cpu_ms
+    area = SMALLEST_NODE + (LARGEST_NODE - SMALLEST_NODE) * _share(demand)
+    crowd = max(1.0, max(np.unique([x for x, _ in positions.values()], return_counts=True)[1]) / 8.0)
+    area /= crowd
+    width = THINNEST_EDGE + (WIDEST_EDGE - THINNEST_EDGE) * _share(traffic)
+    radius = dict(zip(mesh.names, np.sqrt(area / np.pi), strict=True))  # points, as shrinkA and shrinkB are
+    for call, line in zip(mesh.calls, width, strict=True):
+        (x0, y0), (x1, y1) = positions[call.source], positions[call.target]
+        outwards = 0.18 if y0 + y1 <= 0.0 else -0.18
+        ax.add_patch(
+            FancyArrowPatch(
+                positions[call.source],
+                positions[call.target],
+                arrowstyle=f"-|>,head_length={3 + line},head_width={1.5 + line / 2}",
+                # An edge that skips layers, or goes back, bends around the nodes that stand between.
+                connectionstyle=f"arc3,rad={0.0 if x1 - x0 == 1 else outwards}",
+                shrinkA=radius[call.source],
+                shrinkB=radius[call.target],
+                linewidth=line,
+                color=EDGE,
+                alpha=0.55,
+                zorder=1,
+            )
+        )
+    roots = {request.root for request in mesh.classes}
+    colours = [ROOT if s.name in roots else STATEFUL if s.stateful else SCALED for s in mesh.services]
+    points = np.array([positions[name] for name in mesh.names])
+    ax.scatter(points[:, 0], points[:, 1], s=area, c=colours, edgecolors="white", linewidths=1.2, zorder=2)
+    if len(mesh.services) <= MOST_LABELS:
+        for name in mesh.names:
+            ax.annotate(
+                name,
+                positions[name],
+                xytext=(0.0, -radius[name] - 2.0),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                fontsize=max(5.0, 8.0 / crowd**0.5),
+                color=INK,
+                path_effects=[withStroke(linewidth=2.0, foreground="white")],
+                zorder=3,
+            )
+    ax.margins(0.12)
+    ax.set_axis_off()
+
+
+def _centred(place: int, count: int) -> float:
+    return (count - 1) / 2.0 - place
+
+
+def _share(values: Floats) -> Floats:
+    """Values as shares of the largest, so that areas and widths are in proportion; all 0 where nothing flows."""
+    largest = float(values.max(initial=0.0))
+    return values / largest if largest > 0 else np.zeros_like(values)
