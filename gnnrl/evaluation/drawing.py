@@ -32,10 +32,10 @@ def layered_positions(graph: nx.DiGraph) -> dict[str, tuple[float, float]]:
     """
     condensed = nx.condensation(graph)
     depth: dict[str, int] = {}
-    for layer, components in enumerate(nx.topological_generations(condensed)):
+    for generation, components in enumerate(nx.topological_generations(condensed)):
         for component in components:
-            for node in condensed.nodes[component]["members"]:
-                depth[node] = layer
+            for member in condensed.nodes[component]["members"]:
+                depth[member] = generation
     layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for node in graph:
         layers[depth[node]].append(node)
