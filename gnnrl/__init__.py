@@ -1,0 +1,79 @@
+"""Graph-neural reinforcement learning for systems whose topology changes while you control them.
+
+What a user needs is here, loaded when it is first asked for, so that `import gnnrl` and `gnnrl --help` cost nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from gnnrl.registration import register_with_gymnasium
+
+if TYPE_CHECKING:
+    from encoders import DynamicTGNEncoder, GNNEncoder
+    from gnnrl.agents import PPO_GNN, PolicyHead
+    from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig, PPOConfig
+    from gnnrl.config.loader import ConfigError, load_config
+    from gnnrl.domains.autoscaling.mesh import Mesh
+    from gnnrl.domains.autoscaling.mesh_file import load_mesh
+    from gnnrl.envs import OnlineBoutique
+    from graph_space import DynamicGraphConfig, DynamicGraphSpace, Topology
+
+_HOMES = {
+    "AutoscalingConfig": "gnnrl.config.experiment",
+    "ConfigError": "gnnrl.config.loader",
+    "DynamicGraphConfig": "graph_space",
+    "DynamicGraphSpace": "graph_space",
+    "DynamicTGNEncoder": "encoders",
+    "ExperimentConfig": "gnnrl.config.experiment",
+    "GNNEncoder": "encoders",
+    "Mesh": "gnnrl.domains.autoscaling.mesh",
+    "OnlineBoutique": "gnnrl.envs",
+    "PPOConfig": "gnnrl.config.experiment",
+    "PPO_GNN": "gnnrl.agents",
+    "PolicyHead": "gnnrl.agents",
+    "Topology": "graph_space",
+    "load_config": "gnnrl.config.loader",
+    "load_mesh": "gnnrl.domains.autoscaling.mesh_file",
+}
+
+__all__ = [
+    "PPO_GNN",
+    "AutoscalingConfig",
+    "ConfigError",
+    "DynamicGraphConfig",
+    "DynamicGraphSpace",
+    "DynamicTGNEncoder",
+    "ExperimentConfig",
+    "GNNEncoder",
+    "Mesh",
+    "OnlineBoutique",
+    "PPOConfig",
+    "PolicyHead",
+    "Topology",
+    "load_config",
+    "load_mesh",
+]
+
+__version__: str
+
+register_with_gymnasium()
+
+
+def __getattr__(name: str) -> object:
+    value: object
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("gnnrl")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'gnnrl' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

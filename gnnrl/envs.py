@@ -1,4 +1,4 @@
-"""Gymnasium environments by name: `gymnasium.make("gnnrl/OnlineBoutique-v0")` and `gymnasium.make_vec(..., num_envs=64)`."""
+"""Gymnasium environments by name: `gymnasium.make("gnnrl/OnlineBoutique-v0")` and `make_vec(..., num_envs=64)`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.env import MeshEnv, MeshVectorEnv
 from graph_space.schema import GLOBALS, NODE_MASK, NODES
 
-__all__ = ["FlatObservation", "OnlineBoutique", "make_online_boutique", "make_online_boutique_vector", "register"]
+__all__ = ["FlatObservation", "OnlineBoutique", "make_online_boutique", "make_online_boutique_vector"]
 
 Goal = Literal["slo", "latency", "cost"]
-ONLINE_BOUTIQUE_ID = "gnnrl/OnlineBoutique-v0"
 
 
 class OnlineBoutique(MeshEnv):
@@ -26,7 +25,7 @@ class OnlineBoutique(MeshEnv):
     Args:
         k8s: act on a live cluster. The live cluster is not part of this release: True raises.
         goal_reward: `slo` (the objective), `latency` or `cost`; see `domains/autoscaling/objective.py`.
-        use_graph: False hides the graph: the observation is one flat vector (`FlatObservation` does it to any mesh environment).
+        use_graph: False hides the graph: the observation is one flat vector (`FlatObservation`).
         config: the environment's configuration; its goal is replaced by `goal_reward`.
         changes: fields of the configuration to replace, as in `OnlineBoutique(episode_decisions=40)`.
 
@@ -82,16 +81,3 @@ def make_online_boutique(**kwargs: Any) -> gymnasium.Env:
 def make_online_boutique_vector(num_envs: int = 1, goal_reward: Goal = "slo", **kwargs: Any) -> MeshVectorEnv:
     """Entry point of `gymnasium.make_vec`: the batched environment, one kernel for all."""
     return MeshVectorEnv(num_envs, goal=goal_reward, **kwargs)
-
-
-def register() -> None:
-    """Register the environments with Gymnasium (called through its plugin entry point)."""
-    if ONLINE_BOUTIQUE_ID not in gymnasium.registry:
-        gymnasium.register(
-            id=ONLINE_BOUTIQUE_ID,
-            entry_point="gnnrl.envs:make_online_boutique",
-            vector_entry_point="gnnrl.envs:make_online_boutique_vector",
-        )
-
-
-register()
