@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import networkx as nx
@@ -76,19 +75,11 @@ class DynamicGraphSpace(spaces.Dict):
             for key, (shape, dtype) in layout.items()
         }
         super().__init__(parts, seed=seed)
-        self.spaces = MappingProxyType(self.spaces)  # type: ignore[assignment]
 
     def __setitem__(self, key: str, value: spaces.Space[Any]) -> None:
         raise TypeError(
             f"a DynamicGraphSpace cannot be changed (key {key!r}); make one from another DynamicGraphConfig"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "spaces": dict(self.spaces)}
-
-    def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state)
-        self.spaces = MappingProxyType(self.spaces)  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"DynamicGraphSpace({self.config})"
