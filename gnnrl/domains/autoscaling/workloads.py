@@ -1,0 +1,349 @@
+"""External load over time: families of synthetic traces, replay of a CSV, closed-loop users.
+
+Every trace is float32 [seconds], external requests/s in each second, and its largest value is the peak it was asked for. A "day"
+is squeezed to an hour for an hour's episode and is a real day in a trace of 24 h. Which families training may see is data:
+`Workload.held_out`.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["WORKLOADS", "ClosedLoop", "Workload", "WorkloadError", "load_csv", "make_trace", "workload"]
+
+Trace = NDArray[np.float32]
+Shape = NDArray[np.float64]
+
+HOUR = 3600
+DAY = 86400
+
+
+class WorkloadError(ValueError):
+    """A workload that is unknown or a file that is no trace: says what, where and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A way to draw traces."""
+
+    name: str
+    held_out: bool
+    """True: for evaluation only, training never draws it."""
+    description: str
+    shape: Callable[[int, np.random.Generator], Shape]
+    """(seconds, rng) -> positive shape [seconds]; the level is set by `trace`."""
+
+    def trace(self, seconds: int, peak_rps: float, rng: np.random.Generator) -> Trace:
+        """External requests/s, float32 [seconds], with maximum `peak_rps`. The same generator state gives the same trace."""
+        if seconds < 1:
+            raise WorkloadError(f"workload {self.name!r}: a trace of {seconds} seconds; ask for at least 1")
+        if not (math.isfinite(peak_rps) and peak_rps > 0):
+            raise WorkloadError(f"workload {self.name!r}: peak_rps {peak_rps} is not a positive number")
+        shape = self.shape(seconds, rng)
+        return (shape * (peak_rps / shape.max())).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedLoop:
+    """Users who wait for an answer, think, and ask again: the load generator of the Online Boutique (Locust).
+
+    A task makes `requests_per_task` requests in a row, each answered after R seconds, then the user thinks. The published law of
+    the generator, rps = 1.472 U / (5.5 + R), counts R once a task.
+    """
+
+    users: NDArray[np.float64]
+    """Users in each second, [seconds]."""
+    think_seconds: float = 5.5
+    """Mean thinking time; U(1, 10)."""
+    requests_per_task: float = 1.472
+    """Requests a task makes on average."""
+
+    def rps(self, second: int, latency_seconds: float) -> float:
+        """External requests/s in one second, given the end-to-end latency the users see."""
+        return float(self.requests_per_task * self.users[second] / (self.think_seconds + latency_seconds))
+
+    @classmethod
+    def for_rps(cls, trace: ArrayLike, latency_seconds: float) -> ClosedLoop:
+        """As many users as send `trace` requests/s while answers take `latency_seconds`."""
+        rate = np.asarray(trace, dtype=np.float64)
+        return cls(users=rate * (cls.think_seconds + latency_seconds) / cls.requests_per_task)
+
+
+def make_trace(family: str, seconds: int, peak_rps: float, rng: np.random.Generator) -> Trace:
+    """`workload(family).trace(seconds, peak_rps, rng)`."""
+    return workload(family).trace(seconds, peak_rps, rng)
+
+
+def workload(name: str) -> Workload:
+    """A family by name, or the replay of a CSV file (`*.csv`), which is always held out unless a configuration trains on it.
+
+    Raises:
+        WorkloadError: unknown name (the message lists the families), or a CSV that cannot be read.
+    """
+    if name in WORKLOADS:
+        return WORKLOADS[name]
+    if name.lower().endswith(".csv"):
+        return _replay(Path(name))
+    raise WorkloadError(
+        f"unknown workload {name!r}; families are {', '.join(WORKLOADS)}, or give a .csv file with columns time, rps"
+    )
+
+
+def load_csv(path: str | Path, seconds: int | None = None) -> Trace:
+    """Read a trace with columns `time` (seconds, or ISO 8601 times) and `rps`, resampled linearly to one value a second.
+
+    Args:
+        path: the file. Further columns are ignored.
+        seconds: length wanted, from the start; None = all of it.
+
+    Raises:
+        WorkloadError: missing columns or file, a value that is no number, NaN, infinite or negative, unsorted or repeated times,
+            a gap (over 1.5 x the usual interval), or a file shorter than `seconds`. Every faulty line is named.
+    """
+    path = Path(path)
+    times, rates = _read_rows(path)
+    resampled = np.interp(np.arange(0.0, times[-1] - times[0] + 0.5), times - times[0], rates)
+    if seconds is not None:
+        if len(resampled) < seconds:
+            raise WorkloadError(
+                f"{path}: holds {len(resampled)} seconds, {seconds} are needed; use a longer file or a shorter episode"
+            )
+        resampled = resampled[:seconds]
+    return resampled.astype(np.float32)
+
+
+def _read_rows(path: Path) -> tuple[Shape, Shape]:
+    problems: list[str] = []
+    lines, times, rates = [], [], []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            missing = {"time", "rps"} - set(reader.fieldnames or ())
+            if missing:
+                raise WorkloadError(
+                    f"{path}: line 1: no column {' and '.join(repr(m) for m in sorted(missing))}; the header must name time and rps"
+                )
+            for row in reader:
+                line = reader.line_num
+                time, rate = _number(row["time"], times=True), _number(row["rps"], times=False)
+                if not math.isfinite(time):
+                    problems.append(f"line {line}: time {row['time']!r} is no time; give seconds or an ISO 8601 time")
+                elif not math.isfinite(rate):
+                    problems.append(f"line {line}: rps {row['rps']!r} is no finite number; fill or cut the row")
+                elif rate < 0:
+                    problems.append(f"line {line}: rps {rate:g} is negative; rates are >= 0")
+                else:
+                    lines.append(line)
+                    times.append(time)
+                    rates.append(rate)
+    except OSError as error:
+        raise WorkloadError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WorkloadError(f"{path}: is not a UTF-8 text file") from error
+    problems += _interval_problems(lines, np.array(times))
+    if not problems and len(times) < 2:
+        problems.append("holds fewer than two rows; a trace needs a start and an end")
+    if not problems and max(rates) == 0:
+        problems.append("holds no traffic: every rps is 0")
+    if problems:
+        shown = problems[:20] + ([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])
+        raise WorkloadError("\n".join(f"{path}: {problem}" for problem in shown))
+    return np.array(times), np.array(rates)
+
+
+def _interval_problems(lines: list[int], times: Shape) -> list[str]:
+    if len(times) < 2:
+        return []
+    intervals = np.diff(times)
+    problems = []
+    for position in np.flatnonzero(intervals <= 0):
+        what = "repeats" if intervals[position] == 0 else "is before"
+        problems.append(
+            f"line {lines[position + 1]}: time {what} that of line {lines[position]}; sort the rows by time, one row a time"
+        )
+    usual = float(np.median(intervals))
+    for position in np.flatnonzero(intervals > 1.5 * usual) if usual > 0 else ():
+        problems.append(
+            f"line {lines[position + 1]}: a gap of {intervals[position]:g} s after line {lines[position]} where rows are {usual:g} s "
+            "apart; fill it (interpolate) or cut the file there"
+        )
+    return problems
+
+
+def _number(text: str | None, *, times: bool) -> float:
+    """The value, or NaN where the text is none."""
+    if text is None:
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    if not times:
+        return math.nan
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError:
+        return math.nan
+
+
+def _replay(path: Path) -> Workload:
+    whole = load_csv(path).astype(np.float64)
+
+    def shape(seconds: int, rng: np.random.Generator) -> Shape:
+        if len(whole) < seconds:
+            raise WorkloadError(
+                f"{path}: holds {len(whole)} seconds, {seconds} are needed; use a longer file or a shorter episode"
+            )
+        start = int(rng.integers(len(whole) - seconds + 1))
+        piece = whole[start : start + seconds]
+        # A piece without traffic has no level to scale; the floor keeps it silent instead of dividing 0 by 0.
+        return np.maximum(piece, 1e-9 * whole.max())
+
+    return Workload(
+        name=str(path), held_out=True, description=f"replay of {path.name}, scaled to the peak", shape=shape
+    )
+
+
+def _day(seconds: int, rng: np.random.Generator) -> Shape:
+    """A day from trough to peak and back, at a random phase: an hour long in traces up to an hour, a real day at most."""
+    length = float(np.clip(seconds, HOUR, DAY))
+    phase = 2 * np.pi * (np.arange(seconds) / length + rng.random())
+    trough = rng.uniform(0.15, 0.45)
+    skew = rng.uniform(-0.25, 0.25)
+    wave = 0.5 - 0.5 * np.cos(phase + skew * np.sin(phase))
+    return np.asarray(trough + (1 - trough) * wave)
+
+
+def _autoregressive(seconds: int, deviation: float, correlation_seconds: float, rng: np.random.Generator) -> Shape:
+    """Stationary AR(1) noise with the given standard deviation and correlation time."""
+    rho = math.exp(-1.0 / correlation_seconds)
+    drive = rng.standard_normal(seconds) * deviation * math.sqrt(1 - rho * rho)
+    drive[0] = rng.standard_normal() * deviation
+    # The recursion x[t] = rho x[t-1] + drive[t] as a block sum: rho^-block stays finite in float64.
+    noise = np.empty(seconds)
+    block = max(1, int(50.0 * correlation_seconds))
+    last = 0.0
+    for start in range(0, seconds, block):
+        piece = drive[start : start + block].copy()
+        piece[0] += rho * last
+        power = rho ** np.arange(len(piece))
+        noise[start : start + block] = np.cumsum(piece / power) * power
+        last = noise[start + len(piece) - 1]
+    return noise
+
+
+def _noisy(seconds: int, rng: np.random.Generator) -> Shape:
+    deviation, correlation = rng.uniform(0.08, 0.2), rng.uniform(30.0, 300.0)
+    return np.asarray(_day(seconds, rng) * np.exp(_autoregressive(seconds, deviation, correlation, rng)))
+
+
+def _crowd(seconds: int, start: int, ramp: int, hold: int, decay_seconds: float) -> Shape:
+    """0 before `start`, rises linearly over `ramp` to 1, holds, then decays exponentially."""
+    since = np.arange(seconds) - start
+    rise = np.clip((since + 1) / ramp, 0.0, 1.0)
+    fall = np.exp(-np.maximum(since - ramp - hold, 0) / decay_seconds)
+    return np.asarray(rise * fall)
+
+
+def _bursty(seconds: int, rng: np.random.Generator) -> Shape:
+    base = np.exp(_autoregressive(seconds, 0.12, 600.0, rng))
+    extra = np.zeros(seconds)
+    # Some burst is running or fading about a third of the time; the first may have begun before the trace.
+    second = float(rng.uniform(-100.0, 200.0))
+    while second < seconds:
+        duration = rng.uniform(30.0, 300.0)
+        factor = rng.uniform(1.5, 4.0)
+        burst = _crowd(seconds, int(second), int(rng.integers(3, 20)), int(duration), rng.uniform(5.0, 40.0))
+        extra = np.maximum(extra, (factor - 1.0) * burst)
+        second += duration + rng.exponential(300.0)
+    return np.asarray(base * (1.0 + extra))
+
+
+def _on_off(seconds: int, rng: np.random.Generator) -> Shape:
+    low = rng.uniform(0.2, 0.6)
+    on, off = rng.uniform(240.0, 900.0, size=2)
+    cycle = on + off
+    position = (np.arange(seconds) + rng.uniform(0.0, cycle)) % cycle
+    ramp = rng.uniform(1.0, 30.0)
+    level = np.clip(np.minimum(position / ramp, (on - position) / ramp + 1.0), 0.0, 1.0)
+    return np.asarray(low + (1 - low) * level)
+
+
+def _flash(seconds: int, rng: np.random.Generator) -> Shape:
+    length = float(np.clip(seconds, HOUR, DAY))
+    calm = 1.0 + rng.uniform(0.0, 0.15) * np.sin(2 * np.pi * (np.arange(seconds) / length + rng.random()))
+    calm *= np.exp(_autoregressive(seconds, 0.03, 60.0, rng))
+    extra = np.zeros(seconds)
+    # A 5x and a 2x crowd in each hour, and a third one in half of the hours: 2-3 % of the seconds then exceed twice the load of a
+    # minute before.
+    for hour in range(0, seconds, HOUR):
+        span = min(HOUR, seconds - hour)
+        factors = [5.0, 2.0] + ([float(rng.choice([2.0, 5.0]))] if rng.random() < 0.5 else [])
+        rng.shuffle(factors)
+        for slot, factor in enumerate(factors):
+            start = hour + int((slot + rng.uniform(0.1, 0.6)) * span / len(factors))
+            crowd = _crowd(
+                seconds, start, int(rng.integers(1, 10)), int(rng.integers(30, 180)), rng.uniform(60.0, 300.0)
+            )
+            extra = np.maximum(extra, (factor - 1.0) * crowd)
+    return np.asarray(calm * (1.0 + extra))
+
+
+def _step2x(seconds: int, rng: np.random.Generator) -> Shape:
+    del rng  # the step is the same for every seed: at a third of the trace
+    return np.where(np.arange(seconds) < seconds // 3, 0.5, 1.0)
+
+
+def _weekly(seconds: int, rng: np.random.Generator) -> Shape:
+    """A week of two-humped working days and quiet weekends; a day lasts 20 minutes at least and a real day at most."""
+    day = float(np.clip(seconds / 7.0, 1200.0, DAY))
+    clock = np.arange(seconds) / day + rng.uniform(0.0, 7.0)
+    hour = 24.0 * (clock % 1.0)
+    humps = np.exp(-0.5 * ((hour - rng.uniform(10.0, 12.0)) / 2.5) ** 2)
+    humps += rng.uniform(0.6, 1.0) * np.exp(-0.5 * ((hour - rng.uniform(18.0, 21.0)) / 2.0) ** 2)
+    # Saturday's level sets in and out over the night, not at midnight.
+    in_week = clock % 7.0
+    weekend = (
+        0.5 * (np.tanh((in_week - 5.0) * 8.0) - np.tanh((in_week - 7.0) * 8.0) + np.tanh(in_week * 8.0) - 1.0) + 0.0
+    )
+    level = 1.0 - rng.uniform(0.3, 0.5) * np.clip(weekend, 0.0, 1.0)
+    floor = rng.uniform(0.15, 0.3)
+    return np.asarray((floor + (1 - floor) * humps) * level * np.exp(_autoregressive(seconds, 0.04, 60.0, rng)))
+
+
+def _steady(seconds: int, rng: np.random.Generator) -> Shape:
+    del rng  # the level is the peak
+    return np.ones(seconds)
+
+
+WORKLOADS: dict[str, Workload] = {
+    entry.name: entry
+    for entry in (
+        Workload(name="diurnal", held_out=False, description="a smooth day, trough 15-45 % of the peak", shape=_day),
+        Workload(
+            name="noisy", held_out=False, description="diurnal x AR(1) noise of 8-20 %, 30-300 s long", shape=_noisy
+        ),
+        Workload(name="on_off", held_out=False, description="square wave, 4-15 min on and off", shape=_on_off),
+        Workload(
+            name="bursty", held_out=False, description="bursts of 1.5-4x, 30-300 s, every five minutes", shape=_bursty
+        ),
+        Workload(name="steady", held_out=True, description="constant load", shape=_steady),
+        Workload(name="step2x", held_out=True, description="one doubling, a third into the trace", shape=_step2x),
+        Workload(
+            name="flash",
+            held_out=True,
+            description="flash crowds of 2x and 5x within seconds, fading in minutes",
+            shape=_flash,
+        ),
+        Workload(name="weekly", held_out=True, description="two-humped working days and quiet weekends", shape=_weekly),
+    )
+}
+"""Every synthetic family; `held_out` is the split between training and evaluation."""
