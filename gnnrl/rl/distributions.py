@@ -24,7 +24,16 @@ ILLEGAL = -1e9
 
 
 class EmptyMaskError(ValueError):
-    """A decision was asked for although `action_mask` leaves no legal move."""
+    """A decision was asked for although `action_mask` leaves no legal move.
+
+    Args:
+        message: what is wrong.
+        index: the row (`joint`) or graph (`select`) without a legal move.
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class MaskedCategorical:
@@ -89,7 +98,8 @@ def _check_mask(mask: Tensor, row_graph: Tensor | None, num_graphs: int) -> None
         if not bool(legal.all()):
             row = int((~legal).nonzero()[0])
             raise EmptyMaskError(
-                f"row {row} of {len(mask)} has no legal move: action_mask must leave each real node one (the no-op)"
+                f"row {row} of {len(mask)} has no legal move: action_mask must leave each real node one (the no-op)",
+                row,
             )
         return
     legal_graph = torch.zeros(num_graphs, dtype=torch.bool, device=mask.device)
@@ -97,7 +107,8 @@ def _check_mask(mask: Tensor, row_graph: Tensor | None, num_graphs: int) -> None
     if not bool(legal_graph.all()):
         graph = int((~legal_graph).nonzero()[0])
         raise EmptyMaskError(
-            f"graph {graph} of {num_graphs} has no legal (node, move) pair: do not ask for a decision while none exists"
+            f"graph {graph} of {num_graphs} has no legal (node, move) pair: do not ask for a decision while none exists",
+            graph,
         )
 
 
@@ -169,9 +180,11 @@ def _refuse(segment: int, graph_pointer: np.ndarray | None) -> None:
     if segment < 0:
         return
     if graph_pointer is None:
-        raise EmptyMaskError(f"row {segment} has no legal move: action_mask must leave each real node one (the no-op)")
+        raise EmptyMaskError(
+            f"row {segment} has no legal move: action_mask must leave each real node one (the no-op)", segment
+        )
     raise EmptyMaskError(
-        f"graph {segment} has no legal (node, move) pair: do not ask for a decision while none exists"
+        f"graph {segment} has no legal (node, move) pair: do not ask for a decision while none exists", segment
     )
 
 

@@ -26,7 +26,9 @@ def weighted(x: Tensor, weight: Tensor) -> Tensor:
     return torch.dot(x, weight)
 
 
-def clipped_policy_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, weight: Tensor, clip: float) -> Tensor:
+def clipped_policy_loss(
+    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, weight: Tensor, clip: float
+) -> Tensor:
     """- sum w min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A), equation 7 of the paper.
 
     Args:

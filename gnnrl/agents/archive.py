@@ -1,0 +1,111 @@
+"""Trees of arrays on disk: written so that a crash never costs the old file, read so that a file never runs code.
+
+A tree is nested dicts and lists of numpy arrays, tensors, strings, numbers, booleans and None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["CheckpointError", "read_archive", "write_archive"]
+
+FORMAT, VERSION = "gnnrl-checkpoint", 1
+ARRAY = "__ndarray__"
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or read; the message names the file and the remedy."""
+
+
+def _pack(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {str(key): _pack(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_pack(value) for value in tree]
+    if isinstance(tree, np.ndarray | np.generic):
+        # A fresh copy: torch refuses read-only and negatively strided arrays.
+        return {ARRAY: torch.from_numpy(np.array(tree, order="C"))}
+    if isinstance(tree, Tensor):
+        return tree.detach().clone()
+    if tree is None or isinstance(tree, str | int | float | bool):
+        return tree
+    raise TypeError(f"a checkpoint holds arrays, tensors, strings, numbers and containers of them, not {type(tree)}")
+
+
+def _unpack(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return tree[ARRAY].numpy() if ARRAY in tree else {key: _unpack(value) for key, value in tree.items()}
+    return [_unpack(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def write_archive(path: str | Path, tree: Mapping[str, Any]) -> None:
+    """Write a tree: to a temporary file beside `path`, flushed to the disk, then renamed over it.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; what stood at `path` is untouched.
+        TypeError: the tree holds something else than data.
+    """
+    path = Path(path)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, "tree": _pack(tree)}, buffer)
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        kept = "; the checkpoint that was there is kept" if path.exists() else ""
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}){kept}") from error
+
+
+def read_archive(path: str | Path) -> dict[str, Any]:
+    """Read a tree. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: no such file, truncated, not a checkpoint, of another version, or holding code.
+    """
+    path = Path(path)
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, it holds more than data (a pickle that would run code) or is damaged; "
+            "use a checkpoint written by gnnrl"
+        ) from error
+    except (RuntimeError, EOFError, BadZipFile, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: truncated or not a checkpoint ({error}); use an earlier one") from error
+    if not isinstance(held, dict) or held.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a gnnrl checkpoint")
+    if held.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint version {held.get('version')}, this gnnrl reads version {VERSION}; "
+            "evaluate or resume it with the gnnrl that wrote it"
+        )
+    tree: dict[str, Any] = _unpack(held["tree"])
+    return tree

@@ -1,0 +1,156 @@
+"""Rollout after rollout on a vector environment: the one loop under `PPO_GNN.learn` and the trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from encoders.state import EncoderState
+from gnnrl.rl.storage import Array, Observation
+
+if TYPE_CHECKING:
+    from gnnrl.agents.ppo_gnn import PPO_GNN
+
+__all__ = ["Collector", "Iteration", "iterations"]
+
+
+@dataclass
+class Iteration:
+    """One rollout and its update."""
+
+    steps: int
+    """Environment steps since training began."""
+    statistics: dict[str, float]
+    """Of the update, named as in the logs without `train/`."""
+    metrics: dict[str, float]
+    """Means of the environment's own metrics over live steps."""
+
+
+@dataclass
+class _Means:
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, values: Array, live: Array) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + float(np.sum(values, where=live, dtype=np.float64))
+        self.counts[name] = self.counts.get(name, 0) + int(np.count_nonzero(live))
+
+    def result(self) -> dict[str, float]:
+        return {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name]}
+
+
+class Collector:
+    """An environment, what was last observed in it, and what the agent remembers of it.
+
+    Args:
+        env: vector environment with NEXT_STEP autoreset.
+        seed: of the environment's first reset.
+
+    Raises:
+        ValueError: the environment resets in another way.
+    """
+
+    def __init__(self, env: VectorEnv, seed: int | None) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.NEXT_STEP:
+            raise ValueError(f"the environment's autoreset_mode is {mode}; training needs AutoresetMode.NEXT_STEP")
+        self.env = env
+        self.seed = seed
+        self.obs: Observation | None = None
+        self.state: EncoderState | None = None
+
+    def reset(self, agent: PPO_GNN) -> None:
+        """Start all environments and forget."""
+        self.obs, _ = self.env.reset(seed=self.seed)
+        self.state = agent.initial_state(self.env.num_envs)
+        agent.forget_episodes(self.env.num_envs)
+
+    def collect(self, agent: PPO_GNN) -> dict[str, float]:
+        """Play until the agent's rollout is full; returns the mean reward and metrics of the live steps."""
+        agent.train()
+        if self.obs is None:
+            self.reset(agent)
+        assert self.obs is not None
+        means = _Means()
+        while not agent.ready:
+            live = agent.live.copy()
+            action, self.state = agent.act(self.obs, self.state)
+            self.obs, reward, terminated, truncated, infos = self.env.step(action)
+            agent.store_transition(reward, terminated, truncated, infos)
+            means.add("reward", np.asarray(reward), live)
+            for name, values in infos.items():
+                if _is_metric(values, self.env.num_envs) and not name.startswith("_"):
+                    present = infos.get(f"_{name}")
+                    means.add(name, values, live if present is None else live & present)
+        return means.result()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environment, observation and memory.
+
+        Raises:
+            TypeError: the environment cannot be saved.
+        """
+        env: Any = self.env.unwrapped
+        if not hasattr(env, "state_dict"):
+            raise TypeError(f"{type(env).__name__} has no state_dict(); checkpoints need it to continue bit for bit")
+        assert self.obs is not None and self.state is not None
+        return {"env": env.state_dict(), "obs": dict(self.obs), "state": list(self.state)}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        env: Any = self.env.unwrapped
+        self.env.reset(seed=self.seed)
+        env.load_state_dict(saved["env"])
+        self.obs = saved["obs"]
+        self.state = EncoderState(*saved["state"])
+
+
+def _is_metric(values: Any, num_envs: int) -> bool:
+    return isinstance(values, np.ndarray) and values.shape == (num_envs,) and values.dtype.kind in "fiub"
+
+
+def prime(agent: PPO_GNN, collector: Collector) -> None:
+    """Give the observation statistics a first content: one rollout of the untrained policy that nothing is learned from.
+
+    Otherwise the first rollouts would be seen through mean 0 and deviation 1, and memory would start from clipped features.
+    """
+    collector.collect(agent)
+    assert agent.storage is not None
+    agent.scaler.frozen = False
+    agent.scaler.update({key: array[:-1] for key, array in agent.storage.obs.items()})
+    agent.storage.clear()
+    collector.reset(agent)
+
+
+def iterations(
+    agent: PPO_GNN, env: VectorEnv, total_steps: int, collector: Collector | None = None, steps: int = 0
+) -> Iterator[Iteration]:
+    """Collect and update until `total_steps` environment steps.
+
+    Args:
+        agent: what learns.
+        env: what it learns on.
+        total_steps: over the whole training; the schedules run to it.
+        collector: of a training to be continued.
+        steps: done already.
+    """
+    if collector is None:
+        collector = Collector(env, agent.seed)
+    if agent.scaler.count == 0:
+        prime(agent, collector)
+    per_rollout = env.num_envs * agent.config.rollout_length
+    while steps < total_steps:
+        began = time.perf_counter()
+        agent.progress = min(1.0, steps / total_steps)
+        metrics = collector.collect(agent)
+        assert collector.obs is not None and collector.state is not None
+        statistics = agent.update(collector.obs, collector.state)
+        steps += per_rollout
+        statistics["reward"] = metrics.pop("reward")
+        statistics["steps_per_second"] = per_rollout / (time.perf_counter() - began)
+        yield Iteration(steps, statistics, metrics)

@@ -1,0 +1,141 @@
+"""Optimiser steps on parts of a rollout, shared between two Python threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gnnrl.agents.actor_critic import ActorCritic
+from gnnrl.agents.minibatch import Part
+from gnnrl.rl import losses
+
+__all__ = ["STATISTICS", "Coefficients", "Learner", "clone_loss", "largest_ratio_error", "ppo_loss"]
+
+STATISTICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "clone_kl")
+"""What `ppo_loss` reports, in order."""
+
+Loss = Callable[[ActorCritic, Part], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficients:
+    """The numbers of one update's loss."""
+
+    clip: float
+    value_clip: float
+    """In units of the value; 0 = none."""
+    value_coef: float
+    entropy_coef: float
+    clone_coef: float = 0.0
+    """Weight of KL(policy || frozen clone)."""
+
+
+def ppo_loss(model: ActorCritic, part: Part, use: Coefficients) -> tuple[Tensor, Tensor]:
+    """The loss of PPO on a part, and `STATISTICS` of it (weighted sums, so those of the parts of a minibatch add up)."""
+    judged = model(part.sequence, part.state)
+    policy = part.policy(judged.logits)
+    log_prob = policy.log_prob(part.action)
+    policy_loss = losses.clipped_policy_loss(log_prob, part.log_prob, part.advantage, part.weight, use.clip)
+    value_loss = losses.clipped_value_loss(judged.value, part.old_value, part.target, part.value_weight, use.value_clip)
+    entropy = losses.weighted(policy.entropy(), part.weight)
+    loss = policy_loss + use.value_coef * value_loss - use.entropy_coef * entropy
+    clone_kl = loss.new_zeros(())
+    if part.reference is not None and use.clone_coef > 0.0:
+        clone_kl = losses.weighted(policy.kl(part.reference), part.weight)
+        loss = loss + use.clone_coef * clone_kl
+    with torch.no_grad():
+        change = log_prob.detach()
+        kl = losses.approx_kl(change, part.log_prob, part.weight)
+        clipped = losses.clip_fraction(change, part.log_prob, part.weight, use.clip)
+    statistics = torch.stack([policy_loss, value_loss, entropy, kl, clipped, clone_kl]).detach()
+    return loss, statistics
+
+
+def clone_loss(model: ActorCritic, part: Part, value_coef: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy with the teacher's decisions plus the value loss; reports (cross-entropy, value loss, agreement)."""
+    judged = model(part.sequence, part.state)
+    policy = part.policy(judged.logits)
+    log_prob = policy.log_prob(part.action)
+    cross_entropy = -losses.weighted(log_prob, part.weight)
+    value_loss = losses.clipped_value_loss(judged.value, part.old_value, part.target, part.value_weight, 0.0)
+    agreement = losses.weighted(log_prob.detach().exp(), part.weight)
+    statistics = torch.stack([cross_entropy.detach(), value_loss.detach(), agreement])
+    return cross_entropy + value_coef * value_loss, statistics
+
+
+@torch.no_grad()
+def largest_ratio_error(model: ActorCritic, parts: Sequence[Part]) -> float:
+    """max |ratio - 1| over all live decisions of `parts` at the present weights."""
+    worst = 0.0
+    for part in parts:
+        log_prob = part.policy(model(part.sequence, part.state).logits).log_prob(part.action)
+        error = (log_prob - part.log_prob).expm1().abs()[part.live]
+        if len(error):
+            worst = max(worst, float(error.max()))
+            if not bool(torch.isfinite(error).all()):
+                return float("nan")
+    return worst
+
+
+class Learner:
+    """Adam on an `ActorCritic`, with the gradient of a minibatch summed over its parts.
+
+    The parts keep the weights of the whole minibatch, so their gradients add up to its gradient; they are computed in one thread
+    each (torch and the compiled kernels release the interpreter lock) and summed in a fixed order, hence deterministic.
+
+    Args:
+        model: the network.
+        learning_rate: step size at the start.
+        max_grad_norm: global gradient norm clip.
+        threads: threads, and parts a minibatch is split into.
+    """
+
+    def __init__(self, model: ActorCritic, learning_rate: float, max_grad_norm: float, threads: int) -> None:
+        self.model = model
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate, eps=1e-5, foreach=True)
+        self.max_grad_norm = max_grad_norm
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, "gnnrl-learner") if threads > 1 else None
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the step size."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+
+    def gradients(self, parts: Sequence[Part], loss: Loss) -> tuple[list[Tensor], Tensor]:
+        """Gradients of the summed loss of `parts`, one per parameter, and the summed statistics."""
+
+        def work(part: Part) -> tuple[tuple[Tensor | None, ...], Tensor]:
+            value, statistics = loss(self.model, part)
+            return torch.autograd.grad(value, self.parameters, allow_unused=True), statistics
+
+        results = list(map(work, parts) if self._pool is None else self._pool.map(work, parts))
+        total = [torch.zeros_like(p) for p in self.parameters]
+        for gradients, _ in results:
+            for sum_, gradient in zip(total, gradients, strict=True):
+                if gradient is not None:
+                    sum_ += gradient
+        return total, torch.stack([statistics for _, statistics in results]).sum(dim=0)
+
+    def apply(self, gradients: list[Tensor]) -> float:
+        """Clip by the global norm and take one step; returns the norm before clipping.
+
+        Raises:
+            FloatingPointError: the gradient is not finite; the weights are untouched.
+        """
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        if not bool(torch.isfinite(norm)):
+            raise FloatingPointError(
+                "the gradient is not finite: look for extreme rewards or features, lower ppo.learning_rate or set normalise_reward"
+            )
+        scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient.mul_(scale)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return float(norm)

@@ -1,0 +1,456 @@
+"""PPO_GNN: proximal policy optimisation on graphs whose nodes come and go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from encoders import GraphEncoder, build_encoder
+from encoders.state import EncoderState
+from gnnrl.agents.actor_critic import ActorCritic
+from gnnrl.agents.archive import CheckpointError, read_archive, write_archive
+from gnnrl.agents.clone import FrozenClone
+from gnnrl.agents.iteration import iterations
+from gnnrl.agents.learner import Learner
+from gnnrl.agents.observation_scaler import ObservationScaler
+from gnnrl.agents.policy_head import PolicyHead, ValueHead
+from gnnrl.agents.update import run_update
+from gnnrl.config.experiment import EncoderConfig, PPOConfig
+from gnnrl.rl.distributions import ActionMode, EmptyMaskError, mode_action, sample_action
+from gnnrl.rl.normaliser import ReturnScale
+from gnnrl.rl.storage import Array, Observation, RolloutStorage
+from graph_space.schema import ACTION_MASK, EDGE_MASK, EDGES, GLOBALS, NODE_MASK, NODES
+
+__all__ = ["PPO_GNN", "action_mode"]
+
+
+def action_mode(observation_space: spaces.Dict, action_space: spaces.Space[Any]) -> tuple[ActionMode, int]:
+    """How decisions are made in these spaces, and the moves a node has (K).
+
+    Raises:
+        ValueError: the action space is neither MultiDiscrete [K] * N nor Discrete(N * K).
+    """
+    shape = observation_space[ACTION_MASK].shape
+    if shape is None or len(shape) != 2:
+        raise ValueError(f"observation_space['{ACTION_MASK}'] has shape {shape}, needs (N, K)")
+    slots, moves = shape
+    if isinstance(action_space, spaces.MultiDiscrete) and np.array_equal(action_space.nvec, [moves] * slots):
+        return "joint", moves
+    if isinstance(action_space, spaces.Discrete) and action_space.n == slots * moves:
+        return "select", moves
+    raise ValueError(
+        f"action_space {action_space} fits neither MultiDiscrete([{moves}] * {slots}) (a move per node) nor "
+        f"Discrete({slots * moves}) (one (node, move) pair); pass the spaces of a single environment"
+    )
+
+
+class PPO_GNN:
+    """An agent for any environment whose observation is a `DynamicGraphSpace`.
+
+    `act` decides; after `train()` it also notes the decision, `store_transition` notes what came of it, and `update` learns once
+    `ready`. `learn` does all of that on a vector environment.
+
+    Args:
+        observation_space: of a single environment.
+        action_space: of a single environment: MultiDiscrete([K] * N), a move per node, or Discrete(N * K), one (node, move) pair.
+        use_tgn: memory per node and attention, or attention alone; only read where `encoder` is None.
+        config: hyper-parameters.
+        encoder: another encoder, described or ready-made.
+        seed: of weights, sampling and minibatches.
+        device: where the network lives; compiled kernels run on the CPU.
+
+    Raises:
+        ValueError: the spaces do not describe a graph environment.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        use_tgn: bool = True,
+        *,
+        config: PPOConfig | None = None,
+        encoder: EncoderConfig | GraphEncoder | None = None,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        self.mode, self.num_moves = action_mode(observation_space, action_space)
+        self.config = config or PPOConfig()
+        self.seed = seed
+        self.device = torch.device(device)
+        self.encoder_config = EncoderConfig(kind="tgn+gnn" if use_tgn else "gnn") if encoder is None else encoder
+        per_node = self.config.credit == "node"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self.encoder_config
+            if isinstance(network, EncoderConfig):
+                network = _described(network, observation_space)
+            head = PolicyHead(network.out_dim, self.num_moves)
+            self.model = ActorCritic(network, head, ValueHead(network.out_dim, per_node)).to(self.device)
+        threads = self.config.threads if self.device.type == "cpu" else 1
+        self.learner = Learner(self.model, self.config.learning_rate, self.config.max_grad_norm, threads)
+        self.scaler = ObservationScaler(observation_space)
+        self.return_scale = ReturnScale()
+        self.clone: FrozenClone | None = None
+        self.clone_coef = 0.0
+        self.rng = np.random.default_rng(seed)
+        self.progress = 0.0
+        self.training = False
+        self.replay_checked = False
+        self.storage: RolloutStorage | None = None
+        self.carry: NDArray[np.float64] | None = None
+        self._live = np.ones(0, np.bool_)
+        self._start = np.ones(0, np.bool_)
+
+    @property
+    def max_nodes(self) -> int:
+        """N of the observation space."""
+        shape = self.observation_space[NODE_MASK].shape
+        return shape[0] if shape else 0
+
+    def initial_state(self, batch_size: int = 1, max_nodes: int | None = None) -> EncoderState:
+        """State before the first observation."""
+        return self.model.encoder.initial_state(batch_size, max_nodes or self.max_nodes)
+
+    def train(self, mode: bool = True) -> PPO_GNN:
+        """Whether `act` notes decisions for `update`."""
+        self.training = mode
+        return self
+
+    def act(
+        self,
+        obs: Observation,
+        state: EncoderState | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, EncoderState]:
+        """Decide.
+
+        Args:
+            obs: numpy arrays of one observation, or of a batch of them with a leading B.
+            state: what the last call returned; None = nothing is remembered.
+            episode_start: [B] bool, true where `obs` is the first of an episode; None = nowhere, while training as tracked.
+            deterministic: the likeliest action instead of a draw.
+
+        Returns:
+            Action int64 [N] or [B, N] (`joint`; 0 in empty slots), [] or [B] (`select`), and the new state.
+
+        Raises:
+            EmptyMaskError: a real node (`joint`) or a graph (`select`) has no legal move.
+        """
+        single = obs[NODE_MASK].ndim == 1
+        if single:
+            obs = {key: np.asarray(value)[None] for key, value in obs.items()}
+        batch, slots = obs[NODE_MASK].shape
+        if state is None:
+            state = self.initial_state(batch, slots)
+        if self.training and len(self._live) != batch:
+            self._begin(batch)
+        if episode_start is None:
+            episode_start = self._start if self.training else np.zeros(batch, np.bool_)
+        sequence = self.scaler.sequence(obs, np.atleast_1d(episode_start))
+        flat = sequence.flat_slot.numpy()
+        pointer = sequence.graph_ptr.numpy() if self.mode == "select" else None
+        with torch.inference_mode():
+            judged = self.model(sequence if self.device.type == "cpu" else sequence.to(self.device), state)
+        logits = judged.logits.cpu().numpy()
+        mask = obs[ACTION_MASK].reshape(-1, self.num_moves)[flat]
+        try:
+            if deterministic:
+                row, move, log_prob = mode_action(logits, mask, pointer)
+            else:
+                row, move, log_prob = sample_action(
+                    logits, mask, pointer, self.rng.random(len(flat) if pointer is None else batch)
+                )
+        except EmptyMaskError as error:
+            where = flat[error.index] if pointer is None else error.index * slots
+            place = (
+                f"slot {where % slots} of environment {where // slots}"
+                if pointer is None
+                else f"environment {error.index}"
+            )
+            raise EmptyMaskError(f"{ACTION_MASK}, {place}: {error}", error.index) from None
+        action: Array
+        if pointer is None:
+            padded = np.zeros(batch * slots, np.int64)
+            padded[flat] = move
+            action = padded.reshape(batch, slots)
+        else:
+            action = flat[row] % slots * self.num_moves + move
+        if self.training:
+            if deterministic:
+                raise ValueError("a deterministic action cannot be learned from; call train(False) first")
+            self._note(obs, episode_start, state, action, log_prob, judged.value.cpu().numpy(), flat)
+        return (action[0] if single else action), judged.state
+
+    def _begin(self, batch: int) -> None:
+        joint, per_node = self.mode == "joint", self.config.credit == "node"
+        nodes = (self.max_nodes,)
+        self.storage = RolloutStorage(
+            self.observation_space,
+            batch,
+            self.config.rollout_length,
+            self.config.chunk_length,
+            nodes if joint else (),
+            nodes if per_node else (),
+            self.model.encoder.memory_dim,
+        )
+        self.carry = np.zeros((batch, self.max_nodes if per_node else 1))
+        self._live, self._start = np.ones(batch, np.bool_), np.ones(batch, np.bool_)
+
+    def _note(
+        self,
+        obs: Observation,
+        start: Array,
+        state: EncoderState,
+        action: Array,
+        log_prob: Array,
+        value: Array,
+        flat: NDArray[np.int64],
+    ) -> None:
+        assert self.storage is not None
+        self.scaler.frozen = True
+        shape = obs[NODE_MASK].shape
+        self.storage.stage(
+            obs,
+            start,
+            self._live,
+            state.memory.cpu().numpy(),
+            state.age_seconds.cpu().numpy(),
+            action,
+            _padded(log_prob, flat, shape) if self.mode == "joint" else log_prob,
+            _padded(value, flat, shape) if self.config.credit == "node" else value,
+        )
+
+    def store_transition(
+        self,
+        reward: Array | float,
+        terminated: Array | bool,
+        truncated: Array | bool,
+        infos: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Note what the environment answered to the last `act`.
+
+        Args:
+            reward: [B] or scalar.
+            terminated: [B] or scalar.
+            truncated: [B] or scalar.
+            infos: of the step; `node_reward` [B, N] is read under `credit="node"`.
+
+        Raises:
+            RuntimeError: `act` noted nothing; call `train()` first.
+            ValueError: the reward is not split by node although `credit="node"`, or is not finite.
+        """
+        if self.storage is None or not self.training:
+            raise RuntimeError("nothing to store: call train(), then act(), then store_transition()")
+        split = None
+        if self.config.credit == "node":
+            if infos is None or "node_reward" not in infos:
+                raise ValueError(
+                    "ppo.credit is 'node', but the environment gives no infos['node_reward'] [B, N] (the reward's split over "
+                    "nodes); set ppo.credit to 'graph'"
+                )
+            split = np.asarray(infos["node_reward"]).reshape(self.storage.num_envs, self.max_nodes)
+        done = np.atleast_1d(terminated) | np.atleast_1d(truncated)
+        self.storage.commit(np.atleast_1d(reward), np.atleast_1d(terminated), np.atleast_1d(truncated), split)
+        # NEXT_STEP: the observation after an end is final, and the one after that starts the next episode.
+        self._start = ~self._live
+        self._live = ~(done & self._live)
+
+    def forget_episodes(self, batch_size: int) -> None:
+        """Take the next observations for the first of their episodes; a rollout in progress is dropped."""
+        self._begin(batch_size)
+
+    @property
+    def episode_start(self) -> NDArray[np.bool_]:
+        """[B] bool, true where the next observation starts an episode, as the stored transitions say."""
+        return self._start
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """[B] bool, false where the next observation is the last of its episode, so that its action is ignored."""
+        return self._live
+
+    @property
+    def ready(self) -> bool:
+        """True when a whole rollout is stored and `update` is due."""
+        return self.storage is not None and self.storage.full
+
+    def update(self, obs: Observation, state: EncoderState) -> dict[str, float]:
+        """Learn from the stored rollout.
+
+        Args:
+            obs: the observation after it, from whose value it is bootstrapped.
+            state: as the last `act` returned it.
+
+        Returns:
+            Statistics of the update, named as in the logs without `train/`.
+
+        Raises:
+            RuntimeError: the rollout is not full.
+            ReplayError: at unchanged weights the replay does not give the rollout's own probabilities.
+        """
+        if self.storage is None or not self.storage.full:
+            raise RuntimeError("update() needs a whole rollout; see `ready`")
+        if obs[NODE_MASK].ndim == 1:
+            obs = {key: np.asarray(value)[None] for key, value in obs.items()}
+        statistics = run_update(self, self.storage, obs, state)
+        self.scaler.frozen = False
+        self.scaler.update({key: array[:-1] for key, array in self.storage.obs.items()})
+        self.storage.clear()
+        return statistics
+
+    def learning_rate(self) -> float:
+        """Step size at the present progress."""
+        start, schedule = self.config.learning_rate, self.config.learning_rate_schedule
+        if schedule == "constant":
+            return start
+        if schedule == "linear":
+            return start * (1.0 - self.progress)
+        return start * 0.5 * (1.0 + math.cos(math.pi * self.progress))
+
+    def entropy_coef(self) -> float:
+        """Entropy weight at the present progress."""
+        first, last = self.config.entropy_coef, self.config.entropy_coef_final
+        return first + (last - first) * self.progress
+
+    def learn(self, env: VectorEnv, total_steps: int) -> PPO_GNN:
+        """Train for `total_steps` environment steps (rounded up to whole rollouts); `training.Trainer` adds logs and checkpoints."""
+        for _ in iterations(self, env, total_steps):
+            pass
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides what the agent does next, but for a rollout in progress."""
+        generator = self.rng.bit_generator.state["state"]
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.learner.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "return_scale": self.return_scale.state_dict(),
+            "clone": None if self.clone is None else self.clone.state_dict(),
+            "clone_coef": self.clone_coef,
+            "rng": {key: str(value) for key, value in generator.items()},
+            "progress": self.progress,
+            "carry": self.carry,
+            "live": self._live,
+            "start": self._start,
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken; the replay is checked again before the next optimiser step."""
+        self.model.load_state_dict(saved["model"])
+        self.learner.optimiser.load_state_dict(saved["optimiser"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.return_scale.load_state_dict(saved["return_scale"])
+        self.clone = None
+        if saved["clone"] is not None:
+            self.clone = FrozenClone(self.model, self.scaler)
+            self.clone.load_state_dict(saved["clone"])
+        self.clone_coef = saved["clone_coef"]
+        state = self.rng.bit_generator.state
+        state["state"] = {key: int(value) for key, value in saved["rng"].items()}
+        self.rng.bit_generator.state = state
+        self.progress = saved["progress"]
+        if len(saved["live"]):
+            self._begin(len(saved["live"]))
+            self.carry = np.array(saved["carry"])
+            self._live, self._start = np.array(saved["live"]), np.array(saved["start"])
+        self.replay_checked = False
+
+    def save(self, path: str | Path) -> None:
+        """Write the agent to one file, atomically.
+
+        Raises:
+            CheckpointError: the file cannot be written; what stood there is kept.
+        """
+        write_archive(path, {"agent": self.description(), "agent_state": self.state_dict()})
+
+    def description(self) -> dict[str, Any]:
+        """What `load` builds the same agent from: sizes, mode and hyper-parameters."""
+        sizes = {key: list(self.observation_space[key].shape or ()) for key in ("nodes", "edges", "globals")}
+        encoder = asdict(self.encoder_config) if isinstance(self.encoder_config, EncoderConfig) else None
+        return {
+            "sizes": sizes,
+            "mode": self.mode,
+            "num_moves": self.num_moves,
+            "config": asdict(self.config),
+            "encoder": encoder,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, encoder: GraphEncoder | None = None, device: str | torch.device = "cpu"
+    ) -> PPO_GNN:
+        """Read an agent written by `save` or by the trainer.
+
+        Args:
+            path: the file.
+            encoder: a module of the same shape, where the agent was made with a ready-made one.
+            device: where the network shall live.
+
+        Raises:
+            CheckpointError: the file is damaged, foreign, of another version, or needs `encoder`.
+        """
+        from graph_space import DynamicGraphConfig, DynamicGraphSpace
+
+        tree = read_archive(path)
+        if "agent" not in tree:
+            raise CheckpointError(f"{path}: holds no agent")
+        about = tree["agent"]
+        if about["encoder"] is None and encoder is None:
+            raise CheckpointError(
+                f"{path}: was made with an encoder of your own; pass one of the same shape as encoder="
+            )
+        slots, node_dim = about["sizes"]["nodes"]
+        edges, edge_dim = about["sizes"]["edges"]
+        space = DynamicGraphSpace(
+            DynamicGraphConfig(
+                max_nodes=slots,
+                max_edges=edges,
+                node_feat_dim=node_dim,
+                edge_feat_dim=edge_dim,
+                global_feat_dim=about["sizes"]["globals"][0],
+                num_moves=about["num_moves"],
+            )
+        )
+        actions: spaces.Space[Any] = (
+            spaces.MultiDiscrete([about["num_moves"]] * slots)
+            if about["mode"] == "joint"
+            else spaces.Discrete(slots * about["num_moves"])
+        )
+        chosen = encoder if about["encoder"] is None else EncoderConfig(**about["encoder"])
+        agent = cls(
+            space, actions, config=PPOConfig(**about["config"]), encoder=chosen, seed=about["seed"], device=device
+        )
+        agent.load_state_dict(tree["agent_state"])
+        return agent
+
+
+def _described(config: EncoderConfig, space: spaces.Dict) -> GraphEncoder:
+    widths = {key: (space[key].shape or (0,))[-1] for key in (NODES, EDGES, GLOBALS)}
+    return build_encoder(
+        **asdict(config),
+        in_dim=widths[NODES],
+        edge_dim=widths[EDGES],
+        global_dim=widths[GLOBALS],
+        max_nodes=(space[NODE_MASK].shape or (0,))[0],
+        max_edges=(space[EDGE_MASK].shape or (0,))[0],
+    )
+
+
+def _padded(values: Array, flat: NDArray[np.int64], shape: tuple[int, ...]) -> Array:
+    out = np.zeros(shape, np.float32)
+    out.reshape(-1)[flat] = values
+    return out

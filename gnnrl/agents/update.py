@@ -1,0 +1,210 @@
+"""One update: advantages, minibatches of whole chunks, epochs, and the check that the replay is the rollout."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from encoders.state import EncoderState
+from gnnrl.agents.learner import STATISTICS, Coefficients, largest_ratio_error, ppo_loss
+from gnnrl.agents.minibatch import Part, RolloutTargets, build_part
+from gnnrl.rl.losses import explained_variance
+from gnnrl.rl.returns import discounted_sums, graph_advantages, node_advantages
+from gnnrl.rl.storage import Array, Observation, RolloutStorage
+from graph_space.schema import NODE_MASK, PREV_SLOT
+
+if TYPE_CHECKING:
+    from gnnrl.agents.ppo_gnn import PPO_GNN
+
+__all__ = ["ReplayError", "build_minibatches", "close_rollout", "recompute_states", "rollout_targets", "run_update"]
+
+REPLAY_TOLERANCE = 1e-5
+"""Largest |ratio - 1| at unchanged weights: float32 rounding gives some 1e-6, a wrong state 0.01 to 1."""
+
+DRIFT_ENVIRONMENTS = 8
+"""Environments the drift of stored states is measured on."""
+
+Minibatch = list[tuple[NDArray[np.int64], Part]]
+
+
+class ReplayError(RuntimeError):
+    """The replayed sequences do not give the probabilities that the rollout acted with."""
+
+
+def run_update(agent: PPO_GNN, storage: RolloutStorage, obs: Observation, state: EncoderState) -> dict[str, float]:
+    """Learn from a full rollout; see `PPO_GNN.update`."""
+    config = agent.config
+    close_rollout(agent, storage, obs, state)
+    targets = rollout_targets(agent, storage)
+    if agent.clone is not None and agent.clone_coef > 0.0:
+        reference = agent.clone.log_probs(storage, agent.mode == "select")
+        targets = RolloutTargets(targets.advantage, targets.target, reference)
+    minibatches = build_minibatches(agent, storage, targets)
+    if not agent.replay_checked:
+        check_replay(agent, minibatches)
+        agent.replay_checked = True
+    deviation = 1.0 if config.normalise_reward else agent.return_scale.deviation
+    coefficients = Coefficients(
+        clip=config.clip,
+        value_clip=config.value_clip * deviation,
+        value_coef=config.value_coef,
+        entropy_coef=agent.entropy_coef(),
+        clone_coef=agent.clone_coef,
+    )
+    agent.learner.set_learning_rate(agent.learning_rate())
+    records, norms, stopped = [], [], False
+    for epoch in range(config.epochs):
+        if config.recompute_state and epoch > 0:
+            recompute_states(agent, storage, minibatches)
+        for index in agent.rng.permutation(len(minibatches)):
+            parts = [part for _, part in minibatches[index]]
+            gradients, statistics = agent.learner.gradients(parts, partial(ppo_loss, use=coefficients))
+            record = dict(zip(STATISTICS, statistics.tolist(), strict=True))
+            records.append(record)
+            stopped = config.target_kl > 0.0 and record["approx_kl"] > 1.5 * config.target_kl
+            if stopped:
+                break
+            norms.append(agent.learner.apply(gradients))
+        if stopped:
+            break
+    live = storage.loss_mask if storage.value.ndim == 2 else _live_nodes(storage)
+    result = {name: float(np.mean([record[name] for record in records])) for name in STATISTICS}
+    if agent.clone is None:
+        del result["clone_kl"]
+    return {
+        **result,
+        "grad_norm": float(np.mean(norms)) if norms else 0.0,
+        "explained_variance": explained_variance(storage.value[:-1][live], targets.target[live]),
+        "optimiser_steps": float(len(norms)),
+        "learning_rate": agent.learning_rate(),
+        "state_drift": state_drift(agent, storage),
+    }
+
+
+def close_rollout(agent: PPO_GNN, storage: RolloutStorage, obs: Observation, state: EncoderState) -> None:
+    """Value the observation after the rollout."""
+    sequence = agent.scaler.sequence(obs, agent.episode_start)
+    with torch.inference_mode():
+        value = agent.model(sequence.to(agent.device), state).value.cpu().numpy()
+    if storage.value.ndim == 3:
+        padded = np.zeros(storage.value.shape[1:], np.float32)
+        padded.reshape(-1)[sequence.flat_slot.numpy()] = value
+        value = padded
+    storage.close(obs, agent.episode_start, value)
+
+
+def _live_nodes(storage: RolloutStorage) -> Array:
+    return storage.loss_mask[..., None] & storage.obs[NODE_MASK][:-1].astype(np.bool_)
+
+
+def rollout_targets(agent: PPO_GNN, storage: RolloutStorage, lam: float | None = None) -> RolloutTargets:
+    """Advantages and value targets of a closed rollout; the running return deviation takes it in first."""
+    config = agent.config
+    lam = config.gae_lambda if lam is None else lam
+    assert agent.carry is not None
+    node_mask, prev_slot = storage.obs[NODE_MASK], storage.obs[PREV_SLOT].astype(np.int64)
+    starts = storage.episode_start[:-1]
+    if storage.node_reward is not None:
+        live = _live_nodes(storage)
+        sums = discounted_sums(storage.node_reward, node_mask[:-1], prev_slot[:-1], starts, config.gamma, agent.carry)
+    else:
+        live = storage.loss_mask
+        whole = np.ones((*storage.reward.shape, 1), np.int8)
+        sums = discounted_sums(storage.reward[..., None], whole, whole * np.int64(0), starts, config.gamma, agent.carry)
+        sums = sums[..., 0]
+    agent.return_scale.update(sums, live)
+    unit = np.float32(agent.return_scale.deviation if config.normalise_reward else 1.0)
+    ends = (storage.terminated, storage.truncated, storage.loss_mask)
+    if storage.node_reward is not None:
+        advantage = node_advantages(
+            storage.node_reward / unit, storage.value, node_mask, prev_slot, *ends, config.gamma, lam
+        )
+    else:
+        advantage = graph_advantages(storage.reward / unit, storage.value, *ends, config.gamma, lam)
+    target = advantage + storage.value[:-1]
+    if agent.mode == "select" and advantage.ndim == 3:
+        # One pair is chosen for the whole graph, so it answers for what all nodes gained.
+        advantage, live = advantage.sum(axis=-1), storage.loss_mask
+    if config.normalise_advantage:
+        chosen = advantage[live].astype(np.float64)
+        if len(chosen) > 1:
+            advantage = ((advantage - chosen.mean()) / (chosen.std() + 1e-8)).astype(np.float32)
+    if agent.mode == "joint" and advantage.ndim == 2:
+        advantage = np.repeat(advantage[..., None], node_mask.shape[-1], axis=-1)
+    return RolloutTargets(advantage, target)
+
+
+def build_minibatches(agent: PPO_GNN, storage: RolloutStorage, targets: RolloutTargets) -> list[Minibatch]:
+    """Deal the chunks of a rollout into minibatches, and each of them into one part per thread.
+
+    Graphs are compacted and normalised here, once for all epochs; the epochs differ in the order of the minibatches.
+    """
+    total = storage.num_chunks * storage.num_envs
+    per_minibatch = max(1, agent.config.minibatch_rows // storage.chunk_length)
+    shuffled = agent.rng.permutation(total)
+    minibatches = []
+    for chunks in np.array_split(shuffled, -(-total // per_minibatch)):
+        t, b = storage.chunk_rows(chunks)
+        live_graphs = int(storage.loss_mask[t, b].sum())
+        minibatch = []
+        for share in np.array_split(chunks, min(agent.learner.threads, len(chunks))):
+            part = build_part(
+                storage, share, agent.scaler, targets, live_graphs, agent.num_moves, agent.mode == "select"
+            )
+            minibatch.append((share, part if agent.device.type == "cpu" else part.to(agent.device)))
+        minibatches.append(minibatch)
+    return minibatches
+
+
+def check_replay(agent: PPO_GNN, minibatches: list[Minibatch]) -> None:
+    """Stop where the replay is not the rollout.
+
+    Raises:
+        ReplayError: |ratio - 1| exceeds the tolerance.
+    """
+    error = largest_ratio_error(agent.model, [part for minibatch in minibatches for _, part in minibatch])
+    if not error <= REPLAY_TOLERANCE:
+        raise ReplayError(
+            f"replaying the rollout at unchanged weights changes a probability by |ratio - 1| = {error:.2g} "
+            f"(tolerance {REPLAY_TOLERANCE:g}): the update would learn from another policy than the one that acted. Pass "
+            "act() the state it returned last, and episode_start where an episode starts; do not change weights or the "
+            "environment's prev_slot inside a rollout"
+        )
+
+
+@torch.no_grad()
+def recompute_states(agent: PPO_GNN, storage: RolloutStorage, minibatches: list[Minibatch]) -> None:
+    """Replace the stored chunk states by those that the present weights give from the first one on."""
+    if agent.model.encoder.memory_dim == 0:
+        return
+    envs = np.arange(storage.num_envs)
+    for chunk in range(storage.num_chunks - 1):
+        after = _replay_chunk(agent, storage, chunk * storage.num_envs + envs)
+        storage.memory[chunk + 1] = after.memory.cpu().numpy()
+        storage.age_seconds[chunk + 1] = after.age_seconds.cpu().numpy()
+    for minibatch in minibatches:
+        for chunks, part in minibatch:
+            memory, age = (torch.from_numpy(array).to(agent.device) for array in storage.chunk_state(chunks))
+            part.state = EncoderState(memory, age)
+
+
+def _replay_chunk(agent: PPO_GNN, storage: RolloutStorage, chunks: NDArray[np.int64]) -> EncoderState:
+    t, b = storage.chunk_rows(chunks)
+    sequence = agent.scaler.sequence(storage.chunk_observations(chunks), storage.episode_start[t, b]).to(agent.device)
+    memory, age = (torch.from_numpy(array).to(agent.device) for array in storage.chunk_state(chunks))
+    return agent.model.encoder.forward_compact(sequence, EncoderState(memory, age))[1]
+
+
+@torch.no_grad()
+def state_drift(agent: PPO_GNN, storage: RolloutStorage) -> float:
+    """|memory after the first chunk at the new weights - memory stored there| / |stored|: how much stored states have aged."""
+    if agent.model.encoder.memory_dim == 0 or storage.num_chunks == 1:
+        return 0.0
+    count = min(DRIFT_ENVIRONMENTS, storage.num_envs)
+    after = _replay_chunk(agent, storage, np.arange(count)).memory.cpu().numpy()
+    stored = storage.memory[1, :count]
+    return float(np.linalg.norm(after - stored) / (np.linalg.norm(stored) + 1e-12))
