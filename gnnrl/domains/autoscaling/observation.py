@@ -179,7 +179,11 @@ class ObservationBuilder:
         assignment = self._tables[b].update(names)
         self._tables[b].commit()
         slots = assignment.slots
-        self._assigned_prev_slot[b] = assignment.prev_slot
+        prev_slot = assignment.prev_slot
+        if self._fresh_topology[b]:
+            # a second change since the last observation: follow each node through the assignment nobody saw
+            prev_slot = np.where(prev_slot >= 0, self._assigned_prev_slot[b][prev_slot], -1)
+        self._assigned_prev_slot[b] = prev_slot
         self._fresh_topology[b] = True
         self._n_services[b], self._n_calls[b] = services, calls
         self.slot_of_service[b] = -1
