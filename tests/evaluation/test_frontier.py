@@ -1,0 +1,53 @@
+"""Frontiers: their lower envelope, interpolation, and savings at an equal violating share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gnnrl.evaluation.frontier import Frontier, envelope, replica_seconds_at, saving_at
+
+SHARE = np.array([0.0, 0.02, 0.01, 0.04, 0.03])
+COST = np.array([200.0, 110.0, 140.0, 100.0, 160.0])
+
+
+def test_the_envelope_leaves_out_what_is_above_a_line_between_two_settings() -> None:
+    x, y = envelope(SHARE, COST)
+    # 0.03 / 160 is beaten outright; 0.01 / 140 is below the chord from 200 to 110 (155).
+    assert x.tolist() == [0.0, 0.01, 0.02, 0.04]
+    assert y.tolist() == [200.0, 140.0, 110.0, 100.0]
+    x, _ = envelope(np.array([0.0, 0.01, 0.02]), np.array([200.0, 180.0, 100.0]))
+    assert x.tolist() == [0.0, 0.02]  # 180 is above the chord (150)
+
+
+def test_costs_are_read_off_straight_lines() -> None:
+    assert replica_seconds_at(SHARE, COST, 0.005) == pytest.approx(170.0)
+    assert replica_seconds_at(SHARE, COST, 0.03) == pytest.approx(105.0)
+    assert replica_seconds_at(SHARE, COST, 0.5) == 100.0
+    assert np.isnan(replica_seconds_at(SHARE[1:], COST[1:], 0.005))
+
+
+def frontier(scale: np.ndarray, shift: float = 0.0) -> Frontier:
+    return Frontier(np.repeat(SHARE[:, None] + shift, len(scale), axis=1), COST[:, None] * scale)
+
+
+def test_a_policy_that_costs_three_quarters_everywhere_saves_a_quarter_with_certainty() -> None:
+    scale = np.array([1.0, 3.0, 0.5, 2.0])
+    saving = saving_at(frontier(0.75 * scale), frontier(scale), 0.01)
+    assert (saving.mean, saving.low, saving.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_equal_costs_at_more_violations_are_a_loss_at_an_equal_share() -> None:
+    ones = np.ones(4)
+    # Shifted right by one point, the curve at 1 % is what the other has at 0 %: 200 against 140.
+    assert saving_at(frontier(ones, 0.01), frontier(ones), 0.01).mean == pytest.approx(1 - 200 / 140)
+
+
+def test_a_frontier_that_never_gets_down_to_the_share_saves_nothing_that_can_be_told() -> None:
+    ones = np.ones(4)
+    assert np.isnan(saving_at(frontier(ones, 0.05), frontier(ones), 0.01).mean)
+
+
+def test_frontiers_of_different_scenarios_are_refused() -> None:
+    with pytest.raises(ValueError, match="same episodes"):
+        saving_at(frontier(np.ones(3)), frontier(np.ones(4)), 0.01)
