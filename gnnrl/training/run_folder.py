@@ -1,0 +1,151 @@
+"""A run's folder: the resolved configuration and the code's revision beside the checkpoints, logs and reports.
+
+runs/NAME/config.yaml      every field, as `load_config` reads it
+runs/NAME/revision.json    git revision, whether the tree was modified, versions
+runs/NAME/checkpoint.pt    the newest checkpoint
+runs/NAME/tensorboard/     event files
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.config.loader import dump_config, load_config
+
+__all__ = ["RunError", "RunFolder", "code_revision"]
+
+
+class RunError(Exception):
+    """A run folder that cannot be created or continued: says which and what would be right."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An existing run."""
+
+    path: Path
+    config: ExperimentConfig
+    revision: Mapping[str, Any]
+
+    @classmethod
+    def create(cls, path: Path, config: ExperimentConfig) -> RunFolder:
+        """Starts a run in a new or empty folder.
+
+        Raises:
+            RunError: something is there already.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(
+                f"{path}: is there already and not empty; continue it with --resume {path}, or choose another --out"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        revision = code_revision()
+        _write(path / "revision.json", json.dumps(revision, indent=2) + "\n")
+        _write(path / "config.yaml", dump_config(config))
+        return cls(path, config, revision)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Opens a run by its folder, or by a checkpoint in it.
+
+        Raises:
+            RunError: this is no run.
+            ConfigError: its configuration was damaged, or is that of another version.
+        """
+        folder = path if path.is_dir() else path.parent
+        if not path.exists():
+            raise RunError(f"{path}: no such run or checkpoint")
+        if not (folder / "config.yaml").is_file():
+            raise RunError(f"{folder}: is not a run folder, it has no config.yaml; gnnrl train writes one")
+        revision = folder / "revision.json"
+        try:
+            recorded = json.loads(revision.read_text(encoding="utf-8")) if revision.is_file() else {}
+        except ValueError as error:
+            raise RunError(f"{revision}: is not JSON ({error})") from error
+        return cls(folder, load_config(folder / "config.yaml"), recorded)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the event files."""
+        return self.path / "tensorboard"
+
+    def require_same(self, config: ExperimentConfig) -> None:
+        """Refuses to continue this run under another configuration.
+
+        Raises:
+            RunError: names every field that differs.
+        """
+        different = list(_differences(asdict(self.config), asdict(config)))
+        if different:
+            lines = "\n".join(
+                f"  {path}: {ours!r} in the run, {theirs!r} asked for" for path, ours, theirs in different
+            )
+            raise RunError(
+                f"{self.path}: cannot be resumed with another configuration\n{lines}\n"
+                f"resume it with {self.path / 'config.yaml'}, or start a new run with --out"
+            )
+
+    def revision_warning(self) -> str | None:
+        """What to tell a user who continues or evaluates this run with other code; None if it is the same."""
+        now = code_revision()
+        if self.revision.get("revision") == now["revision"] and not (now["modified"] or self.revision.get("modified")):
+            return None
+        return f"{self.path} was made by {_described(self.revision)}, this is {_described(now)}"
+
+
+def code_revision() -> dict[str, Any]:
+    """Git revision of the package's source (None outside a checkout), whether it is modified, and versions."""
+    source = Path(__file__).parents[2]
+    head = _git(source, "rev-parse", "HEAD")
+    changes = _git(source, "status", "--porcelain", "--untracked-files=no") if head else None
+    return {
+        "revision": head,
+        "modified": bool(changes),
+        "gnnrl": version("gnnrl"),
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _described(revision: Mapping[str, Any]) -> str:
+    short = str(revision.get("revision") or "an unknown revision")[:12]
+    return f"gnnrl {revision.get('gnnrl', '?')} at {short}{' with changes' if revision.get('modified') else ''}"
+
+
+def _differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for key, value in ours.items():
+        if isinstance(value, Mapping):
+            yield from _differences(value, theirs[key], f"{prefix}{key}.")
+        elif value != theirs[key]:
+            yield f"{prefix}{key}", value, theirs[key]
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole file or none of it."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
