@@ -68,9 +68,7 @@ class FlatObservation(gymnasium.ObservationWrapper):
 
     def observation(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         """[N * F + N + G]."""
-        return np.concatenate(
-            [observation[key].astype(np.float32).reshape(-1) for key in (NODES, NODE_MASK, GLOBALS)]
-        )
+        return np.concatenate([observation[key].astype(np.float32).reshape(-1) for key in (NODES, NODE_MASK, GLOBALS)])
 
 
 def make_online_boutique(**kwargs: Any) -> gymnasium.Env:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,37 +10,23 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.domains.autoscaling.churn import apply_event
-from gnnrl.domains.autoscaling.episode import Episode, Split, draw_episode, warm_up_seconds
+from gnnrl.domains.autoscaling.batch import MeshBatch
+from gnnrl.domains.autoscaling.episode import Episode, Split, draw_episode
 from gnnrl.domains.autoscaling.mesh import Mesh
-from gnnrl.domains.autoscaling.objective import service_rewards
-from gnnrl.domains.autoscaling.observation import ObservationBuilder
-from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
 from graph_space import DynamicGraphConfig, DynamicGraphSpace
-from graph_space.schema import EDGES, GLOBALS, MOVES, NODES, GraphObservation, autoscaling_schema
+from graph_space.schema import MOVES, GraphObservation, autoscaling_schema
 
-__all__ = ["MeshBatch", "MeshEnv", "MeshVectorEnv", "action_space", "graph_config"]
-
-EpisodeSource = Callable[[int, int], Episode]
-"""(environment index, number of its episode) -> episode."""
-
-MAX_CLASSES = 6
+__all__ = ["MeshEnv", "MeshVectorEnv", "action_space", "graph_config"]
 
 
 def graph_config(config: AutoscalingConfig) -> DynamicGraphConfig:
     """Shape of the observations of this configuration."""
     schema = autoscaling_schema(config.node_columns)
-    return DynamicGraphConfig(
-        max_nodes=config.max_nodes,
-        max_edges=config.max_edges,
-        node_feat_dim=len(schema.names(NODES)),
-        edge_feat_dim=len(schema.names(EDGES)),
-        global_feat_dim=len(schema.names(GLOBALS)),
-        num_moves=len(MOVES),
+    return DynamicGraphConfig.from_schema(
+        schema, max_nodes=config.max_nodes, max_edges=config.max_edges, num_moves=len(MOVES)
     )
 
 
@@ -51,193 +36,6 @@ def action_space(config: AutoscalingConfig) -> spaces.MultiDiscrete | spaces.Dis
     if config.action_mode == "joint":
         return spaces.MultiDiscrete(np.full(config.max_nodes, moves))
     return spaces.Discrete(config.max_nodes * moves)
-
-
-class MeshBatch:
-    """B meshes played together, without Gymnasium's conventions: `begin` some, then `decide` for all.
-
-    Args:
-        config: the environment's configuration.
-        batch_size: B.
-        strict_actions: an action outside the mask raises instead of being counted and taken as 0.
-    """
-
-    def __init__(self, config: AutoscalingConfig, batch_size: int, *, strict_actions: bool = False) -> None:
-        self.config = config
-        self.batch_size = batch_size
-        self.strict_actions = strict_actions
-        self.simulation = MeshSimulation(
-            batch_size, config.max_nodes, config.max_edges, MAX_CLASSES, PhysicsSettings()
-        )
-        self.builder = ObservationBuilder(
-            batch_size=batch_size,
-            max_services=config.max_nodes,
-            max_calls=config.max_edges,
-            max_nodes=config.max_nodes,
-            max_edges=config.max_edges,
-            node_columns=config.node_columns,
-            lag_windows=config.metrics_lag_seconds // config.decision_seconds,
-            decision_seconds=config.decision_seconds,
-            min_replicas=config.min_replicas,
-            max_replicas=config.max_replicas,
-        )
-        self.episodes: list[Episode | None] = [None] * batch_size
-        self.meshes: list[Mesh | None] = [None] * batch_size
-        self.second = np.zeros(batch_size, dtype=np.int64)
-        self._next_event = np.zeros(batch_size, dtype=np.int64)
-        longest = config.episode_decisions * config.decision_seconds + warm_up_seconds(config)
-        self._rps = np.zeros((batch_size, longest), dtype=np.float32)
-        self._load = np.zeros((batch_size, config.decision_seconds), dtype=np.float32)
-        self._desired = np.zeros((batch_size, config.max_nodes), dtype=np.int64)
-        self._changes = np.zeros((batch_size, config.max_nodes), dtype=np.float32)
-        self._illegal = np.zeros(batch_size, dtype=np.int64)
-        self._service_mask = np.zeros((batch_size, config.max_nodes), dtype=np.bool_)
-        self._slo_ms = np.ones(batch_size, dtype=np.float32)
-        self.node_reward = np.zeros((batch_size, config.max_nodes), dtype=np.float32)
-
-    def begin(self, b: int, episode: Episode) -> None:
-        """Load an episode into environment `b`; the next `warm_up` plays its first seconds."""
-        seconds = len(episode.rps)
-        if seconds > self._rps.shape[1]:
-            self._rps = np.pad(self._rps, ((0, 0), (0, seconds - self._rps.shape[1])))
-        self._rps[b] = 0.0
-        self._rps[b, :seconds] = episode.rps
-        self.episodes[b] = episode
-        self.meshes[b] = episode.mesh
-        self.second[b] = 0
-        self._next_event[b] = 0
-        self.simulation.load(b, episode.mesh, slo_ms=episode.slo_ms)
-        self.builder.start(b, episode.mesh, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
-        self._slo_ms[b] = episode.slo_ms
-        self._install(b, episode.mesh)
-
-    def _install(self, b: int, mesh: Mesh) -> None:
-        self._service_mask[b] = False
-        self._service_mask[b, : len(mesh.services)] = True
-
-    def warm_up(self, starting: NDArray[np.bool_], windows: int) -> None:
-        """Play `windows` windows of the environments in `starting` [B] without decisions."""
-        for _ in range(windows):
-            self._advance(starting)
-            self.builder.push(self.simulation.scrape(), starting)
-
-    def _advance(self, active: NDArray[np.bool_]) -> None:
-        _take(self._rps, self.second, self._load, active)
-        self.simulation.advance(self._load, active)
-
-    def decide(self, actions: NDArray[np.int64], acting: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Apply the actions of the environments in `acting` [B], play one decision interval of all, and observe.
-
-        Args:
-            actions: int64 [B, N] move per slot (`joint`) or [B] slot * 15 + move (`select`).
-            acting: environments whose action counts; the others play the interval as they stand.
-
-        Returns:
-            The reward [B]; its split by slot of the observation that was answered stands in `node_reward`.
-
-        Raises:
-            ValueError: with `strict_actions`, an action outside the mask (nothing is executed).
-        """
-        config, builder = self.config, self.builder
-        if config.action_mode == "select":
-            moves = np.zeros((self.batch_size, config.max_nodes), dtype=np.int64)
-            slot, move = np.divmod(np.asarray(actions, dtype=np.int64), len(MOVES))
-            moves[np.arange(self.batch_size), slot] = move
-        else:
-            moves = np.ascontiguousarray(actions, dtype=np.int64)
-        mask = builder.observation["action_mask"]
-        self._desired[:] = self.simulation.window.desired
-        self._changes[:] = 0.0
-        _apply(moves, mask, builder.slot_of_service, MOVES, acting, self._desired, self._changes, self._illegal)
-        if self.strict_actions and self._illegal.any():
-            b = int(np.flatnonzero(self._illegal)[0])
-            raise ValueError(
-                f"environment {b}: {int(self._illegal[b])} action(s) outside the action mask; mask the logits with "
-                "observation['action_mask'] before choosing"
-            )
-        slots = builder.slot_of_service.copy()
-        self.simulation.set_desired(self._desired)
-        self._advance(np.ones(self.batch_size, dtype=np.bool_))
-        window = self.simulation.scrape()
-        builder.push(window, np.ones(self.batch_size, dtype=np.bool_))
-        per_service = service_rewards(
-            config.goal,
-            window.billed_replicas,
-            self._changes,
-            window.queue_excess,
-            window.violating_seconds / np.maximum(window.seconds, 1.0),
-            window.latency_mean_ms / self._slo_ms,
-            builder.violation_weight,
-            config.change_weight,
-            config.max_replicas,
-            self._service_mask,
-        )
-        _scatter(per_service, slots, self.node_reward)
-        return per_service.sum(1)
-
-    def churn(self) -> None:
-        """Apply the topology changes that are due; observed from the next `observe` on."""
-        warm_up = warm_up_seconds(self.config)
-        for b, episode in enumerate(self.episodes):
-            if episode is None:
-                continue
-            events = episode.churn.events
-            while self._next_event[b] < len(events) and events[self._next_event[b]].second + warm_up <= self.second[b]:
-                event = events[self._next_event[b]]
-                self._next_event[b] += 1
-                self._apply_event(b, event)
-
-    def _apply_event(self, b: int, event: Any) -> None:
-        mesh = self.meshes[b]
-        assert mesh is not None
-        changed, crash = apply_event(mesh, event, max_services=self.config.max_nodes, max_calls=self.config.max_edges)
-        if crash is not None:
-            self.simulation.crash_pods(b, crash, 1)
-        if changed is not mesh:
-            old_order = tuple(service.name for service in mesh.services)
-            old_calls = tuple((call.source, call.target) for call in mesh.calls)
-            self.simulation.change_mesh(b, changed)
-            self.builder.remesh(b, old_order, changed, old_calls)
-            self.meshes[b] = changed
-            self._install(b, changed)
-
-    def observe(self) -> GraphObservation:
-        """Write and return the observation (arrays owned by the batch)."""
-        return self.builder.write(self.simulation.window)
-
-    def outcome(self) -> dict[str, NDArray[Any]]:
-        """What the last decision interval was like, arrays [B]: the domain's metrics of `infos`."""
-        window = self.simulation.window
-        return {
-            "replicas": window.billed_replicas.sum(1),
-            "violating_share": window.violating_seconds / np.maximum(window.seconds, 1.0),
-            "latency_mean_ms": window.latency_mean_ms,
-            "latency_p95_ms": window.latency_p95_ms,
-            "error_share": window.mesh_error_share,
-            "external_rps": window.external_rps,
-            "scale_moves": self._changes.sum(1),
-            "illegal_actions": self._illegal.astype(np.float32),
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """State in mid-episode. Episodes are not stored but drawn again from their number, and their churn replayed."""
-        return {
-            "simulation": self.simulation.state_dict(),
-            "builder": self.builder.state_dict(),
-            "second": self.second.copy(),
-            "next_event": self._next_event.copy(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any], episodes: list[Episode]) -> None:
-        """Restore `state_dict`, given the episodes that were being played."""
-        for b, episode in enumerate(episodes):
-            self.begin(b, episode)
-            for event in episode.churn.events[: int(state["next_event"][b])]:
-                self._apply_event(b, event)
-        self.simulation.load_state_dict(state["simulation"])
-        self.builder.load_state_dict(state["builder"])
-        self.second[:] = np.asarray(state["second"])
-        self._next_event[:] = np.asarray(state["next_event"])
 
 
 class MeshVectorEnv(VectorEnv):
@@ -408,46 +206,3 @@ class MeshEnv(gymnasium.Env):
             mask = mask.copy()
             mask[:, 0] = True
         return mask.reshape(-1)
-
-
-@njit(cache=True, nogil=True)
-def _take(rps, second, load, active):  # type: ignore[no-untyped-def]
-    """Copy the next seconds of each active environment's load and move its clock on."""
-    ticks = load.shape[1]
-    for b in range(load.shape[0]):
-        if active[b]:
-            for k in range(ticks):
-                t = min(second[b] + k, rps.shape[1] - 1)
-                load[b, k] = rps[b, t]
-            second[b] += ticks
-
-
-@njit(cache=True, nogil=True)
-def _apply(moves, mask, slot_of_service, deltas, acting, desired, changes, illegal):  # type: ignore[no-untyped-def]
-    for b in range(moves.shape[0]):
-        illegal[b] = 0
-        if not acting[b]:
-            continue
-        for n in range(mask.shape[1]):
-            # A move on an empty slot is illegal unless it is the no-op that random sampling and padding give.
-            if moves[b, n] != 0 and mask[b, n, moves[b, n]] == 0:
-                illegal[b] += 1
-        for s in range(slot_of_service.shape[1]):
-            slot = slot_of_service[b, s]
-            if slot < 0:
-                break
-            move = moves[b, slot]
-            if mask[b, slot, move]:
-                desired[b, s] += deltas[move]
-                changes[b, s] = abs(deltas[move])
-
-
-@njit(cache=True, nogil=True)
-def _scatter(per_service, slot_of_service, per_slot):  # type: ignore[no-untyped-def]
-    per_slot[:] = 0.0
-    for b in range(per_service.shape[0]):
-        for s in range(per_service.shape[1]):
-            slot = slot_of_service[b, s]
-            if slot < 0:
-                break
-            per_slot[b, slot] = per_service[b, s]

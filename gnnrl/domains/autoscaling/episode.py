@@ -18,9 +18,9 @@ from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.churn import ChurnSchedule, draw_schedule, randomise
 from gnnrl.domains.autoscaling.mesh import Mesh, load_mesh, peak_rps, replicas_needed
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
-from gnnrl.domains.autoscaling.physics import idle_p95_ms
+from gnnrl.domains.autoscaling.idle_latency import idle_p95_ms
 from gnnrl.domains.autoscaling.random_mesh import random_mesh
-from gnnrl.domains.autoscaling.workloads import workload_trace
+from gnnrl.domains.autoscaling.workloads import make_trace
 
 __all__ = ["Episode", "Split", "draw_episode", "warm_up_seconds"]
 
@@ -96,7 +96,7 @@ def draw_episode(
     peak = peak_rps(mesh, float(load_rng.uniform(*config.peak_replicas)))
     seconds = (decisions or config.episode_decisions) * config.decision_seconds
     chosen = workload or drawn_workload
-    rps = workload_trace(chosen, seconds + warm_up_seconds(config), peak, load_rng)
+    rps = make_trace(chosen, seconds + warm_up_seconds(config), peak, load_rng)
     needed = replicas_needed(mesh, float(rps[0]), START_UTILISATION)
     start = np.clip(needed, config.min_replicas, config.max_replicas)
     mesh = replace(
