@@ -1,19 +1,22 @@
 """A service mesh as data: services, calls, request classes; the traffic equations; how much load a mesh can take.
 
-A `Mesh` is valid by construction: every problem is found at once and named in one `MeshError`. Files are read and written in
-`mesh_file.py`; end-to-end latency without load is in `idle_latency.py`.
+A `Mesh` is valid by construction: every problem is found at once and named in one `MeshError`. Files are read and
+written in `mesh_file.py`; end-to-end latency without load is in `idle_latency.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gnnrl.domains.autoscaling.mesh_checks import mesh_problems
+from gnnrl.domains.autoscaling.traffic import solve_traffic
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -33,7 +36,6 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-WEIGHT_TOLERANCE = 1e-6
 STATEFUL_UTILISATION = 0.8
 """`peak_rps` loads no stateful service beyond this share of its limit: nothing can be added to it."""
 
@@ -91,8 +93,8 @@ class RequestClass:
     weight: float
     """Share of the external requests; the weights of a mesh sum to 1."""
     calls: tuple[float, ...]
-    """Per `Mesh.calls`, the calls made to the target per invocation of the source, within this class. A fractional number is
-    its whole part plus one more call with the remaining probability."""
+    """Per `Mesh.calls`, the calls made to the target per invocation of the source, within this class. A fractional
+    number is its whole part plus one more call with the remaining probability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,8 @@ class MeshArrays:
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """A mesh: services, calls between them, request classes, SLO. Immutable, and valid: construction raises `MeshError`."""
+    """A mesh: services, calls between them, request classes, SLO. Immutable, and valid: construction raises
+    `MeshError`."""
 
     name: str
     services: tuple[Service, ...]
@@ -136,7 +139,7 @@ class Mesh:
     """CPU that the cluster can hand out as requests; None = unlimited. Pods past it stay Pending."""
 
     def __post_init__(self) -> None:
-        problems = _problems(self)
+        problems = mesh_problems(self)
         if problems:
             raise MeshError(self.name, problems)
 
@@ -180,8 +183,8 @@ class Mesh:
 def visits(mesh: Mesh) -> Floats:
     """Invocations of each service per external request of each class, float64 [C, S].
 
-    The traffic equations v = r + P^T v, with r the class's root and P[s, t] its calls to t per invocation of s; cycles and
-    self-calls included (Jackson 1957).
+    The traffic equations v = r + P^T v, with r the class's root and P[s, t] its calls to t per invocation of s; cycles
+    and self-calls included (Jackson 1957).
     """
     return mesh.arrays().visits
 
@@ -201,9 +204,9 @@ def hottest_ratio(mesh: Mesh) -> float:
 def peak_rps(mesh: Mesh, replicas: float, utilisation: float = 0.8) -> float:
     """External requests/s at which the hottest scalable service needs `replicas` pods at `utilisation` of their limit.
 
-    Where a stateful service with its fixed replicas would then run above `STATEFUL_UTILISATION`, the rate is lowered to that
-    bound: a mesh that no autoscaler can keep alive compares nothing. The nominal Online Boutique's redis-cart reaches 0.78 at
-    17 replicas, so the bound acts on randomised meshes only.
+    Where a stateful service with its fixed replicas would then run above `STATEFUL_UTILISATION`, the rate is lowered to
+    that bound: a mesh that no autoscaler can keep alive compares nothing. The nominal Online Boutique's redis-cart
+    reaches 0.78 at 17 replicas, so the bound acts on randomised meshes only.
     """
     arrays = mesh.arrays()
     rate = replicas * utilisation / hottest_ratio(mesh)
@@ -234,7 +237,7 @@ def _arrays(mesh: Mesh) -> MeshArrays:
     root = np.array([mesh.index(request.root) for request in mesh.classes], dtype=np.int16)
     weight = np.array([request.weight for request in mesh.classes], dtype=np.float64)
     ratio = np.array([request.calls for request in mesh.classes], dtype=np.float64)  # [C, E]
-    visit = _solve_traffic(len(mesh.services), source, target, ratio, root)
+    visit = solve_traffic(len(mesh.services), source, target, ratio, root)
     rates = ratio * visit[:, source]
     timeout = [math.inf if service.timeout_ms is None else service.timeout_ms for service in mesh.services]
     arrays = MeshArrays(
@@ -263,138 +266,3 @@ def _arrays(mesh: Mesh) -> MeshArrays:
     for f in fields(arrays):
         getattr(arrays, f.name).flags.writeable = False
     return arrays
-
-
-def call_matrices(n_services: int, source: NDArray[np.int16], target: NDArray[np.int16], ratio: Floats) -> Floats:
-    """Per class, P[s, t] = calls to t per invocation of s; [C, S, S]."""
-    matrices = np.zeros((ratio.shape[0], n_services, n_services))
-    matrices[:, source, target] = ratio
-    return matrices
-
-
-def _solve_traffic(
-    n_services: int, source: NDArray[np.int16], target: NDArray[np.int16], ratio: Floats, root: NDArray[np.int16]
-) -> Floats:
-    entry = np.zeros((len(root), n_services))
-    entry[np.arange(len(root)), root] = 1.0
-    transposed = call_matrices(n_services, source, target, ratio).transpose(0, 2, 1)
-    solution = np.linalg.solve(np.eye(n_services) - transposed, entry[:, :, None])[:, :, 0]
-    # An unreached service of a cyclic class may come back as -1e-17.
-    return np.maximum(solution, 0.0)
-
-
-def spectral_radius(matrix: Floats) -> float:
-    """Largest |eigenvalue| of a non-negative [S, S] matrix; exactly 0 for a graph without cycles."""
-    core = matrix
-    while core.size:
-        # Only services that both call and are called can be part of a cycle.
-        keep = (core > 0).any(axis=0) & (core > 0).any(axis=1)
-        if keep.all():
-            return float(np.abs(np.linalg.eigvals(core)).max())
-        core = core[np.ix_(keep, keep)]
-    return 0.0
-
-
-_POSITIVE = ("cpu_ms", "cpu_request_millicores", "cpu_limit_millicores")
-_NOT_NEGATIVE = ("memory_request_mib", "memory_limit_mib", "startup_seconds", "base_latency_ms")
-
-
-def _problems(mesh: Mesh) -> list[str]:
-    problems: list[str] = []
-    for service in mesh.services:
-        problems += _service_problems(service)
-    problems += [f"service {name!r} appears {n} times" for name, n in _repeated(s.name for s in mesh.services)]
-    if not mesh.services:
-        problems.append("has no services")
-    if not mesh.classes:
-        problems.append("has no request classes")
-    known = {service.name for service in mesh.services}
-    for call in mesh.calls:
-        for end in (call.source, call.target):
-            if end not in known:
-                problems.append(f"call {call.source!r} -> {call.target!r}: unknown service {end!r}")
-        if not 0.0 <= call.mtls <= 1.0:
-            problems.append(f"call {call.source!r} -> {call.target!r}: mtls {call.mtls} is not a share in [0, 1]")
-    pairs = _repeated(f"{call.source!r} -> {call.target!r}" for call in mesh.calls)
-    problems += [f"call {pair} appears {n} times; add the ratios up" for pair, n in pairs]
-    problems += [f"request class {name!r} appears {n} times" for name, n in _repeated(c.name for c in mesh.classes)]
-    for request in mesh.classes:
-        problems += _class_problems(mesh, request, known)
-    total = sum(request.weight for request in mesh.classes)
-    if mesh.classes and math.isfinite(total) and abs(total - 1.0) > WEIGHT_TOLERANCE:
-        problems.append(f"the weights of the request classes sum to {total:.6g}, not 1")
-    for name in ("slo_ms", "node_cpu_millicores"):
-        value = getattr(mesh, name)
-        if value is not None and not _positive(value):
-            problems.append(f"{name} {value} is not a positive number")
-    if not problems:
-        problems += _amplification_problems(mesh)
-    return problems
-
-
-def _service_problems(service: Service) -> list[str]:
-    where = f"service {service.name!r}"
-    problems = []
-    if not service.name or any(character.isspace() for character in service.name):
-        problems.append(f"{where}: a name is not empty and has no spaces")
-    problems += [
-        f"{where}: {f} {getattr(service, f)} is not a positive number"
-        for f in _POSITIVE
-        if not _positive(getattr(service, f))
-    ]
-    for name in _NOT_NEGATIVE:
-        value = getattr(service, name)
-        if not (math.isfinite(value) and value >= 0):
-            problems.append(f"{where}: {name} {value} is not a number >= 0")
-    if service.cpu_request_millicores > service.cpu_limit_millicores:
-        problems.append(
-            f"{where}: cpu_request_millicores {service.cpu_request_millicores:g} is above "
-            f"cpu_limit_millicores {service.cpu_limit_millicores:g}"
-        )
-    if service.timeout_ms is not None and not _positive(service.timeout_ms):
-        problems.append(f"{where}: timeout_ms {service.timeout_ms} is not a positive number")
-    if service.replicas < 1:
-        problems.append(f"{where}: replicas {service.replicas} is not at least 1")
-    return problems
-
-
-def _class_problems(mesh: Mesh, request: RequestClass, known: set[str]) -> list[str]:
-    where = f"request class {request.name!r}"
-    problems = []
-    if request.root not in known:
-        problems.append(f"{where}: root {request.root!r} is not a service")
-    if not (math.isfinite(request.weight) and request.weight >= 0):
-        problems.append(f"{where}: weight {request.weight} is not a number >= 0")
-    if len(request.calls) != len(mesh.calls):
-        problems.append(f"{where}: {len(request.calls)} call ratios for {len(mesh.calls)} calls")
-    for call, ratio in zip(mesh.calls, request.calls, strict=False):
-        if not (math.isfinite(ratio) and ratio >= 0):
-            problems.append(f"{where}: {ratio} calls of {call.source!r} -> {call.target!r} is not a number >= 0")
-    return problems
-
-
-def _amplification_problems(mesh: Mesh) -> list[str]:
-    position = {service.name: i for i, service in enumerate(mesh.services)}
-    source = np.array([position[call.source] for call in mesh.calls], dtype=np.int16)
-    target = np.array([position[call.target] for call in mesh.calls], dtype=np.int16)
-    ratio = np.array([request.calls for request in mesh.classes], dtype=np.float64)
-    problems = []
-    for request, matrix in zip(mesh.classes, call_matrices(len(position), source, target, ratio), strict=True):
-        radius = spectral_radius(matrix)
-        if radius >= 1.0 - 1e-9:
-            problems.append(
-                f"request class {request.name!r}: its cyclic calls amplify without end (spectral radius {radius:.4g}, must be "
-                "below 1); lower the call ratios along the cycle"
-            )
-    return problems
-
-
-def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
-
-
-def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return [(name, count) for name, count in counts.items() if count > 1]

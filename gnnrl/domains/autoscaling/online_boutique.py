@@ -1,8 +1,8 @@
 """The Online Boutique as a mesh: GoogleCloudPlatform/microservices-demo, its endpoints, calls and resources.
 
-Frontend RPCs are sequential. The request classes are the HTTP requests that reach the frontend; a redirect is a request of its
-own. The load generator's tasks (weights: index 1, setCurrency 2, browse 10, addToCart 2, viewCart 3, checkout 1; adding and
-checking out first GET a product, and adding redirects to GET /cart) make 28 requests per 19 tasks.
+Frontend RPCs are sequential. The request classes are the HTTP requests that reach the frontend; a redirect is a request
+of its own. The load generator's tasks (weights: index 1, setCurrency 2, browse 10, addToCart 2, viewCart 3, checkout 1;
+adding and checking out first GET a product, and adding redirects to GET /cart) make 28 requests per 19 tasks.
 
 CPU costs a call are calibration guesses, good to a factor of two either way; everything else was read in the source.
 """
@@ -30,12 +30,13 @@ REQUESTS = {"index": 3, "set_currency": 2, "product": 13, "add_to_cart": 3, "vie
 def distinct_cart_items(*, just_added: bool) -> np.ndarray:
     """Distribution of k, the distinct items in a session's cart; float64 [PRODUCTS + 1].
 
-    A session adds a product drawn uniformly from nine, and each change to its cart is a checkout (which empties it) with
-    probability 1 / (1 + ADDS_PER_CHECKOUT). So the adds since the last checkout are geometric, and k is the number of distinct
-    values among them.
+    A session adds a product drawn uniformly from nine, and each change to its cart is a checkout (which empties it)
+    with probability 1 / (1 + ADDS_PER_CHECKOUT). So the adds since the last checkout are geometric, and k is the number
+    of distinct values among them.
 
     Args:
-        just_added: the cart right after one more item (GET /cart after POST /cart, and POST /cart/checkout) instead of the
+        just_added: the cart right after one more item (GET /cart after POST /cart, and POST /cart/checkout) instead of
+        the
             cart a viewCart task finds.
     """
     stop = 1.0 / (1.0 + ADDS_PER_CHECKOUT)
@@ -92,7 +93,8 @@ def _class_calls() -> dict[str, dict[tuple[str, str], float]]:
     # Half of the GET /cart are viewCart tasks (3 per 19 tasks), half follow a POST /cart (2 + 1).
     viewed = 0.5 * (found + added)
     items_viewed, items_bought = float(viewed @ k), float(added @ k)
-    # The recommendation service answers with at most five products that are not in the cart; the frontend looks each of them up.
+    # The recommendation service answers with at most five products that are not in the cart; the frontend looks each of
+    # them up.
     recommended = float(viewed @ np.minimum(RECOMMENDATIONS, PRODUCTS - k))
     front, catalog, currency, cart = "frontend", "productcatalogservice", "currencyservice", "cartservice"
     recommend, ad, ship, checkout = "recommendationservice", "adservice", "shippingservice", "checkoutservice"

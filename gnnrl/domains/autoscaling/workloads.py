@@ -1,8 +1,8 @@
 """External load over time: families of synthetic traces, replay of a CSV, closed-loop users.
 
-Every trace is float32 [seconds], external requests/s in each second, and its largest value is the peak it was asked for. A "day"
-is squeezed to an hour for an hour's episode and is a real day in a trace of 24 h. Which families training may see is data:
-`Workload.held_out`.
+Every trace is float32 [seconds], external requests/s in each second, and its largest value is the peak asked for. A
+"day" is squeezed to an hour for an hour's episode and is a real day in a trace of 24 h. Which families training may
+see is data: `Workload.held_out`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Workload:
     """(seconds, rng) -> positive shape [seconds]; the level is set by `trace`."""
 
     def trace(self, seconds: int, peak_rps: float, rng: np.random.Generator) -> Trace:
-        """External requests/s, float32 [seconds], with maximum `peak_rps`. The same generator state gives the same trace."""
+        """External requests/s, float32 [seconds], with maximum `peak_rps`. The same generator state gives the same
+        trace."""
         if seconds < 1:
             raise WorkloadError(f"workload {self.name!r}: a trace of {seconds} seconds; ask for at least 1")
         if not (math.isfinite(peak_rps) and peak_rps > 0):
@@ -55,8 +56,8 @@ class Workload:
 class ClosedLoop:
     """Users who wait for an answer, think, and ask again: the load generator of the Online Boutique (Locust).
 
-    A task makes `requests_per_task` requests in a row, each answered after R seconds, then the user thinks. The published law of
-    the generator, rps = 1.472 U / (5.5 + R), counts R once a task.
+    A task makes `requests_per_task` requests in a row, each answered after R seconds, then the user thinks. The
+    published law of the generator, rps = 1.472 U / (5.5 + R), counts R once a task.
     """
 
     users: NDArray[np.float64]
@@ -83,7 +84,8 @@ def make_trace(family: str, seconds: int, peak_rps: float, rng: np.random.Genera
 
 
 def workload(name: str) -> Workload:
-    """A family by name, or the replay of a CSV file (`*.csv`), which is always held out unless a configuration trains on it.
+    """A family by name, or the replay of a CSV file (`*.csv`), which is always held out unless a configuration trains
+    on it.
 
     Raises:
         WorkloadError: unknown name (the message lists the families), or a CSV that cannot be read.
@@ -98,14 +100,16 @@ def workload(name: str) -> Workload:
 
 
 def load_csv(path: str | Path, seconds: int | None = None) -> Trace:
-    """Read a trace with columns `time` (seconds, or ISO 8601 times) and `rps`, resampled linearly to one value a second.
+    """Read a trace with columns `time` (seconds, or ISO 8601 times) and `rps`, resampled linearly to one value a
+    second.
 
     Args:
         path: the file. Further columns are ignored.
         seconds: length wanted, from the start; None = all of it.
 
     Raises:
-        WorkloadError: missing columns or file, a value that is no number, NaN, infinite or negative, unsorted or repeated times,
+        WorkloadError: missing columns or file, a value that is no number, NaN, infinite or negative, unsorted or
+        repeated times,
             a gap (over 1.5 x the usual interval), or a file shorter than `seconds`. Every faulty line is named.
     """
     path = Path(path)
@@ -128,9 +132,8 @@ def _read_rows(path: Path) -> tuple[Shape, Shape]:
             reader = csv.DictReader(stream, skipinitialspace=True)
             missing = {"time", "rps"} - set(reader.fieldnames or ())
             if missing:
-                raise WorkloadError(
-                    f"{path}: line 1: no column {' and '.join(repr(m) for m in sorted(missing))}; the header must name time and rps"
-                )
+                names = " and ".join(repr(name) for name in sorted(missing))
+                raise WorkloadError(f"{path}: line 1: no column {names}; the header must name time and rps")
             for row in reader:
                 line = reader.line_num
                 time, rate = _number(row["time"], times=True), _number(row["rps"], times=False)
@@ -167,13 +170,13 @@ def _interval_problems(lines: list[int], times: Shape) -> list[str]:
     for position in np.flatnonzero(intervals <= 0):
         what = "repeats" if intervals[position] == 0 else "is before"
         problems.append(
-            f"line {lines[position + 1]}: time {what} that of line {lines[position]}; sort the rows by time, one row a time"
+            f"line {lines[position + 1]}: time {what} that of line {lines[position]}; sort the rows, one row a time"
         )
     usual = float(np.median(intervals))
     for position in np.flatnonzero(intervals > 1.5 * usual) if usual > 0 else ():
         problems.append(
-            f"line {lines[position + 1]}: a gap of {intervals[position]:g} s after line {lines[position]} where rows are {usual:g} s "
-            "apart; fill it (interpolate) or cut the file there"
+            f"line {lines[position + 1]}: a gap of {intervals[position]:g} s after line {lines[position]} where rows "
+            f"are {usual:g} s apart; fill it (interpolate) or cut the file there"
         )
     return problems
 
@@ -213,7 +216,8 @@ def _replay(path: Path) -> Workload:
 
 
 def _day(seconds: int, rng: np.random.Generator) -> Shape:
-    """A day from trough to peak and back, at a random phase: an hour long in traces up to an hour, a real day at most."""
+    """A day from trough to peak and back, at a random phase: an hour long in traces up to an hour, a real day at
+    most."""
     length = float(np.clip(seconds, HOUR, DAY))
     phase = 2 * np.pi * (np.arange(seconds) / length + rng.random())
     trough = rng.uniform(0.15, 0.45)
@@ -256,14 +260,15 @@ def _crowd(seconds: int, start: int, ramp: int, hold: int, decay_seconds: float)
 def _bursty(seconds: int, rng: np.random.Generator) -> Shape:
     base = np.exp(_autoregressive(seconds, 0.12, 600.0, rng))
     extra = np.zeros(seconds)
-    # Some burst is running or fading about a third of the time; the first may have begun before the trace.
-    second = float(rng.uniform(-100.0, 200.0))
+    # Six or so an hour; the first may have begun before the trace. Most build up over a minute: a jump within seconds
+    # is what the held-out flash crowds are.
+    second = float(rng.uniform(-200.0, 300.0))
     while second < seconds:
         duration = rng.uniform(30.0, 300.0)
-        factor = rng.uniform(1.5, 4.0)
-        burst = _crowd(seconds, int(second), int(rng.integers(3, 20)), int(duration), rng.uniform(5.0, 40.0))
+        factor = 1.5 * (4.0 / 1.5) ** rng.random()
+        burst = _crowd(seconds, int(second), int(rng.integers(20, 120)), int(duration), rng.uniform(10.0, 60.0))
         extra = np.maximum(extra, (factor - 1.0) * burst)
-        second += duration + rng.exponential(300.0)
+        second += duration + 60.0 + rng.exponential(360.0)
     return np.asarray(base * (1.0 + extra))
 
 
@@ -282,8 +287,8 @@ def _flash(seconds: int, rng: np.random.Generator) -> Shape:
     calm = 1.0 + rng.uniform(0.0, 0.15) * np.sin(2 * np.pi * (np.arange(seconds) / length + rng.random()))
     calm *= np.exp(_autoregressive(seconds, 0.03, 60.0, rng))
     extra = np.zeros(seconds)
-    # A 5x and a 2x crowd in each hour, and a third one in half of the hours: 2-3 % of the seconds then exceed twice the load of a
-    # minute before.
+    # A 5x and a 2x crowd in each hour, and a third one in half of the hours: 2-3 % of the seconds then exceed twice the
+    # load of a minute before.
     for hour in range(0, seconds, HOUR):
         span = min(HOUR, seconds - hour)
         factors = [5.0, 2.0] + ([float(rng.choice([2.0, 5.0]))] if rng.random() < 0.5 else [])
@@ -333,7 +338,10 @@ WORKLOADS: dict[str, Workload] = {
         ),
         Workload(name="on_off", held_out=False, description="square wave, 4-15 min on and off", shape=_on_off),
         Workload(
-            name="bursty", held_out=False, description="bursts of 1.5-4x, 30-300 s, every five minutes", shape=_bursty
+            name="bursty",
+            held_out=False,
+            description="bursts of 1.5-4x, 30-300 s long, every ten minutes",
+            shape=_bursty,
         ),
         Workload(name="steady", held_out=True, description="constant load", shape=_steady),
         Workload(name="step2x", held_out=True, description="one doubling, a third into the trace", shape=_step2x),

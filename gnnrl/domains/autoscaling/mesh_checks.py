@@ -1,0 +1,122 @@
+"""What is wrong with a mesh: every problem at once, with names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gnnrl.domains.autoscaling.traffic import call_matrices, spectral_radius
+
+if TYPE_CHECKING:
+    from gnnrl.domains.autoscaling.mesh import Mesh, RequestClass, Service
+
+__all__ = ["mesh_problems"]
+
+WEIGHT_TOLERANCE = 1e-6
+_POSITIVE = ("cpu_ms", "cpu_request_millicores", "cpu_limit_millicores")
+_NOT_NEGATIVE = ("memory_request_mib", "memory_limit_mib", "startup_seconds", "base_latency_ms")
+
+
+def mesh_problems(mesh: Mesh) -> list[str]:
+    """Every fault of a mesh, each with the name of the service, call or class."""
+    problems: list[str] = []
+    for service in mesh.services:
+        problems += _service_problems(service)
+    problems += [f"service {name!r} appears {n} times" for name, n in _repeated(s.name for s in mesh.services)]
+    if not mesh.services:
+        problems.append("has no services")
+    if not mesh.classes:
+        problems.append("has no request classes")
+    known = {service.name for service in mesh.services}
+    for call in mesh.calls:
+        for end in (call.source, call.target):
+            if end not in known:
+                problems.append(f"call {call.source!r} -> {call.target!r}: unknown service {end!r}")
+        if not 0.0 <= call.mtls <= 1.0:
+            problems.append(f"call {call.source!r} -> {call.target!r}: mtls {call.mtls} is not a share in [0, 1]")
+    pairs = _repeated(f"{call.source!r} -> {call.target!r}" for call in mesh.calls)
+    problems += [f"call {pair} appears {n} times; add the ratios up" for pair, n in pairs]
+    problems += [f"request class {name!r} appears {n} times" for name, n in _repeated(c.name for c in mesh.classes)]
+    for request in mesh.classes:
+        problems += _class_problems(mesh, request, known)
+    total = sum(request.weight for request in mesh.classes)
+    if mesh.classes and math.isfinite(total) and abs(total - 1.0) > WEIGHT_TOLERANCE:
+        problems.append(f"the weights of the request classes sum to {total:.6g}, not 1")
+    for name in ("slo_ms", "node_cpu_millicores"):
+        value = getattr(mesh, name)
+        if value is not None and not _positive(value):
+            problems.append(f"{name} {value} is not a positive number")
+    if not problems:
+        problems += _amplification_problems(mesh)
+    return problems
+
+
+def _service_problems(service: Service) -> list[str]:
+    where = f"service {service.name!r}"
+    problems = []
+    if not service.name or any(character.isspace() for character in service.name):
+        problems.append(f"{where}: a name is not empty and has no spaces")
+    problems += [
+        f"{where}: {f} {getattr(service, f)} is not a positive number"
+        for f in _POSITIVE
+        if not _positive(getattr(service, f))
+    ]
+    for name in _NOT_NEGATIVE:
+        value = getattr(service, name)
+        if not (math.isfinite(value) and value >= 0):
+            problems.append(f"{where}: {name} {value} is not a number >= 0")
+    if service.cpu_request_millicores > service.cpu_limit_millicores:
+        problems.append(
+            f"{where}: cpu_request_millicores {service.cpu_request_millicores:g} is above "
+            f"cpu_limit_millicores {service.cpu_limit_millicores:g}"
+        )
+    if service.timeout_ms is not None and not _positive(service.timeout_ms):
+        problems.append(f"{where}: timeout_ms {service.timeout_ms} is not a positive number")
+    if service.replicas < 1:
+        problems.append(f"{where}: replicas {service.replicas} is not at least 1")
+    return problems
+
+
+def _class_problems(mesh: Mesh, request: RequestClass, known: set[str]) -> list[str]:
+    where = f"request class {request.name!r}"
+    problems = []
+    if request.root not in known:
+        problems.append(f"{where}: root {request.root!r} is not a service")
+    if not (math.isfinite(request.weight) and request.weight >= 0):
+        problems.append(f"{where}: weight {request.weight} is not a number >= 0")
+    if len(request.calls) != len(mesh.calls):
+        problems.append(f"{where}: {len(request.calls)} call ratios for {len(mesh.calls)} calls")
+    for call, ratio in zip(mesh.calls, request.calls, strict=False):
+        if not (math.isfinite(ratio) and ratio >= 0):
+            problems.append(f"{where}: {ratio} calls of {call.source!r} -> {call.target!r} is not a number >= 0")
+    return problems
+
+
+def _amplification_problems(mesh: Mesh) -> list[str]:
+    position = {service.name: i for i, service in enumerate(mesh.services)}
+    source = np.array([position[call.source] for call in mesh.calls], dtype=np.int16)
+    target = np.array([position[call.target] for call in mesh.calls], dtype=np.int16)
+    ratio = np.array([request.calls for request in mesh.classes], dtype=np.float64)
+    problems = []
+    for request, matrix in zip(mesh.classes, call_matrices(len(position), source, target, ratio), strict=True):
+        radius = spectral_radius(matrix)
+        if radius >= 1.0 - 1e-9:
+            problems.append(
+                f"request class {request.name!r}: its cyclic calls amplify without end (spectral radius {radius:.4g}, "
+                "must be below 1); lower the call ratios along the cycle"
+            )
+    return problems
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return [(name, count) for name, count in counts.items() if count > 1]
