@@ -1,0 +1,133 @@
+"""What a request meets on its way: visit counts per class and service, and the measured laws of a balanced group of pods.
+
+The tables come from `benchmarks/calibrate_queueing.py`, whose docstring defines them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.traffic import call_matrices
+
+__all__ = ["MAX_PHASES", "QueueTables", "RequestWalk", "queue_tables", "request_walk"]
+
+Floats = NDArray[np.float64]
+
+MAX_PHASES = 4
+"""Visits in a row to one service are followed in at most this many phases, so that an overload delays the later ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class QueueTables:
+    """Laws of n pods under least-request-of-two, float32."""
+
+    pods: NDArray[np.float32]
+    """[n, q, 4]: efficiency, fast and slow part of the sojourn's squared coefficient of variation, 0."""
+    tail: NDArray[np.float32]
+    """[h, y]: P(X > x) of a gamma variable of mean 1; h = c / (1 + c), y = x / (1 + x), c its squared coefficient of variation."""
+
+    def quantile(self, level: float) -> NDArray[np.float32]:
+        """[h]: the quantile of that gamma variable, by interpolation along y."""
+        y = np.linspace(0.0, 1.0, self.tail.shape[1])
+        fine = np.linspace(0.0, 0.9999, 20_001)
+        found = [fine[np.searchsorted(-np.interp(fine, y, row), level - 1.0)] for row in self.tail]
+        return np.array([x / (1.0 - x) for x in found], dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def queue_tables() -> QueueTables:
+    """The shipped tables."""
+    with np.load(Path(__file__).parent / "data" / "queueing.npz") as data:
+        rows = (data["efficiency"], data["fast"], data["slow"], np.zeros_like(data["slow"]))
+        pods = np.stack(rows, axis=-1).astype(np.float32)
+        # Row 0 stands for no pod at all; its values are never used but must be finite.
+        pods = np.concatenate([pods[:1], pods])
+        return QueueTables(pods=np.ascontiguousarray(pods), tail=np.ascontiguousarray(data["gamma_tail"]))
+
+
+@dataclass(frozen=True, eq=False)
+class RequestWalk:
+    """How the requests of each class pass through the services, [C, S]."""
+
+    probability: Floats
+    """Of at least one visit."""
+    visits: Floats
+    """Mean number of visits, given at least one (1 where never visited)."""
+    spread: Floats
+    """Variance of that number, given at least one."""
+    order: NDArray[np.int64]
+    """[S] services in the order in which a request first meets them: depth first along the calls, in the order of the mesh."""
+
+
+def request_walk(mesh: Mesh) -> RequestWalk:
+    """Visit counts of an external request when a fractional number of calls is its whole part plus one more at random.
+
+    With N_s the visits to a service t on behalf of one invocation of s, the mean and the variance solve linear systems
+    (E N = e_t + P E N, Var N = P Var N + sum of Var(calls) E N^2), and P(N = 0) is a fixed point of the
+    product of the callees' own; cycles included.
+    """
+    arrays = mesh.arrays()
+    n_services, n_classes = len(mesh.services), len(mesh.classes)
+    probability, variance = np.zeros((n_classes, n_services)), np.zeros((n_classes, n_services))
+    matrices = call_matrices(n_services, arrays.call_source, arrays.call_target, arrays.call_ratio)
+    for c in range(n_classes):
+        matrix, root = matrices[c], int(arrays.class_root[c])
+        part = matrix - np.floor(matrix)
+        solve = np.linalg.inv(np.eye(n_services) - matrix)
+        variance[c] = (solve @ (part * (1.0 - part)) @ solve**2)[root]
+        missed = _missed(n_services, arrays.call_source, arrays.call_target, arrays.call_ratio[c])[root]
+        probability[c] = np.where(arrays.visits[c] > 0, 1.0 - missed, 0.0)
+    safe = np.maximum(probability, 1e-12)
+    visits = np.where(probability > 0, np.maximum(arrays.visits / safe, 1.0), 1.0)
+    second = (variance + arrays.visits**2) / safe
+    spread = np.where(probability > 0, np.maximum(second - visits**2, 0.0), 0.0)
+    return RequestWalk(probability=probability, visits=visits, spread=spread, order=_first_met(mesh))
+
+
+@njit(cache=True)
+def _missed(n_services: int, source: NDArray[np.int16], target: NDArray[np.int16], ratio: Floats) -> Floats:
+    """P(no visit to t on behalf of one invocation of s), [S, S]: the fixed point reached from no calls at all."""
+    missed = np.ones((n_services, n_services))
+    for s in range(n_services):
+        missed[s, s] = 0.0
+    for _ in range(10 * n_services):
+        following = np.ones((n_services, n_services))
+        for e in range(len(source)):
+            if ratio[e] > 0.0:
+                whole = np.floor(ratio[e])
+                part = ratio[e] - whole
+                for t in range(n_services):
+                    each = missed[target[e], t]
+                    following[source[e], t] *= each**whole * (1.0 - part + part * each)
+        change = 0.0
+        for s in range(n_services):
+            following[s, s] = 0.0
+            for t in range(n_services):
+                change = max(change, abs(following[s, t] - missed[s, t]))
+        missed = following
+        if change < 1e-12:
+            break
+    return missed
+
+
+def _first_met(mesh: Mesh) -> NDArray[np.int64]:
+    arrays = mesh.arrays()
+    callees: list[list[int]] = [[] for _ in mesh.services]
+    for source, target in zip(arrays.call_source, arrays.call_target, strict=True):
+        callees[source].append(int(target))
+    order: dict[int, None] = {}
+    for start in (*(int(root) for root in arrays.class_root), *range(len(mesh.services))):
+        stack = [start]
+        while stack:
+            service = stack.pop()
+            if service not in order:
+                order[service] = None
+                stack.extend(reversed(callees[service]))
+    return np.array(list(order), dtype=np.int64)

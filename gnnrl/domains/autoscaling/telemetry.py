@@ -1,0 +1,280 @@
+"""What a scrape of the mesh shows: accumulated per tick by the kernel, turned here into rates, shares and percentiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from gnnrl.domains.autoscaling.kernel import (
+    ARRIVED,
+    BASE,
+    CALLS,
+    DONE,
+    EXTERNAL,
+    FAILED,
+    FLOW,
+    LANES,
+    LATENCY,
+    LATENCY_SQUARED,
+    LOAD,
+    LOST,
+    RATE,
+    SECONDS,
+    SOJOURN,
+    SOJOURN_SQUARED,
+    VIOLATING,
+    tail,
+)
+from gnnrl.domains.autoscaling.pods import DESIRED, DRAINING, PENDING, READY, STARTING, Pods, settle
+
+__all__ = [
+    "LATENCY_EDGES_MS",
+    "Columns",
+    "Telemetry",
+    "copy_counts",
+    "make_telemetry",
+    "scrape_calls",
+    "scrape_mesh",
+    "scrape_services",
+]
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+LATENCY_EDGES_MS = np.geomspace(1.0, 60_000.0, 97)
+"""Bin edges of `latency_histogram`; the first bin starts at 0, the last has no end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Telemetry:
+    """One scrape window of B meshes, arrays owned by the simulation. See `physics.py` for the meaning of each."""
+
+    ready: Ints
+    starting: Ints
+    pending: Ints
+    draining: Ints
+    desired: Ints
+    billed_replicas: Floats
+    cpu_millicores: Floats
+    memory_mib: Floats
+    rps_in: Floats
+    rps_out: Floats
+    p95_ms: Floats
+    mean_ms: Floats
+    error_share: Floats
+    backlog: Floats
+    queue_excess: Floats
+    seconds_since_change: Floats
+    call_rps: Floats
+    call_p95_ms: Floats
+    call_error_share: Floats
+    seconds: Floats
+    external_rps: Floats
+    latency_mean_ms: Floats
+    latency_p50_ms: Floats
+    latency_p95_ms: Floats
+    latency_p99_ms: Floats
+    mesh_error_share: Floats
+    violating_seconds: Floats
+    replica_seconds: Floats
+    core_seconds: Floats
+    replica_changes: Floats
+    latency_histogram: Floats
+
+
+def make_telemetry(batch_size: int, max_services: int, max_calls: int, *, histogram: bool) -> Telemetry:
+    """A window of zeros."""
+    sizes = {"call_rps": max_calls, "call_p95_ms": max_calls, "call_error_share": max_calls}
+    integers = {"ready", "starting", "pending", "draining", "desired"}
+    names = list(Telemetry.__dataclass_fields__)
+    first_of_mesh = names.index("seconds")
+    arrays: dict[str, NDArray[np.int32] | Floats] = {}
+    for position, name in enumerate(names):
+        shape: tuple[int, ...] = (batch_size, sizes.get(name, max_services))
+        if name == "latency_histogram":
+            shape = (batch_size, len(LATENCY_EDGES_MS) + 1 if histogram else 0)
+        elif position >= first_of_mesh:
+            shape = (batch_size,)
+        arrays[name] = np.zeros(shape, np.int32 if name in integers else np.float32)
+    return Telemetry(**arrays)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """What the scrape has to know about each mesh, by service column and call."""
+
+    row: NDArray[np.int32]  # [B, S] kernel row of a service column
+    cpu_ms: Floats  # [B, S]
+    memory_base: Floats  # [B, S] MiB of a pod without calls
+    memory_limit: Floats  # [B, S] MiB
+    base_ms: Floats  # [B, S] latency of a call besides its processing
+    source: Ints  # [B, E]
+    target: Ints  # [B, E]
+    share: Floats  # [B, E] of the target's calls that this call makes
+    n_calls: Ints  # [B]
+    n_classes: Ints  # [B]
+
+
+@njit(cache=True, nogil=True)
+def copy_counts(
+    pods: Pods, b: int, ready: Ints, starting: Ints, pending: Ints, draining: Ints, desired: Ints, since: Floats
+) -> None:
+    """The counts as they stand now; columns past the last service are 0."""
+    n = pods.n_services[b]
+    for s in range(ready.shape[1]):
+        count = pods.count[b, s]
+        ready[b, s] = count[READY]
+        starting[b, s] = count[STARTING]
+        pending[b, s] = count[PENDING]
+        draining[b, s] = count[DRAINING]
+        desired[b, s] = count[DESIRED]
+        since[b, s] = pods.clock[b] - pods.changed_at[b, s] if s < n else 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def scrape_services(
+    pods: Pods, b: int, service: Floats, row: Ints, cpu_ms: Floats, memory_base: Floats, memory_limit: Floats, base_ms: Floats,
+    quantile95: Floats, sidecar: float, memory_per_call: float, billed: Floats, cpu: Floats, memory: Floats, rps_in: Floats,
+    p95: Floats, mean: Floats, errors: Floats, backlog: Floats, excess: Floats, replica_seconds: Floats, core_seconds: Floats,
+    changes: Floats, seconds: float,
+) -> None:  # fmt: skip
+    """Per service; resets what it read."""
+    block, i = b // LANES, b % LANES
+    settle(pods, b)
+    per_second = 1.0 / max(seconds, 1.0)
+    total_excess = 0.0
+    replica_seconds[b] = 0.0
+    core_seconds[b] = 0.0
+    for s in range(pods.n_services[b]):
+        sv = service[block, row[b, s]]
+        done, lost, load = sv[DONE, i], sv[LOST, i], sv[LOAD, i]
+        finished = done + lost
+        billed[b, s] = pods.billed[b, s] * per_second
+        replica_seconds[b] += pods.billed[b, s]
+        core_seconds[b] += pods.billed[b, s] * pods.request[b, s] * 1e-3
+        pods.billed[b, s] = 0.0
+        cpu[b, s] = done * per_second * cpu_ms[b, s] + sv[ARRIVED, i] * per_second * sidecar
+        rps_in[b, s] = sv[ARRIVED, i] * per_second
+        count = pods.count[b, s]
+        alive = count[READY] + count[STARTING] + count[DRAINING]
+        serving = max(count[READY] + count[DRAINING], 1)
+        each = memory_base[b, s] + memory_per_call * sv[CALLS, i] / serving
+        memory[b, s] = alive * min(each, memory_limit[b, s])
+        errors[b, s] = lost / finished if finished > 1e-6 else 0.0
+        backlog[b, s] = load * per_second
+        if finished > 1e-6:
+            m = sv[SOJOURN, i] / finished
+            spread = max(sv[SOJOURN_SQUARED, i] / finished / (m * m) - 1.0, 0.0)
+            h = spread / (1.0 + spread) * (len(quantile95) - 1)
+            k = min(int(h), len(quantile95) - 2)
+            mean[b, s] = 1e3 * m + base_ms[b, s]
+            p95[b, s] = 1e3 * m * (quantile95[k] + (quantile95[k + 1] - quantile95[k]) * (h - k)) + base_ms[b, s]
+        else:
+            mean[b, s] = 0.0
+            p95[b, s] = 0.0
+        excess[b, s] = max(load - done / sv[RATE, i], 0.0)
+        total_excess += excess[b, s]
+        for column in (DONE, ARRIVED, LOAD, SOJOURN, SOJOURN_SQUARED, LOST):
+            sv[column, i] = 0.0
+    for s in range(pods.n_services[b]):
+        excess[b, s] = excess[b, s] / total_excess if total_excess > 0 else 0.0
+    changes[b] = pods.changes[b]
+    pods.changes[b] = 0
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def scrape_calls(
+    b: int, n_calls: int, source: Ints, target: Ints, share: Floats, rps_in: Floats, p95: Floats, errors: Floats,
+    rps_out: Floats, call_rps: Floats, call_p95: Floats, call_errors: Floats, n_services: int,
+) -> None:  # fmt: skip
+    """Per call, from its target."""
+    for s in range(n_services):
+        rps_out[b, s] = 0.0
+    for e in range(n_calls):
+        t = target[b, e]
+        rate = rps_in[b, t] * share[b, e]
+        call_rps[b, e] = rate
+        rps_out[b, source[b, e]] += rate
+        call_p95[b, e] = p95[b, t] if rate > 0 else 0.0
+        call_errors[b, e] = errors[b, t] if rate > 0 else 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _exceeding(table: Floats, n: int, weight: Floats, mean: Floats, spread: Floats, shift: Floats, x: float) -> float:
+    total = 0.0
+    for c in range(n):
+        if weight[c] > 0:
+            total += weight[c] * tail(table, np.float32(max(x - shift[c], 0.0) / mean[c]), spread[c])
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def scrape_mesh(
+    b: int, n_classes: int, klass: Floats, mesh: Floats, table: Floats, seconds: Floats, external: Floats, mean_ms: Floats,
+    p50: Floats, p95: Floats, p99: Floats, errors: Floats, violating: Floats, histogram: Floats, edges_ms: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """End to end: moments and percentiles of the window's mixture over classes; resets what it read."""
+    block, i = b // LANES, b % LANES
+    weight = np.zeros(n_classes, np.float32)
+    mean = np.zeros(n_classes, np.float32)
+    spread = np.zeros(n_classes, np.float32)
+    shift = np.zeros(n_classes, np.float32)
+    total = 0.0
+    sum_latency = 0.0
+    high = 0.0
+    for c in range(n_classes):
+        f = klass[block, c, FLOW, i]
+        if f > 1e-6:
+            weight[c] = f
+            shift[c] = klass[block, c, BASE, i]
+            mean[c] = klass[block, c, LATENCY, i] / f + 1e-6
+            spread[c] = max(klass[block, c, LATENCY_SQUARED, i] / f / (mean[c] * mean[c]) - 1.0, 1e-4)
+            total += f
+            sum_latency += f * (mean[c] + shift[c])
+            high = max(high, shift[c] + mean[c] * (1.0 + 12.0 * np.sqrt(spread[c]) + 12.0 * spread[c]))
+        for column in (FLOW, LATENCY, LATENCY_SQUARED):
+            klass[block, c, column, i] = 0.0
+    failed = mesh[block, FAILED, i]
+    seconds[b] = mesh[block, SECONDS, i]
+    external[b] = mesh[block, EXTERNAL, i] / max(seconds[b], 1.0)
+    violating[b] = mesh[block, VIOLATING, i]
+    errors[b] = failed / (total + failed) if total + failed > 1e-6 else 0.0
+    for column in (SECONDS, EXTERNAL, FAILED, VIOLATING):
+        mesh[block, column, i] = 0.0
+    mean_ms[b] = 0.0
+    p50[b] = 0.0
+    p95[b] = 0.0
+    p99[b] = 0.0
+    if total > 0:
+        mean_ms[b] = 1e3 * sum_latency / total
+        floor = 0.0
+        for q in range(3):
+            target = total * (0.5 if q == 0 else 0.05 if q == 1 else 0.01)
+            low, top = floor, high
+            for _ in range(12):
+                middle = 0.5 * (low + top)
+                if _exceeding(table, n_classes, weight, mean, spread, shift, middle) > target:
+                    low = middle
+                else:
+                    top = middle
+            above = _exceeding(table, n_classes, weight, mean, spread, shift, low)
+            below = _exceeding(table, n_classes, weight, mean, spread, shift, top)
+            x = low + (top - low) * (above - target) / max(above - below, 1e-9)
+            x = min(max(x, low), top)
+            if q == 0:
+                p50[b] = 1e3 * x
+            elif q == 1:
+                p95[b] = 1e3 * x
+            else:
+                p99[b] = 1e3 * x
+            floor = low
+    if histogram.shape[1] > 0:
+        previous = total
+        for k in range(len(edges_ms)):
+            now = _exceeding(table, n_classes, weight, mean, spread, shift, 1e-3 * edges_ms[k])
+            histogram[b, k] = previous - now
+            previous = now
+        histogram[b, len(edges_ms)] = previous
