@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from encoders.base import Kernel
+from encoders.base import Kernel, use_numba
+from encoders.kernels import attention_backward, attention_forward
 from encoders.sequence import SequenceBatch
 
-__all__ = ["GraphAttention"]
+__all__ = ["GraphAttention", "attend", "attend_compiled"]
 
 
 class GraphAttention(nn.Module):
@@ -26,7 +29,7 @@ class GraphAttention(nn.Module):
     `torch_geometric.nn.TransformerConv(heads=H, concat=True, edge_dim=Fe + 1)`.
 
     Args:
-        in_dim: width of a row.
+        in_dim: width of a row, over all parts.
         edge_dim: Fe, edge features without the flag.
         out_dim: D, divisible by `heads`.
         heads: H.
@@ -44,14 +47,19 @@ class GraphAttention(nn.Module):
         """Query, key, value and skip, one below the other."""
         self.edge = nn.Linear(edge_dim + 1, out_dim, bias=False)
 
-    def forward(self, rows: Tensor, sequence: SequenceBatch) -> Tensor:
-        """[R, in_dim] -> [R, D]."""
-        return attend(self.project(rows), self.edge.weight, sequence, self.heads)
+    def forward(self, sequence: SequenceBatch, *parts: Tensor) -> Tensor:
+        """Row parts [R, ...], side by side `in_dim` wide -> [R, D]."""
+        weight, bias, edge_weight = self.project.weight, self.project.bias, self.edge.weight
+        if use_numba(self.kernel, parts[0].device):
+            return attend_compiled(sequence, self.heads, weight, bias, edge_weight, *parts)
+        return attend(sequence, self.heads, weight, bias, edge_weight, *parts)
 
 
-def attend(projected: Tensor, edge_weight: Tensor, sequence: SequenceBatch, heads: int) -> Tensor:
-    """The plain path: projected [R, 4 D], edge_weight [D, Fe + 1] -> [R, D]."""
-    query, key, value, skip = projected.chunk(4, dim=1)
+def attend(
+    sequence: SequenceBatch, heads: int, weight: Tensor, bias: Tensor, edge_weight: Tensor, *parts: Tensor
+) -> Tensor:
+    """The plain path: weight [4 D, in_dim], bias [4 D], edge_weight [D, Fe + 1] -> [R, D]."""
+    query, key, value, skip = functional.linear(torch.cat(parts, dim=1), weight, bias).chunk(4, dim=1)
     target, neighbor = sequence.adjacency_target, sequence.adjacency_row
     flag = sequence.adjacency_reverse.to(query.dtype).unsqueeze(1)
     edges = functional.linear(torch.cat([sequence.edges[sequence.adjacency_edge], flag], dim=1), edge_weight)  # [A, D]
@@ -59,13 +67,145 @@ def attend(projected: Tensor, edge_weight: Tensor, sequence: SequenceBatch, head
     def by_head(x: Tensor) -> Tensor:
         return x.view(-1, heads, x.shape[1] // heads)
 
-    width = query.shape[1] // heads
-    score = (by_head(query)[target] * by_head(key[neighbor] + edges)).sum(-1) / math.sqrt(width)  # [A, H]
+    width = skip.shape[1] // heads
+    score = (by_head(query[target]) * by_head(key[neighbor] + edges)).sum(-1) / math.sqrt(width)  # [A, H]
     index = target.unsqueeze(1).expand_as(score)
-    rows = query.shape[0]
-    highest = score.new_zeros(rows, heads).scatter_reduce(0, index, score.detach(), "amax", include_self=False)
-    weight = torch.exp(score - highest[target])
-    total = torch.zeros_like(highest).index_add(0, target, weight)
-    alpha = weight / total[target]
+    highest = score.new_zeros(len(skip), heads).scatter_reduce(0, index, score.detach(), "amax", include_self=False)
+    exponential = torch.exp(score - highest[target])
+    total = torch.zeros_like(highest).index_add(0, target, exponential)
+    alpha = exponential / total[target]
     message = (alpha.unsqueeze(2) * by_head(value[neighbor] + edges)).flatten(1)
     return functional.relu(skip.index_add(0, target, message))
+
+
+def attend_compiled(
+    sequence: SequenceBatch, heads: int, weight: Tensor, bias: Tensor, edge_weight: Tensor, *parts: Tensor
+) -> Tensor:
+    """The same numbers, through `kernels.py`, for float32 on the CPU."""
+    if torch.is_grad_enabled():
+        result: Tensor = _Attention.apply(sequence, heads, weight, bias, edge_weight, *parts)
+        return result
+    return _forward(sequence, heads, weight, bias, edge_weight, parts, keep=False)[0]
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, sequence: SequenceBatch, heads: int, weight: Tensor, bias: Tensor, edge_weight: Tensor, *parts: Tensor
+    ) -> Tensor:
+        out, *kept = _forward(sequence, heads, weight, bias, edge_weight, parts, keep=True)
+        ctx.sequence, ctx.heads = sequence, heads
+        ctx.save_for_backward(out, *kept, weight, bias, edge_weight, *parts)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        out, projected, alpha, mixed, weight, bias, edge_weight, *parts = ctx.saved_tensors
+        sequence, heads = ctx.sequence, ctx.heads
+        dim, flag = edge_weight.shape[0], edge_weight.shape[1] - 1
+        shape = (heads, dim // heads, flag)
+        blocks, edges = sequence.row_blocks, sequence.padded_edges
+        edge_matrix = _edge_matrix(edge_weight, heads, edges.shape[1])
+        wide = torch.cat([weight, edge_matrix @ weight[:dim]])
+        adjacency = _adjacency(sequence)
+        largest = max(hi - lo for lo, hi in blocks)
+        buffer = grad.new_empty(largest, projected.shape[1])
+        grad_edge_matrix = torch.zeros_like(edge_matrix)
+        grad_wide = [wide.new_zeros(wide.shape[0], part.shape[1]) for part in parts]
+        grad_wide_bias = wide.new_zeros(wide.shape[0])
+        needs = ctx.needs_input_grad[5:]
+        grad_parts = [torch.empty_like(part) if need else None for part, need in zip(parts, needs, strict=True)]
+        columns = wide.split([part.shape[1] for part in parts], dim=1)
+        for lo, hi in blocks:
+            grad_out = torch.where(out[lo:hi] > 0, grad[lo:hi], 0.0)
+            grad_mixed = grad_out @ edge_matrix.t()
+            block = buffer[: hi - lo]
+            attention_backward(
+                lo,
+                hi,
+                shape,
+                projected[lo:hi].numpy(),
+                edges.numpy(),
+                *adjacency,
+                alpha.numpy(),
+                grad_out.numpy(),
+                grad_mixed.numpy(),
+                block.numpy(),
+            )
+            grad_edge_matrix.addmm_(mixed[lo:hi].t(), grad_out)
+            grad_wide_bias += block.sum(0)
+            for part, total, grad_part, column in zip(parts, grad_wide, grad_parts, columns, strict=True):
+                total.addmm_(block.t(), part[lo:hi])
+                if grad_part is not None:
+                    torch.mm(block, column, out=grad_part[lo:hi])
+        grad_weight = torch.cat(grad_wide, dim=1)
+        # The last columns are edge_matrix @ query: their gradient goes on to both factors.
+        over_edges, over_edges_bias = grad_weight[4 * dim :], grad_wide_bias[4 * dim :]
+        grad_edge_matrix += over_edges @ weight[:dim].t() + torch.outer(over_edges_bias, bias[:dim])
+        grad_weight[:dim] += edge_matrix.t() @ over_edges
+        grad_wide_bias[:dim] += edge_matrix.t() @ over_edges_bias
+        by_head = grad_edge_matrix.view(heads, -1, heads, dim // heads).diagonal(dim1=0, dim2=2)  # [W, d, H]
+        grad_edge_weight = by_head[: flag + 1].permute(2, 1, 0).reshape(dim, flag + 1)
+        return None, None, grad_weight[: 4 * dim], grad_wide_bias[: 4 * dim], grad_edge_weight, *grad_parts
+
+
+def _forward(
+    sequence: SequenceBatch,
+    heads: int,
+    weight: Tensor,
+    bias: Tensor,
+    edge_weight: Tensor,
+    parts: tuple[Tensor, ...],
+    *,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Output, and what the backward pass needs: projected rows, weights alpha, mixed edges (garbage without `keep`)."""
+    dim, flag = edge_weight.shape[0], edge_weight.shape[1] - 1
+    shape = (heads, dim // heads, flag)
+    blocks, edges = sequence.row_blocks, sequence.padded_edges
+    edge_matrix = _edge_matrix(edge_weight, heads, edges.shape[1])
+    wide = torch.cat([weight, edge_matrix @ weight[:dim]]).t()
+    wide_bias = torch.cat([bias, edge_matrix @ bias[:dim]])
+    columns = wide.split([part.shape[1] for part in parts])
+    rows = sequence.num_rows if keep else max(hi - lo for lo, hi in blocks)
+    projected, mixed = bias.new_empty(rows, wide.shape[1]), bias.new_empty(rows, edge_matrix.shape[0])
+    alpha = bias.new_empty(sequence.adjacency_row.shape[0], heads)
+    out = bias.new_empty(sequence.num_rows, dim)
+    adjacency = _adjacency(sequence)
+    for lo, hi in blocks:
+        span = slice(lo, hi) if keep else slice(0, hi - lo)
+        block, out_block = projected[span], out[lo:hi]
+        torch.addmm(wide_bias, parts[0][lo:hi], columns[0], out=block)
+        for part, column in zip(parts[1:], columns[1:], strict=True):
+            block.addmm_(part[lo:hi], column)
+        attention_forward(
+            lo,
+            hi,
+            shape,
+            block.numpy(),
+            edges.numpy(),
+            *adjacency,
+            alpha.numpy(),
+            mixed[span].numpy(),
+            out_block.numpy(),
+        )
+        out_block.addmm_(mixed[span], edge_matrix).relu_()
+    return out, projected, alpha, mixed
+
+
+def _edge_matrix(edge_weight: Tensor, heads: int, width: int) -> Tensor:
+    """edge_weight [D, Fe + 1] as a block diagonal [H W, D] from edges by head to heads, rows padded to W."""
+    dim, features = edge_weight.shape
+    matrix = edge_weight.new_zeros(heads, width, heads, dim // heads)
+    matrix.diagonal(dim1=0, dim2=2)[:features] = edge_weight.view(heads, dim // heads, features).permute(2, 1, 0)
+    return matrix.view(heads * width, dim)
+
+
+def _adjacency(sequence: SequenceBatch) -> tuple[Any, ...]:
+    return (
+        sequence.adjacency_ptr.numpy(),
+        sequence.adjacency_row.numpy(),
+        sequence.adjacency_edge.numpy(),
+        sequence.adjacency_reverse.numpy(),
+    )

@@ -80,7 +80,7 @@ class DynamicTGNEncoder(GraphEncoder):
         heard = sequence if self.use_edges else sequence.without_edges(self_loops=True)
         memory, state = self.memory(features, heard, state)
         graph = sequence if self.use_edges else sequence.without_edges()
-        return self.attention(torch.cat([memory, features], dim=1), graph), state
+        return self.attention(graph, memory, features), state
 
     def update_node_mapping(self, names: Iterable[str]) -> NDArray[np.int64]:
         """Say which nodes the system has now; survivors keep slot and memory, newcomers start from zero.

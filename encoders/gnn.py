@@ -57,5 +57,5 @@ class GNNEncoder(GraphEncoder):
         graph = sequence if self.use_edges else sequence.without_edges()
         rows = features
         for layer in self.layers:
-            rows = layer(rows, graph)
+            rows = layer(graph, rows)
         return rows

@@ -11,6 +11,9 @@ from torch import Tensor
 
 __all__ = ["SequenceBatch"]
 
+VECTOR_LANES = 8
+BLOCK_ROWS = 512
+
 
 @dataclass(frozen=True)
 class SequenceBatch:
@@ -101,6 +104,25 @@ class SequenceBatch:
         """[A], the row that hears; `adjacency_ptr` written out."""
         counts = self.adjacency_ptr[1:] - self.adjacency_ptr[:-1]
         return torch.repeat_interleave(torch.arange(self.num_rows, device=counts.device), counts)
+
+    @cached_property
+    def padded_edges(self) -> Tensor:
+        """[E, W], edge features with a zero column for the direction flag, padded to a multiple of 8 columns."""
+        features = self.edges.shape[1]
+        padded = self.edges.new_zeros(self.num_edges, -(-(features + 1) // VECTOR_LANES) * VECTOR_LANES)
+        padded[:, :features] = self.edges
+        return padded
+
+    @cached_property
+    def row_blocks(self) -> list[tuple[int, int]]:
+        """Ranges of rows that hold whole graphs and about `BLOCK_ROWS` rows: what a kernel works on stays in the cache."""
+        ends = self.graph_ptr.tolist()
+        blocks, first = [], 0
+        for before, end in zip(ends, ends[1:], strict=False):
+            if end - first > BLOCK_ROWS and before > first:
+                blocks.append((first, before))
+                first = before
+        return [*blocks, (first, ends[-1])]
 
     def to_padded(self, values: Tensor) -> Tensor:
         """Rows [R, ...] -> padded [T, B, N, ...], zero where there is no node. Differentiable."""
