@@ -44,8 +44,8 @@ class FrozenClone:
             mask = torch.from_numpy(obs[ACTION_MASK].reshape(-1, num_moves)[flat].astype(np.bool_)).to(device)
             sequence = sequence.to(device)
             judged = self.model(sequence, state)
-            graphs = (sequence.row_graph, sequence.num_graphs) if select else ()
-            policy = MaskedCategorical(judged.logits, mask, *graphs, check=False)
+            graph = sequence.row_graph if select else None
+            policy = MaskedCategorical(judged.logits, mask, graph, sequence.num_graphs, check=False)
             rows = out[t[0, 0] : t[-1, 0] + 1].reshape(-1, num_moves)
             rows[flat] = policy.log_probs.cpu().numpy()
             state = judged.state

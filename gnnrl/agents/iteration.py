@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from encoders.state import EncoderState
+from gnnrl.agents.schedules import clone_coefficient
 from gnnrl.rl.storage import Array, Observation
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Collector:
         """Start all environments and forget."""
         self.obs, _ = self.env.reset(seed=self.seed)
         self.state = agent.initial_state(self.env.num_envs)
-        agent.forget_episodes(self.env.num_envs)
+        agent.record(self.env.num_envs)
 
     def collect(self, agent: PPO_GNN) -> dict[str, float]:
         """Play until the agent's rollout is full; returns the mean reward and metrics of the live steps."""
@@ -78,8 +79,9 @@ class Collector:
         assert self.obs is not None
         means = _Means()
         while not agent.ready:
-            live = agent.live.copy()
             action, self.state = agent.act(self.obs, self.state)
+            assert agent.recorder is not None
+            live = agent.recorder.live
             self.obs, reward, terminated, truncated, infos = self.env.step(action)
             agent.store_transition(reward, terminated, truncated, infos)
             means.add("reward", np.asarray(reward), live)
@@ -98,13 +100,13 @@ class Collector:
         env: Any = self.env.unwrapped
         if not hasattr(env, "state_dict"):
             raise TypeError(f"{type(env).__name__} has no state_dict(); checkpoints need it to continue bit for bit")
-        assert self.obs is not None and self.state is not None
+        assert self.obs is not None
+        assert self.state is not None
         return {"env": env.state_dict(), "obs": dict(self.obs), "state": list(self.state)}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         env: Any = self.env.unwrapped
-        self.env.reset(seed=self.seed)
         env.load_state_dict(saved["env"])
         self.obs = saved["obs"]
         self.state = EncoderState(*saved["state"])
@@ -115,15 +117,14 @@ def _is_metric(values: Any, num_envs: int) -> bool:
 
 
 def prime(agent: PPO_GNN, collector: Collector) -> None:
-    """Give the observation statistics a first content: one rollout of the untrained policy that nothing is learned from.
+    """Give the observation statistics a first content: one rollout of the untrained policy that nothing is learned
+    from.
 
-    Otherwise the first rollouts would be seen through mean 0 and deviation 1, and memory would start from clipped features.
+    Otherwise the first rollouts would be seen through mean 0 and deviation 1, and memory would start from clipped
+    features.
     """
     collector.collect(agent)
-    assert agent.storage is not None
-    agent.scaler.frozen = False
-    agent.scaler.update({key: array[:-1] for key, array in agent.storage.obs.items()})
-    agent.storage.clear()
+    agent.absorb()
     collector.reset(agent)
 
 
@@ -147,8 +148,10 @@ def iterations(
     while steps < total_steps:
         began = time.perf_counter()
         agent.progress = min(1.0, steps / total_steps)
+        agent.clone_coef = clone_coefficient(*agent.clone_schedule, steps)
         metrics = collector.collect(agent)
-        assert collector.obs is not None and collector.state is not None
+        assert collector.obs is not None
+        assert collector.state is not None
         statistics = agent.update(collector.obs, collector.state)
         steps += per_rollout
         statistics["reward"] = metrics.pop("reward")

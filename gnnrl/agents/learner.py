@@ -35,7 +35,7 @@ class Coefficients:
 
 
 def ppo_loss(model: ActorCritic, part: Part, use: Coefficients) -> tuple[Tensor, Tensor]:
-    """The loss of PPO on a part, and `STATISTICS` of it (weighted sums, so those of the parts of a minibatch add up)."""
+    """The loss of PPO on a part, and its `STATISTICS`: weighted sums, which add up over the parts of a minibatch."""
     judged = model(part.sequence, part.state)
     policy = part.policy(judged.logits)
     log_prob = policy.log_prob(part.action)
@@ -56,7 +56,7 @@ def ppo_loss(model: ActorCritic, part: Part, use: Coefficients) -> tuple[Tensor,
 
 
 def clone_loss(model: ActorCritic, part: Part, value_coef: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy with the teacher's decisions plus the value loss; reports (cross-entropy, value loss, agreement)."""
+    """Cross-entropy with the teacher's decisions plus value loss; reports cross-entropy, value loss and agreement."""
     judged = model(part.sequence, part.state)
     policy = part.policy(judged.logits)
     log_prob = policy.log_prob(part.action)
@@ -84,8 +84,9 @@ def largest_ratio_error(model: ActorCritic, parts: Sequence[Part]) -> float:
 class Learner:
     """Adam on an `ActorCritic`, with the gradient of a minibatch summed over its parts.
 
-    The parts keep the weights of the whole minibatch, so their gradients add up to its gradient; they are computed in one thread
-    each (torch and the compiled kernels release the interpreter lock) and summed in a fixed order, hence deterministic.
+    The parts keep the weights of the whole minibatch, so their gradients add up to its gradient; they are computed in
+    one thread each (torch and the compiled kernels release the interpreter lock) and summed in a fixed order, hence
+    deterministic.
 
     Args:
         model: the network.
@@ -131,7 +132,8 @@ class Learner:
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         if not bool(torch.isfinite(norm)):
             raise FloatingPointError(
-                "the gradient is not finite: look for extreme rewards or features, lower ppo.learning_rate or set normalise_reward"
+                "the gradient is not finite: look for extreme rewards or features, lower ppo.learning_rate or set "
+                "ppo.normalise_reward"
             )
         scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):

@@ -20,8 +20,8 @@ __all__ = ["ObservationScaler"]
 class ObservationScaler:
     """The running statistics of node, edge and graph features.
 
-    Loads, rates and times span orders of magnitude, so every column first passes sign(x) log(1 + |x|), which leaves shares between
-    0 and 1 almost linear.
+    Loads, rates and times span orders of magnitude, so every column first passes sign(x) log(1 + |x|), which leaves
+    shares between 0 and 1 almost linear.
 
     Args:
         space: observation space of one environment.

@@ -15,8 +15,8 @@ __all__ = ["PolicyHead", "ValueHead", "pool_graphs"]
 class PolicyHead(nn.Module):
     """Node embeddings [R, D] -> move logits [R, K].
 
-    The last layer starts small and, where there are several moves, biased so that doing nothing (move 0) has probability
-    `idle_probability` before any training: an untrained policy must not thrash a running system.
+    The last layer starts small and, where there are several moves, biased so that doing nothing (move 0) has
+    probability `idle_probability` before any training: an untrained policy must not thrash a running system.
 
     Args:
         dim: D.

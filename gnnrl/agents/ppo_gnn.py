@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,11 +22,12 @@ from gnnrl.agents.iteration import iterations
 from gnnrl.agents.learner import Learner
 from gnnrl.agents.observation_scaler import ObservationScaler
 from gnnrl.agents.policy_head import PolicyHead, ValueHead
+from gnnrl.agents.recorder import Recorder
 from gnnrl.agents.update import run_update
 from gnnrl.config.experiment import EncoderConfig, PPOConfig
 from gnnrl.rl.distributions import ActionMode, EmptyMaskError, mode_action, sample_action
 from gnnrl.rl.normaliser import ReturnScale
-from gnnrl.rl.storage import Array, Observation, RolloutStorage
+from gnnrl.rl.storage import Array, Observation
 from graph_space.schema import ACTION_MASK, EDGE_MASK, EDGES, GLOBALS, NODE_MASK, NODES
 
 __all__ = ["PPO_GNN", "action_mode"]
@@ -56,12 +56,13 @@ def action_mode(observation_space: spaces.Dict, action_space: spaces.Space[Any])
 class PPO_GNN:
     """An agent for any environment whose observation is a `DynamicGraphSpace`.
 
-    `act` decides; after `train()` it also notes the decision, `store_transition` notes what came of it, and `update` learns once
-    `ready`. `learn` does all of that on a vector environment.
+    `act` decides; after `train()` it also notes the decision, `store_transition` notes what came of it, and `update`
+    learns once `ready`. `learn` does all of that on a vector environment.
 
     Args:
         observation_space: of a single environment.
-        action_space: of a single environment: MultiDiscrete([K] * N), a move per node, or Discrete(N * K), one (node, move) pair.
+        action_space: of a single environment: MultiDiscrete([K] * N), a move per node, or Discrete(N * K), one (node,
+            move) pair.
         use_tgn: memory per node and attention, or attention alone; only read where `encoder` is None.
         config: hyper-parameters.
         encoder: another encoder, described or ready-made.
@@ -103,14 +104,12 @@ class PPO_GNN:
         self.return_scale = ReturnScale()
         self.clone: FrozenClone | None = None
         self.clone_coef = 0.0
+        self.clone_schedule = (0.0, 0)
         self.rng = np.random.default_rng(seed)
         self.progress = 0.0
         self.training = False
         self.replay_checked = False
-        self.storage: RolloutStorage | None = None
-        self.carry: NDArray[np.float64] | None = None
-        self._live = np.ones(0, np.bool_)
-        self._start = np.ones(0, np.bool_)
+        self.recorder: Recorder | None = None
 
     @property
     def max_nodes(self) -> int:
@@ -139,7 +138,8 @@ class PPO_GNN:
         Args:
             obs: numpy arrays of one observation, or of a batch of them with a leading B.
             state: what the last call returned; None = nothing is remembered.
-            episode_start: [B] bool, true where `obs` is the first of an episode; None = nowhere, while training as tracked.
+            episode_start: [B] bool, true where `obs` is the first of an episode; None = nowhere, while training as
+                tracked.
             deterministic: the likeliest action instead of a draw.
 
         Returns:
@@ -154,10 +154,11 @@ class PPO_GNN:
         batch, slots = obs[NODE_MASK].shape
         if state is None:
             state = self.initial_state(batch, slots)
-        if self.training and len(self._live) != batch:
-            self._begin(batch)
+        if self.training and (self.recorder is None or self.recorder.num_envs != batch):
+            self.record(batch)
         if episode_start is None:
-            episode_start = self._start if self.training else np.zeros(batch, np.bool_)
+            tracked = self.recorder if self.training else None
+            episode_start = np.zeros(batch, np.bool_) if tracked is None else tracked.episode_start
         sequence = self.scaler.sequence(obs, np.atleast_1d(episode_start))
         flat = sequence.flat_slot.numpy()
         pointer = sequence.graph_ptr.numpy() if self.mode == "select" else None
@@ -193,21 +194,6 @@ class PPO_GNN:
             self._note(obs, episode_start, state, action, log_prob, judged.value.cpu().numpy(), flat)
         return (action[0] if single else action), judged.state
 
-    def _begin(self, batch: int) -> None:
-        joint, per_node = self.mode == "joint", self.config.credit == "node"
-        nodes = (self.max_nodes,)
-        self.storage = RolloutStorage(
-            self.observation_space,
-            batch,
-            self.config.rollout_length,
-            self.config.chunk_length,
-            nodes if joint else (),
-            nodes if per_node else (),
-            self.model.encoder.memory_dim,
-        )
-        self.carry = np.zeros((batch, self.max_nodes if per_node else 1))
-        self._live, self._start = np.ones(batch, np.bool_), np.ones(batch, np.bool_)
-
     def _note(
         self,
         obs: Observation,
@@ -218,13 +204,13 @@ class PPO_GNN:
         value: Array,
         flat: NDArray[np.int64],
     ) -> None:
-        assert self.storage is not None
+        assert self.recorder is not None
         self.scaler.frozen = True
         shape = obs[NODE_MASK].shape
-        self.storage.stage(
+        self.recorder.storage.stage(
             obs,
             start,
-            self._live,
+            self.recorder.live,
             state.memory.cpu().numpy(),
             state.age_seconds.cpu().numpy(),
             action,
@@ -251,40 +237,20 @@ class PPO_GNN:
             RuntimeError: `act` noted nothing; call `train()` first.
             ValueError: the reward is not split by node although `credit="node"`, or is not finite.
         """
-        if self.storage is None or not self.training:
+        if self.recorder is None or not self.training:
             raise RuntimeError("nothing to store: call train(), then act(), then store_transition()")
-        split = None
-        if self.config.credit == "node":
-            if infos is None or "node_reward" not in infos:
-                raise ValueError(
-                    "ppo.credit is 'node', but the environment gives no infos['node_reward'] [B, N] (the reward's split over "
-                    "nodes); set ppo.credit to 'graph'"
-                )
-            split = np.asarray(infos["node_reward"]).reshape(self.storage.num_envs, self.max_nodes)
-        done = np.atleast_1d(terminated) | np.atleast_1d(truncated)
-        self.storage.commit(np.atleast_1d(reward), np.atleast_1d(terminated), np.atleast_1d(truncated), split)
-        # NEXT_STEP: the observation after an end is final, and the one after that starts the next episode.
-        self._start = ~self._live
-        self._live = ~(done & self._live)
+        self.recorder.commit(self.recorder.storage, reward, terminated, truncated, infos)
 
-    def forget_episodes(self, batch_size: int) -> None:
-        """Take the next observations for the first of their episodes; a rollout in progress is dropped."""
-        self._begin(batch_size)
-
-    @property
-    def episode_start(self) -> NDArray[np.bool_]:
-        """[B] bool, true where the next observation starts an episode, as the stored transitions say."""
-        return self._start
-
-    @property
-    def live(self) -> NDArray[np.bool_]:
-        """[B] bool, false where the next observation is the last of its episode, so that its action is ignored."""
-        return self._live
+    def record(self, num_envs: int) -> Recorder:
+        """Begin to note: the next observations are the first of their episodes. A rollout in progress is dropped."""
+        memory_dim = self.model.encoder.memory_dim
+        self.recorder = Recorder(self.observation_space, self.mode, self.config, memory_dim, num_envs)
+        return self.recorder
 
     @property
     def ready(self) -> bool:
         """True when a whole rollout is stored and `update` is due."""
-        return self.storage is not None and self.storage.full
+        return self.recorder is not None and self.recorder.storage.full
 
     def update(self, obs: Observation, state: EncoderState) -> dict[str, float]:
         """Learn from the stored rollout.
@@ -300,32 +266,26 @@ class PPO_GNN:
             RuntimeError: the rollout is not full.
             ReplayError: at unchanged weights the replay does not give the rollout's own probabilities.
         """
-        if self.storage is None or not self.storage.full:
+        recorder = self.recorder
+        if recorder is None or not recorder.storage.full:
             raise RuntimeError("update() needs a whole rollout; see `ready`")
         if obs[NODE_MASK].ndim == 1:
             obs = {key: np.asarray(value)[None] for key, value in obs.items()}
-        statistics = run_update(self, self.storage, obs, state)
-        self.scaler.frozen = False
-        self.scaler.update({key: array[:-1] for key, array in self.storage.obs.items()})
-        self.storage.clear()
+        statistics = run_update(self, recorder, obs, state)
+        self.absorb()
         return statistics
 
-    def learning_rate(self) -> float:
-        """Step size at the present progress."""
-        start, schedule = self.config.learning_rate, self.config.learning_rate_schedule
-        if schedule == "constant":
-            return start
-        if schedule == "linear":
-            return start * (1.0 - self.progress)
-        return start * 0.5 * (1.0 + math.cos(math.pi * self.progress))
-
-    def entropy_coef(self) -> float:
-        """Entropy weight at the present progress."""
-        first, last = self.config.entropy_coef, self.config.entropy_coef_final
-        return first + (last - first) * self.progress
+    def absorb(self) -> None:
+        """Take the stored rollout into the observation statistics and make room for the next."""
+        assert self.recorder is not None
+        storage = self.recorder.storage
+        self.scaler.frozen = False
+        self.scaler.update({key: array[:-1] for key, array in storage.obs.items()})
+        storage.clear()
 
     def learn(self, env: VectorEnv, total_steps: int) -> PPO_GNN:
-        """Train for `total_steps` environment steps (rounded up to whole rollouts); `training.Trainer` adds logs and checkpoints."""
+        """Train for `total_steps` environment steps, rounded up to whole rollouts; `Trainer` adds logs and
+        checkpoints."""
         for _ in iterations(self, env, total_steps):
             pass
         return self.train(False)
@@ -339,12 +299,10 @@ class PPO_GNN:
             "scaler": self.scaler.state_dict(),
             "return_scale": self.return_scale.state_dict(),
             "clone": None if self.clone is None else self.clone.state_dict(),
-            "clone_coef": self.clone_coef,
+            "clone_schedule": list(self.clone_schedule),
             "rng": {key: str(value) for key, value in generator.items()},
             "progress": self.progress,
-            "carry": self.carry,
-            "live": self._live,
-            "start": self._start,
+            "recorder": None if self.recorder is None else self.recorder.state_dict(),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -357,15 +315,13 @@ class PPO_GNN:
         if saved["clone"] is not None:
             self.clone = FrozenClone(self.model, self.scaler)
             self.clone.load_state_dict(saved["clone"])
-        self.clone_coef = saved["clone_coef"]
-        state = self.rng.bit_generator.state
-        state["state"] = {key: int(value) for key, value in saved["rng"].items()}
-        self.rng.bit_generator.state = state
+        self.clone_schedule = (saved["clone_schedule"][0], saved["clone_schedule"][1])
+        words = {key: int(value) for key, value in saved["rng"].items()}
+        self.rng.bit_generator.state = {**self.rng.bit_generator.state, "state": words}
         self.progress = saved["progress"]
-        if len(saved["live"]):
-            self._begin(len(saved["live"]))
-            self.carry = np.array(saved["carry"])
-            self._live, self._start = np.array(saved["live"]), np.array(saved["start"])
+        self.recorder = None
+        if saved["recorder"] is not None:
+            self.record(saved["recorder"]["num_envs"]).load_state_dict(saved["recorder"])
         self.replay_checked = False
 
     def save(self, path: str | Path) -> None:

@@ -9,9 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from encoders.sequence import SequenceBatch
 from encoders.state import EncoderState
+from gnnrl.agents.actor_critic import Judgement
 from gnnrl.agents.learner import STATISTICS, Coefficients, largest_ratio_error, ppo_loss
 from gnnrl.agents.minibatch import Part, RolloutTargets, build_part
+from gnnrl.agents.recorder import Recorder
+from gnnrl.agents.schedules import entropy_coefficient, learning_rate
 from gnnrl.rl.losses import explained_variance
 from gnnrl.rl.returns import discounted_sums, graph_advantages, node_advantages
 from gnnrl.rl.storage import Array, Observation, RolloutStorage
@@ -35,11 +39,11 @@ class ReplayError(RuntimeError):
     """The replayed sequences do not give the probabilities that the rollout acted with."""
 
 
-def run_update(agent: PPO_GNN, storage: RolloutStorage, obs: Observation, state: EncoderState) -> dict[str, float]:
+def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: EncoderState) -> dict[str, float]:
     """Learn from a full rollout; see `PPO_GNN.update`."""
-    config = agent.config
-    close_rollout(agent, storage, obs, state)
-    targets = rollout_targets(agent, storage)
+    config, storage = agent.config, recorder.storage
+    close_rollout(agent, recorder, storage, obs, state)
+    targets = rollout_targets(agent, recorder, storage)
     if agent.clone is not None and agent.clone_coef > 0.0:
         reference = agent.clone.log_probs(storage, agent.mode == "select")
         targets = RolloutTargets(targets.advantage, targets.target, reference)
@@ -52,13 +56,14 @@ def run_update(agent: PPO_GNN, storage: RolloutStorage, obs: Observation, state:
         clip=config.clip,
         value_clip=config.value_clip * deviation,
         value_coef=config.value_coef,
-        entropy_coef=agent.entropy_coef(),
+        entropy_coef=entropy_coefficient(config, agent.progress),
         clone_coef=agent.clone_coef,
     )
-    agent.learner.set_learning_rate(agent.learning_rate())
+    step_size = learning_rate(config, agent.progress)
+    agent.learner.set_learning_rate(step_size)
     records, norms, stopped = [], [], False
     for epoch in range(config.epochs):
-        if config.recompute_state and epoch > 0:
+        if config.recompute_state and epoch > 0 and agent.model.encoder.memory_dim > 0:
             recompute_states(agent, storage, minibatches)
         for index in agent.rng.permutation(len(minibatches)):
             parts = [part for _, part in minibatches[index]]
@@ -80,43 +85,47 @@ def run_update(agent: PPO_GNN, storage: RolloutStorage, obs: Observation, state:
         "grad_norm": float(np.mean(norms)) if norms else 0.0,
         "explained_variance": explained_variance(storage.value[:-1][live], targets.target[live]),
         "optimiser_steps": float(len(norms)),
-        "learning_rate": agent.learning_rate(),
+        "learning_rate": step_size,
         "state_drift": state_drift(agent, storage),
     }
 
 
-def close_rollout(agent: PPO_GNN, storage: RolloutStorage, obs: Observation, state: EncoderState) -> None:
+def close_rollout(
+    agent: PPO_GNN, recorder: Recorder, storage: RolloutStorage, obs: Observation, state: EncoderState
+) -> None:
     """Value the observation after the rollout."""
-    sequence = agent.scaler.sequence(obs, agent.episode_start)
+    sequence = agent.scaler.sequence(obs, recorder.episode_start)
     with torch.inference_mode():
         value = agent.model(sequence.to(agent.device), state).value.cpu().numpy()
     if storage.value.ndim == 3:
         padded = np.zeros(storage.value.shape[1:], np.float32)
         padded.reshape(-1)[sequence.flat_slot.numpy()] = value
         value = padded
-    storage.close(obs, agent.episode_start, value)
+    storage.close(obs, recorder.episode_start, value)
 
 
 def _live_nodes(storage: RolloutStorage) -> Array:
     return storage.loss_mask[..., None] & storage.obs[NODE_MASK][:-1].astype(np.bool_)
 
 
-def rollout_targets(agent: PPO_GNN, storage: RolloutStorage, lam: float | None = None) -> RolloutTargets:
-    """Advantages and value targets of a closed rollout; the running return deviation takes it in first."""
+def rollout_targets(
+    agent: PPO_GNN, recorder: Recorder, storage: RolloutStorage, lam: float | None = None, seen: bool = False
+) -> RolloutTargets:
+    """Advantages and value targets of a closed rollout.
+
+    Args:
+        agent: whose discount and return deviation.
+        recorder: whose discounted sums.
+        storage: the closed rollout.
+        lam: instead of the configured lambda.
+        seen: the running return deviation holds this rollout already; otherwise it takes it in first.
+    """
     config = agent.config
     lam = config.gae_lambda if lam is None else lam
-    assert agent.carry is not None
+    live = storage.loss_mask if storage.node_reward is None else _live_nodes(storage)
+    if not seen:
+        agent.return_scale.update(_discounted(recorder, storage), live)
     node_mask, prev_slot = storage.obs[NODE_MASK], storage.obs[PREV_SLOT].astype(np.int64)
-    starts = storage.episode_start[:-1]
-    if storage.node_reward is not None:
-        live = _live_nodes(storage)
-        sums = discounted_sums(storage.node_reward, node_mask[:-1], prev_slot[:-1], starts, config.gamma, agent.carry)
-    else:
-        live = storage.loss_mask
-        whole = np.ones((*storage.reward.shape, 1), np.int8)
-        sums = discounted_sums(storage.reward[..., None], whole, whole * np.int64(0), starts, config.gamma, agent.carry)
-        sums = sums[..., 0]
-    agent.return_scale.update(sums, live)
     unit = np.float32(agent.return_scale.deviation if config.normalise_reward else 1.0)
     ends = (storage.terminated, storage.truncated, storage.loss_mask)
     if storage.node_reward is not None:
@@ -136,6 +145,16 @@ def rollout_targets(agent: PPO_GNN, storage: RolloutStorage, lam: float | None =
     if agent.mode == "joint" and advantage.ndim == 2:
         advantage = np.repeat(advantage[..., None], node_mask.shape[-1], axis=-1)
     return RolloutTargets(advantage, target)
+
+
+def _discounted(recorder: Recorder, storage: RolloutStorage) -> NDArray[np.float64]:
+    gamma, starts = recorder.config.gamma, storage.episode_start[:-1]
+    if storage.node_reward is not None:
+        node_mask, prev_slot = storage.obs[NODE_MASK][:-1], storage.obs[PREV_SLOT][:-1].astype(np.int64)
+        return discounted_sums(storage.node_reward, node_mask, prev_slot, starts, gamma, recorder.carry)
+    whole = np.ones((*storage.reward.shape, 1), np.int8)
+    sums = discounted_sums(storage.reward[..., None], whole, whole * np.int64(0), starts, gamma, recorder.carry)
+    return sums[..., 0]
 
 
 def build_minibatches(agent: PPO_GNN, storage: RolloutStorage, targets: RolloutTargets) -> list[Minibatch]:
@@ -170,41 +189,58 @@ def check_replay(agent: PPO_GNN, minibatches: list[Minibatch]) -> None:
     if not error <= REPLAY_TOLERANCE:
         raise ReplayError(
             f"replaying the rollout at unchanged weights changes a probability by |ratio - 1| = {error:.2g} "
-            f"(tolerance {REPLAY_TOLERANCE:g}): the update would learn from another policy than the one that acted. Pass "
-            "act() the state it returned last, and episode_start where an episode starts; do not change weights or the "
-            "environment's prev_slot inside a rollout"
+            f"(tolerance {REPLAY_TOLERANCE:g}): the update would learn from another policy than the one that acted. "
+            "Pass act() the state it returned last, and episode_start where an episode starts; do not change weights or "
+            "the environment's prev_slot inside a rollout"
         )
 
 
 @torch.no_grad()
-def recompute_states(agent: PPO_GNN, storage: RolloutStorage, minibatches: list[Minibatch]) -> None:
-    """Replace the stored chunk states by those that the present weights give from the first one on."""
-    if agent.model.encoder.memory_dim == 0:
-        return
+def recompute_states(
+    agent: PPO_GNN, storage: RolloutStorage, minibatches: list[Minibatch] | None = None, values: bool = False
+) -> None:
+    """Replace the stored chunk states by those that the present weights give from the first one on.
+
+    Args:
+        agent: whose weights.
+        storage: the closed rollout; its states are overwritten.
+        minibatches: their states are overwritten too.
+        values: the stored values are overwritten as well, but for the last row.
+    """
     envs = np.arange(storage.num_envs)
-    for chunk in range(storage.num_chunks - 1):
-        after = _replay_chunk(agent, storage, chunk * storage.num_envs + envs)
-        storage.memory[chunk + 1] = after.memory.cpu().numpy()
-        storage.age_seconds[chunk + 1] = after.age_seconds.cpu().numpy()
-    for minibatch in minibatches:
+    for chunk in range(storage.num_chunks):
+        chunks = chunk * storage.num_envs + envs
+        sequence, judged = _replay_chunk(agent, storage, chunks)
+        if values:
+            rows = storage.value[chunk * storage.chunk_length : (chunk + 1) * storage.chunk_length].reshape(-1)
+            if storage.value.ndim == 3:
+                rows[sequence.flat_slot.cpu().numpy()] = judged.value.cpu().numpy()
+            else:
+                rows[:] = judged.value.cpu().numpy()
+        if chunk + 1 < storage.num_chunks:
+            storage.memory[chunk + 1] = judged.state.memory.cpu().numpy()
+            storage.age_seconds[chunk + 1] = judged.state.age_seconds.cpu().numpy()
+    for minibatch in minibatches or ():
         for chunks, part in minibatch:
             memory, age = (torch.from_numpy(array).to(agent.device) for array in storage.chunk_state(chunks))
             part.state = EncoderState(memory, age)
 
 
-def _replay_chunk(agent: PPO_GNN, storage: RolloutStorage, chunks: NDArray[np.int64]) -> EncoderState:
+def _replay_chunk(
+    agent: PPO_GNN, storage: RolloutStorage, chunks: NDArray[np.int64]
+) -> tuple[SequenceBatch, Judgement]:
     t, b = storage.chunk_rows(chunks)
     sequence = agent.scaler.sequence(storage.chunk_observations(chunks), storage.episode_start[t, b]).to(agent.device)
     memory, age = (torch.from_numpy(array).to(agent.device) for array in storage.chunk_state(chunks))
-    return agent.model.encoder.forward_compact(sequence, EncoderState(memory, age))[1]
+    return sequence, agent.model(sequence, EncoderState(memory, age))
 
 
 @torch.no_grad()
 def state_drift(agent: PPO_GNN, storage: RolloutStorage) -> float:
-    """|memory after the first chunk at the new weights - memory stored there| / |stored|: how much stored states have aged."""
+    """|m' - m| / |m| of the memory after the first chunk, m' at the new weights: how much stored states have aged."""
     if agent.model.encoder.memory_dim == 0 or storage.num_chunks == 1:
         return 0.0
     count = min(DRIFT_ENVIRONMENTS, storage.num_envs)
-    after = _replay_chunk(agent, storage, np.arange(count)).memory.cpu().numpy()
+    _, judged = _replay_chunk(agent, storage, np.arange(count))
     stored = storage.memory[1, :count]
-    return float(np.linalg.norm(after - stored) / (np.linalg.norm(stored) + 1e-12))
+    return float(np.linalg.norm(judged.state.memory.cpu().numpy() - stored) / (np.linalg.norm(stored) + 1e-12))

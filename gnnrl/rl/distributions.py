@@ -1,7 +1,7 @@
 """Masked categorical policies over the compact rows of a batch of graphs.
 
-A row is a real node, K the moves of a node. `joint` draws one move per row; `select` draws one legal (row, move) pair per graph,
-a single categorical over all pairs, so that its entropy is exact. A pointer is `select` with K = 1.
+A row is a real node, K the moves of a node. `joint` draws one move per row; `select` draws one legal (row, move) pair
+per graph, a single categorical over all pairs, so that its entropy is exact. A pointer is `select` with K = 1.
 
 Sampling is compiled numpy (the acting path); log-probabilities, entropy and KL are torch (the learning path).
 """
@@ -39,8 +39,8 @@ class EmptyMaskError(ValueError):
 class MaskedCategorical:
     """Normalised log-probabilities of a batch of decisions.
 
-    A decision is a row (`joint`) or a graph (`select`). Actions are flat indices `row * K + move`, so that both modes read
-    their log-probability in the same way.
+    A decision is a row (`joint`) or a graph (`select`). Actions are flat indices `row * K + move`, so that both modes
+    read their log-probability in the same way.
 
     Args:
         logits: [R, K] float.
@@ -107,7 +107,7 @@ def _check_mask(mask: Tensor, row_graph: Tensor | None, num_graphs: int) -> None
     if not bool(legal_graph.all()):
         graph = int((~legal_graph).nonzero()[0])
         raise EmptyMaskError(
-            f"graph {graph} of {num_graphs} has no legal (node, move) pair: do not ask for a decision while none exists",
+            f"graph {graph} of {num_graphs} has no legal (node, move) pair: do not ask for a decision then",
             graph,
         )
 

@@ -1,8 +1,9 @@
 """Losses of PPO as pure functions (Schulman et al. 2017).
 
-Every function takes `weight`, one number a decision, and returns a weighted sum. The weights of a minibatch sum to 1: a live graph weighs
-1 / (live graphs), and under `joint` that is split evenly over its nodes, so that clip, entropy and KL mean the same at 5 and at 500
-nodes. Parts of a minibatch keep the weights of the whole, so that their losses and gradients simply add up.
+Every function takes `weight`, one number a decision, and returns a weighted sum. The weights of a minibatch sum to 1: a
+live graph weighs 1 / (live graphs), and under `joint` that is split evenly over its nodes, so that clip, entropy and KL
+mean the same at 5 and at 500 nodes. Parts of a minibatch keep the weights of the whole, so that their losses and
+gradients simply add up.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def clipped_policy_loss(
 
 
 def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, weight: Tensor, clip: float) -> Tensor:
-    """1/2 sum w max((V - R)^2, (V_clipped - R)^2); `clip` bounds the change of the value in its own units, 0 = no clipping."""
+    """1/2 sum w max((V - R)^2, (V_clipped - R)^2); `clip` bounds the change of V in its own units, 0 = no clipping."""
     _same_shape(value=value, old_value=old_value, target=target, weight=weight)
     error = (value - target).square()
     if clip > 0.0:
@@ -66,6 +67,6 @@ def clip_fraction(log_prob: Tensor, old_log_prob: Tensor, weight: Tensor, clip: 
 
 
 def explained_variance(value: np.ndarray, target: np.ndarray) -> float:
-    """1 - Var(target - value) / Var(target); 1 = perfect, 0 = no better than a constant, NaN where the target is constant."""
+    """1 - Var(target - value) / Var(target); 1 = perfect, 0 = like a constant, NaN where the target is constant."""
     spread = float(np.var(target))
     return float("nan") if spread == 0.0 else 1.0 - float(np.var(target - value)) / spread

@@ -24,9 +24,9 @@ def _standardise(x, mean, inverse_deviation, signed_log, clip, out):  # type: ig
 class RunningNormaliser:
     """Standardises columns by a running mean and variance, then clips.
 
-    Statistics are merged batch by batch (Chan et al. 1979) in float64. Only rows under the mask enter. Before the first `update`
-    the mean is 0 and the deviation 1. While `frozen` (from the first step of a rollout to the end of its update) an update is an error,
-    because the replay would see other inputs than the rollout did.
+    Statistics are merged batch by batch (Chan et al. 1979) in float64. Only rows under the mask enter. Before the first
+    `update` the mean is 0 and the deviation 1. While `frozen` (from the first step of a rollout to the end of its
+    update) an update is an error, because the replay would see other inputs than the rollout did.
 
     Args:
         columns: number of columns.
@@ -49,8 +49,8 @@ class RunningNormaliser:
         return len(self.mean)
 
     def _refresh(self) -> None:
-        # A column that never varied (a padded or constant feature) is centred only: dividing by almost 0 would turn its first
-        # change into the clip.
+        # A column that never varied (a padded or constant feature) is centred only: dividing by almost 0 would turn its
+        # first change into the clip.
         deviation = np.sqrt(self.variance)
         self._inverse_deviation = 1.0 / np.where(deviation > 1e-6, deviation, 1.0)
 

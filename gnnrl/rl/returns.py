@@ -1,7 +1,7 @@
 """Generalised advantage estimation (Schulman et al. 2016) with terminations and truncations kept apart.
 
-Vector environments reset in the step after the end (NEXT_STEP), so a rollout holds the final observation of an episode as an
-ordinary row. With `loss_mask[t, b]` = 0 at such a row (its action is ignored):
+Vector environments reset in the step after the end (NEXT_STEP), so a rollout holds the final observation of an episode
+as an ordinary row. With `loss_mask[t, b]` = 0 at such a row (its action is ignored):
 
     delta_t     = r_t + gamma (1 - terminated_t) V_{t+1} - V_t
     advantage_t = delta_t + gamma lambda (1 - terminated_t) (1 - truncated_t) advantage_{t+1}
@@ -114,7 +114,8 @@ def node_advantages(
     gamma: float,
     lam: float,
 ) -> np.ndarray:
-    """Advantages of single nodes; the trajectory of a node follows `prev_slot`, and one that disappears ends with value 0.
+    """Advantages of single nodes; the trajectory of a node follows `prev_slot`, and one that disappears ends with value
+    0.
 
     Args:
         reward: [T, B, N] float32, the reward's split in the slots of the observation that was answered.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
@@ -13,7 +13,7 @@ from graph_space.schema import EDGE_INDEX, EDGE_MASK, EDGES
 
 __all__ = ["Array", "Observation", "RolloutStorage"]
 
-Array: TypeAlias = NDArray[np.generic]
+Array: TypeAlias = NDArray[Any]
 Observation: TypeAlias = Mapping[str, Array]
 
 EDGE_AXIS = {EDGE_INDEX: -1, EDGES: -2, EDGE_MASK: -1}
@@ -29,8 +29,8 @@ def edge_count(obs: Observation) -> int:
 class RolloutStorage:
     """Rows 0..T-1 are decisions, row T is the observation after the last one.
 
-    Nodes stay padded; edges are kept up to the largest real count seen, and grow. A row whose step follows the end of an episode is
-    the final observation (NEXT_STEP autoreset): its `loss_mask` is false.
+    Nodes stay padded; edges are kept up to the largest real count seen, and grow. A row whose step follows the end of
+    an episode is the final observation (NEXT_STEP autoreset): its `loss_mask` is false.
 
     Args:
         space: observation space of one environment.
@@ -184,7 +184,7 @@ class RolloutStorage:
         self.edge_capacity = capacity
 
     def chunk_rows(self, chunks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Indices (t [L, n], b [1, n]) of the given chunks; chunk `c * B + b` is steps `c L .. (c + 1) L` of environment b."""
+        """Indices (t [L, n], b [1, n]) of chunks; chunk `c * B + b` is steps `c L .. (c + 1) L` of environment b."""
         start, env = chunks // self.num_envs * self.chunk_length, chunks % self.num_envs
         return start[None, :] + np.arange(self.chunk_length)[:, None], env[None, :]
 

@@ -1,0 +1,91 @@
+"""What an agent notes while it acts: the rollout, where episodes end, and the discounted sums behind the return's unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from gnnrl.config.experiment import PPOConfig
+from gnnrl.rl.distributions import ActionMode
+from gnnrl.rl.storage import Array, RolloutStorage
+from graph_space.schema import NODE_MASK
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """The storage of the next update and the bookkeeping of NEXT_STEP autoreset.
+
+    Args:
+        space: observation space of one environment.
+        mode: a move per node or one pair per graph.
+        config: hyper-parameters.
+        memory_dim: M of the encoder.
+        num_envs: B.
+    """
+
+    def __init__(self, space: spaces.Dict, mode: ActionMode, config: PPOConfig, memory_dim: int, num_envs: int) -> None:
+        self.space, self.mode, self.config, self.memory_dim, self.num_envs = space, mode, config, memory_dim, num_envs
+        self.max_nodes = (space[NODE_MASK].shape or (0,))[0]
+        self.per_node = config.credit == "node"
+        self.storage = self.new_storage(config.rollout_length)
+        self.carry: NDArray[np.float64] = np.zeros((num_envs, self.max_nodes if self.per_node else 1))
+        self.live = np.ones(num_envs, np.bool_)
+        """[B], false where the next observation is the last of its episode, so that its action is ignored."""
+        self.episode_start = np.ones(num_envs, np.bool_)
+        """[B], true where the next observation starts an episode."""
+
+    def new_storage(self, length: int) -> RolloutStorage:
+        """An empty rollout of `length` steps."""
+        nodes = (self.max_nodes,)
+        return RolloutStorage(
+            self.space,
+            self.num_envs,
+            length,
+            self.config.chunk_length,
+            nodes if self.mode == "joint" else (),
+            nodes if self.per_node else (),
+            self.memory_dim,
+        )
+
+    def commit(
+        self,
+        storage: RolloutStorage,
+        reward: Array | float,
+        terminated: Array | bool,
+        truncated: Array | bool,
+        infos: Mapping[str, Any] | None,
+    ) -> None:
+        """Store what a step answered, and follow where episodes end and start; see `PPO_GNN.store_transition`."""
+        split = None
+        if self.per_node:
+            if infos is None or "node_reward" not in infos:
+                raise ValueError(
+                    "ppo.credit is 'node', but the environment gives no infos['node_reward'] [B, N] (the reward's "
+                    "split over nodes); set ppo.credit to 'graph'"
+                )
+            split = np.asarray(infos["node_reward"]).reshape(self.num_envs, self.max_nodes)
+        done = np.atleast_1d(terminated) | np.atleast_1d(truncated)
+        storage.commit(np.atleast_1d(reward), np.atleast_1d(terminated), np.atleast_1d(truncated), split)
+        # NEXT_STEP: the observation after an end is final, and the one after that starts the next episode.
+        self.episode_start = ~self.live
+        self.live = ~(done & self.live)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What outlives an update: a rollout in progress does not."""
+        return {
+            "num_envs": self.num_envs,
+            "carry": self.carry.copy(),
+            "live": self.live.copy(),
+            "episode_start": self.episode_start.copy(),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.carry = np.array(saved["carry"])
+        self.live = np.array(saved["live"])
+        self.episode_start = np.array(saved["episode_start"])

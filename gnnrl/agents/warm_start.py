@@ -1,0 +1,127 @@
+"""Behaviour cloning of a teacher before PPO: the policy learns the teacher's moves, the value head what they earn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gnnrl.agents.clone import FrozenClone
+from gnnrl.agents.iteration import Collector
+from gnnrl.agents.learner import clone_loss
+from gnnrl.agents.recorder import Recorder
+from gnnrl.agents.update import build_minibatches, close_rollout, recompute_states, rollout_targets
+from gnnrl.config.experiment import WarmStartConfig
+from gnnrl.rl.storage import Array, Observation, RolloutStorage
+from graph_space.schema import ACTION_MASK, NODE_MASK
+
+if TYPE_CHECKING:
+    from gnnrl.agents.ppo_gnn import PPO_GNN
+
+__all__ = ["Teacher", "clone_teacher"]
+
+Teacher = Callable[[Observation], Array]
+"""Batched observation [B, ...] -> actions as the environment takes them. It sees only what the policy sees."""
+
+
+def clone_teacher(
+    agent: PPO_GNN,
+    collector: Collector,
+    teacher: Teacher,
+    config: WarmStartConfig,
+    report: Callable[[str], Any] = print,
+) -> dict[str, float]:
+    """Play the teacher, fill the observation statistics, and fit policy and value to what it did.
+
+    Stored memory is recomputed before each pass, since it changes with the weights. Afterwards the environments start
+    anew, and, where `kl_coef` > 0, a frozen copy of the fitted policy holds PPO near to it.
+
+    Args:
+        agent: untrained.
+        collector: of the training environment.
+        teacher: whom to clone.
+        config: amount of data and passes.
+        report: is told one line a pass.
+
+    Returns:
+        Cross-entropy, value loss and mean probability of the teacher's moves in the last pass, and the teacher's mean
+        reward.
+
+    Raises:
+        ValueError: the teacher chose an illegal move.
+    """
+    agent.train()
+    collector.reset(agent)
+    assert agent.recorder is not None
+    recorder = agent.recorder
+    storage = _play(agent, recorder, collector, teacher, config.clone_steps)
+    live = storage.loss_mask
+    result = {"reward": float(storage.reward[live].mean())}
+    agent.scaler.update({key: array[:-1] for key, array in storage.obs.items()})
+    agent.scaler.frozen = True
+    for epoch in range(config.clone_epochs):
+        recompute_states(agent, storage, values=True)
+        targets = rollout_targets(agent, recorder, storage, lam=1.0, seen=epoch > 0)
+        records = []
+        for minibatch in build_minibatches(agent, storage, targets):
+            loss = partial(clone_loss, value_coef=agent.config.value_coef)
+            gradients, statistics = agent.learner.gradients([part for _, part in minibatch], loss)
+            agent.learner.apply(gradients)
+            records.append(statistics.numpy())
+        cross_entropy, value_loss, agreement = np.mean(records, axis=0).tolist()
+        result |= {"cross_entropy": cross_entropy, "value_loss": value_loss, "agreement": agreement}
+        report(f"cloning, pass {epoch + 1} of {config.clone_epochs}: agreement {agreement:.3f}")
+    agent.scaler.frozen = False
+    if config.kl_coef > 0.0 and config.kl_steps > 0:
+        agent.clone = FrozenClone(agent.model, agent.scaler)
+        agent.clone_schedule = (config.kl_coef, config.kl_steps)
+    collector.reset(agent)
+    return result
+
+
+def _play(agent: PPO_GNN, recorder: Recorder, collector: Collector, teacher: Teacher, steps: int) -> RolloutStorage:
+    chunk, envs = agent.config.chunk_length, collector.env.num_envs
+    length = chunk * max(1, -(-steps // (envs * chunk)))
+    storage = recorder.new_storage(length)
+    memory, age = storage.memory[0], storage.age_seconds[0]
+    while not storage.full:
+        assert collector.obs is not None
+        action = np.asarray(teacher(collector.obs))
+        _refuse_illegal(action, collector.obs, recorder.live, agent.mode == "joint")
+        padded = np.where(collector.obs[NODE_MASK] != 0, action, 0) if agent.mode == "joint" else action
+        storage.stage(
+            collector.obs,
+            recorder.episode_start,
+            recorder.live,
+            memory,
+            age,
+            padded,
+            np.zeros(storage.log_prob.shape[1:], np.float32),
+            np.zeros(storage.value.shape[1:], np.float32),
+        )
+        collector.obs, reward, terminated, truncated, infos = collector.env.step(action)
+        recorder.commit(storage, reward, terminated, truncated, infos)
+    assert collector.obs is not None
+    close_rollout(agent, recorder, storage, collector.obs, agent.initial_state(envs))
+    return storage
+
+
+def _refuse_illegal(action: Array, obs: Observation, live: Array, joint: bool) -> None:
+    mask = obs[ACTION_MASK].astype(np.bool_)
+    batch, slots, moves = mask.shape
+    if joint:
+        real = (obs[NODE_MASK] != 0) & live[:, None]
+        legal = np.take_along_axis(mask, action[..., None], axis=2)[..., 0] | ~real
+        where = np.argwhere(~legal)
+        if len(where):
+            b, slot = where[0]
+            raise ValueError(
+                f"the teacher chose move {action[b, slot]} for slot {slot} of environment {b}; {ACTION_MASK} forbids it"
+            )
+        return
+    legal = mask.reshape(batch, slots * moves)[np.arange(batch), action] | ~live
+    if not legal.all():
+        b = int(np.argmin(legal))
+        raise ValueError(f"the teacher chose action {action[b]} in environment {b}, which {ACTION_MASK} forbids")
