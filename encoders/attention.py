@@ -102,13 +102,14 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         out, projected, alpha, mixed, weight, bias, edge_weight, *parts = ctx.saved_tensors
-        sequence, heads = ctx.sequence, ctx.heads
+        sequence: SequenceBatch = ctx.sequence
+        heads: int = ctx.heads
         dim, flag = edge_weight.shape[0], edge_weight.shape[1] - 1
         shape = (heads, dim // heads, flag)
         blocks, edges = sequence.row_blocks, sequence.padded_edges
         edge_matrix = _edge_matrix(edge_weight, heads, edges.shape[1])
         wide = torch.cat([weight, edge_matrix @ weight[:dim]])
-        adjacency = _adjacency(sequence)
+        adjacency = sequence.adjacency_arrays
         largest = max(hi - lo for lo, hi in blocks)
         buffer = grad.new_empty(largest, projected.shape[1])
         grad_edge_matrix = torch.zeros_like(edge_matrix)
@@ -172,7 +173,7 @@ def _forward(
     projected, mixed = bias.new_empty(rows, wide.shape[1]), bias.new_empty(rows, edge_matrix.shape[0])
     alpha = bias.new_empty(sequence.adjacency_row.shape[0], heads)
     out = bias.new_empty(sequence.num_rows, dim)
-    adjacency = _adjacency(sequence)
+    adjacency = sequence.adjacency_arrays
     for lo, hi in blocks:
         span = slice(lo, hi) if keep else slice(0, hi - lo)
         block, out_block = projected[span], out[lo:hi]
@@ -200,12 +201,3 @@ def _edge_matrix(edge_weight: Tensor, heads: int, width: int) -> Tensor:
     matrix = edge_weight.new_zeros(heads, width, heads, dim // heads)
     matrix.diagonal(dim1=0, dim2=2)[:features] = edge_weight.view(heads, dim // heads, features).permute(2, 1, 0)
     return matrix.view(heads * width, dim)
-
-
-def _adjacency(sequence: SequenceBatch) -> tuple[Any, ...]:
-    return (
-        sequence.adjacency_ptr.numpy(),
-        sequence.adjacency_row.numpy(),
-        sequence.adjacency_edge.numpy(),
-        sequence.adjacency_reverse.numpy(),
-    )

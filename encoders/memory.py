@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from encoders.base import Kernel
+from encoders.base import Kernel, use_numba
+from encoders.memory_kernels import advance_ages
+from encoders.memory_unroll import unroll_compiled
 from encoders.sequence import SequenceBatch
 from encoders.state import EncoderState, first_rows, last_rows_padded
 
-__all__ = ["MemoryTerms", "TemporalMemory", "ages", "unroll_plain"]
+__all__ = ["MemoryTerms", "TemporalMemory", "ages", "ages_compiled", "unroll_plain"]
 
 
 class MemoryTerms(NamedTuple):
@@ -84,9 +87,11 @@ class TemporalMemory(nn.Module):
     def forward(self, features: Tensor, sequence: SequenceBatch, state: EncoderState) -> tuple[Tensor, EncoderState]:
         """Features [R, F] -> memory after each row's step [R, M], and the state after the last step."""
         first_memory, first_age = first_rows(state, sequence)
-        age_in, age_out = ages(sequence, first_age)
+        compiled = use_numba(self.kernel, features.device)
+        age_in, age_out = ages_compiled(sequence, first_age) if compiled else ages(sequence, first_age)
         terms = self.terms(features, sequence, first_memory, age_in)
-        memory = unroll_plain(terms, sequence)
+        unroll = unroll_compiled if compiled else unroll_plain
+        memory = unroll(sequence, *terms)
         return memory, last_rows_padded(sequence, memory, age_out)
 
     def terms(self, features: Tensor, sequence: SequenceBatch, first_memory: Tensor, age_in: Tensor) -> MemoryTerms:
@@ -114,7 +119,7 @@ def ages(sequence: SequenceBatch, first_age: Tensor) -> tuple[Tensor, Tensor]:
     touched = sequence.adjacency_ptr[1:] > sequence.adjacency_ptr[:-1]
     elapsed = sequence.elapsed_seconds[sequence.row_graph]
     before, after = torch.empty_like(elapsed), torch.empty_like(elapsed)
-    for t, (lo, hi) in enumerate(zip(sequence.step_ptr, sequence.step_ptr[1:], strict=False)):
+    for t, (lo, hi) in enumerate(pairwise(sequence.step_ptr)):
         past = sequence.prev_row[lo:hi]
         start = first_age if t == 0 else torch.where(past >= 0, after[past.clamp(min=0)], 0.0)
         before[lo:hi] = start + elapsed[lo:hi]
@@ -122,11 +127,28 @@ def ages(sequence: SequenceBatch, first_age: Tensor) -> tuple[Tensor, Tensor]:
     return before, after
 
 
-def unroll_plain(terms: MemoryTerms, sequence: SequenceBatch) -> Tensor:
-    """The plain path over T steps: -> memory after each row's step [R, M]."""
+def ages_compiled(sequence: SequenceBatch, first_age: Tensor) -> tuple[Tensor, Tensor]:
+    """`ages`, compiled."""
+    before, after = torch.empty(sequence.num_rows), torch.empty(sequence.num_rows)
+    advance_ages(
+        sequence.step_ptr[1],
+        sequence.row_graph.numpy(),
+        sequence.prev_row.numpy(),
+        sequence.adjacency_ptr.numpy(),
+        sequence.elapsed_seconds.numpy(),
+        first_age.numpy(),
+        before.numpy(),
+        after.numpy(),
+    )
+    return before, after
+
+
+def unroll_plain(sequence: SequenceBatch, *fields: Tensor) -> Tensor:
+    """The plain path over T steps, on the fields of `MemoryTerms`: -> memory after each row's step [R, M]."""
+    terms = MemoryTerms(*fields)
     outputs: list[Tensor] = []
     pointers = sequence.adjacency_ptr[sequence.step_ptr].tolist()
-    for t, (lo, hi) in enumerate(zip(sequence.step_ptr, sequence.step_ptr[1:], strict=False)):
+    for t, (lo, hi) in enumerate(pairwise(sequence.step_ptr)):
         if t == 0:
             memory = terms.first_memory
         else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["SequenceBatch"]
@@ -106,6 +108,16 @@ class SequenceBatch:
         return torch.repeat_interleave(torch.arange(self.num_rows, device=counts.device), counts)
 
     @cached_property
+    def adjacency_arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Pointers, rows, edges and directions of the adjacency as numpy arrays on the same memory (CPU)."""
+        return (
+            self.adjacency_ptr.numpy(),
+            self.adjacency_row.numpy(),
+            self.adjacency_edge.numpy(),
+            self.adjacency_reverse.numpy(),
+        )
+
+    @cached_property
     def padded_edges(self) -> Tensor:
         """[E, W], edge features with a zero column for the direction flag, padded to a multiple of 8 columns."""
         features = self.edges.shape[1]
@@ -115,10 +127,10 @@ class SequenceBatch:
 
     @cached_property
     def row_blocks(self) -> list[tuple[int, int]]:
-        """Ranges of rows that hold whole graphs and about `BLOCK_ROWS` rows: what a kernel works on stays in the cache."""
+        """Ranges of whole graphs of about `BLOCK_ROWS` rows: what a kernel works on stays in the cache."""
         ends = self.graph_ptr.tolist()
         blocks, first = [], 0
-        for before, end in zip(ends, ends[1:], strict=False):
+        for before, end in pairwise(ends):
             if end - first > BLOCK_ROWS and before > first:
                 blocks.append((first, before))
                 first = before

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba.extending
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 __all__ = ["add_scaled", "dot", "fast_exp", "sigmoid", "tanh"]
+
+# mypy would hold callers to the signature of the code generator.
+intrinsic: Any = numba.extending.intrinsic
 
 LANES = 8
 FLOAT = ir.FloatType()

@@ -1,0 +1,196 @@
+"""Compiled parts of one step of the memory: messages, gates, ages, and their gradients. `memory.py` has the formulas.
+
+A row of `projected` is [on the hearer's memory, P | on the speaker's, P | the GRU's reset, update, new on memory, 3 M].
+Every array by row covers all steps; a call works on the rows lo .. hi - 1 of one step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from encoders.vector import sigmoid, tanh
+
+__all__ = [
+    "advance_ages",
+    "gates_backward",
+    "gates_forward",
+    "gather_memory",
+    "messages_backward",
+    "messages_forward",
+    "scatter_back",
+]
+
+FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+
+
+@njit(cache=True, nogil=True)
+def advance_ages(first_rows, row_graph, prev_row, pointers, elapsed, first_age, before, after):  # type: ignore[no-untyped-def]
+    """Age of each row's memory when its messages are made, and after its step, both [R] in seconds."""
+    for row in range(len(row_graph)):
+        past = prev_row[row]
+        age = first_age[row] if row < first_rows else (after[past] if past >= 0 else ZERO)
+        age += elapsed[row_graph[row]]
+        before[row] = age
+        after[row] = age if pointers[row] == pointers[row + 1] else ZERO
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def messages_forward(  # type: ignore[no-untyped-def]
+    lo, hi, projected, hearer, speaker, along, against, pointers, neighbors, edge_of, reverse, active, mean
+):
+    """Mean of ReLU(hearer + speaker + edge) by row.
+
+    Args:
+        projected: [r, 2 P + 3 M], starts at row lo; its first 2 P columns take up `hearer` and `speaker` [R, P].
+        along, against: [E, P] edge terms, [P] added where the call is heard in reverse.
+        active: [A, P] int8, where the ReLU is open, written.
+        mean: [R, P], written; 0 for a row without a call.
+    """
+    width = mean.shape[1]
+    for i in range(lo, hi):
+        for d in range(width):
+            projected[i - lo, d] += hearer[i, d]
+            projected[i - lo, width + d] += speaker[i, d]
+    for i in range(lo, hi):
+        first, last = pointers[i], pointers[i + 1]
+        for d in range(width):
+            mean[i, d] = ZERO
+        if first == last:
+            continue
+        for a in range(first, last):
+            r, j, k = i - lo, neighbors[a] - lo, edge_of[a]
+            sign = np.float32(reverse[a])
+            for d in range(width):
+                x = projected[r, d] + projected[j, width + d] + along[k, d] + sign * against[d]
+                # Written so that NaN is neither positive nor cut off.
+                active[a, d] = not x <= ZERO
+                mean[i, d] += ZERO if x <= ZERO else x
+        share = ONE / np.float32(last - first)
+        for d in range(width):
+            mean[i, d] *= share
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def gates_forward(  # type: ignore[no-untyped-def]
+    lo, hi, projected, from_input, input_bias, memory_bias, pointers, memory_in, gates, memory_out
+):
+    """GRU on rows with a call; the others keep their memory.
+
+    Args:
+        projected: [r, 2 P + 3 M], starts at row lo.
+        from_input: [r, 3 M], starts at row lo, the GRU on the mean message, without bias.
+        gates: [R, 4 M], reset, update, new, and the new gate's part on memory, written (rows with a call).
+        memory_in, memory_out: [R, M].
+    """
+    width = memory_in.shape[1]
+    offset = projected.shape[1] - 3 * width
+    for i in range(lo, hi):
+        if pointers[i] == pointers[i + 1]:
+            for d in range(width):
+                memory_out[i, d] = memory_in[i, d]
+            continue
+        r = i - lo
+        for d in range(width):
+            reset = sigmoid(from_input[r, d] + input_bias[d] + projected[r, offset + d] + memory_bias[d])
+            u = width + d
+            update = sigmoid(from_input[r, u] + input_bias[u] + projected[r, offset + u] + memory_bias[u])
+            n = 2 * width + d
+            on_memory = projected[r, offset + n] + memory_bias[n]
+            new = tanh(from_input[r, n] + input_bias[n] + reset * on_memory)
+            gates[i, d] = reset
+            gates[i, u] = update
+            gates[i, n] = new
+            gates[i, 3 * width + d] = on_memory
+            memory_out[i, d] = new + update * (memory_in[i, d] - new)
+
+
+@njit(cache=True, nogil=True)
+def gather_memory(lo, hi, prev_row, memory_out, memory_in):  # type: ignore[no-untyped-def]
+    """Memory that rows lo .. hi - 1 start from: of their row one step earlier, zero where there is none."""
+    for i in range(lo, hi):
+        past = prev_row[i]
+        for d in range(memory_in.shape[1]):
+            memory_in[i, d] = memory_out[past, d] if past >= 0 else ZERO
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def gates_backward(  # type: ignore[no-untyped-def]
+    lo, hi, pointers, memory_in, gates, grad_memory, grad_input, grad_projected, grad_memory_in
+):
+    """Gradients of `gates_forward`.
+
+    Args:
+        grad_memory: [R, M], of `memory_out`, complete for these rows.
+        grad_input: [R, 3 M], written.
+        grad_projected: [R, 2 P + 3 M], last 3 M columns written.
+        grad_memory_in: [r, M], starts at row lo; the part that does not go through `projected`, written.
+    """
+    width = memory_in.shape[1]
+    offset = grad_projected.shape[1] - 3 * width
+    for i in range(lo, hi):
+        r = i - lo
+        if pointers[i] == pointers[i + 1]:
+            for d in range(width):
+                grad_memory_in[r, d] = grad_memory[i, d]
+            for d in range(3 * width):
+                grad_input[i, d] = ZERO
+                grad_projected[i, offset + d] = ZERO
+            continue
+        for d in range(width):
+            grad = grad_memory[i, d]
+            reset, update, new = gates[i, d], gates[i, width + d], gates[i, 2 * width + d]
+            grad_new = grad * (ONE - update) * (ONE - new * new)
+            grad_update = grad * (memory_in[i, d] - new) * update * (ONE - update)
+            grad_reset = grad_new * gates[i, 3 * width + d] * reset * (ONE - reset)
+            grad_memory_in[r, d] = grad * update
+            grad_input[i, d] = grad_reset
+            grad_input[i, width + d] = grad_update
+            grad_input[i, 2 * width + d] = grad_new
+            grad_projected[i, offset + d] = grad_reset
+            grad_projected[i, offset + width + d] = grad_update
+            grad_projected[i, offset + 2 * width + d] = grad_new * reset
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def messages_backward(  # type: ignore[no-untyped-def]
+    lo, hi, grad_mean, pointers, neighbors, edge_of, reverse, active, grad_projected, grad_along, grad_against
+):
+    """Gradients of `messages_forward`.
+
+    Args:
+        grad_mean: [r, P], starts at row lo; overwritten.
+        grad_projected: [R, 2 P + 3 M], first 2 P columns written.
+        grad_along, grad_against: [E, P] and [P], added to.
+    """
+    width = grad_mean.shape[1]
+    for i in range(lo, hi):
+        for d in range(2 * width):
+            grad_projected[i, d] = ZERO
+    for i in range(lo, hi):
+        first, last = pointers[i], pointers[i + 1]
+        if first == last:
+            continue
+        share = ONE / np.float32(last - first)
+        for d in range(width):
+            grad_mean[i - lo, d] *= share
+        for a in range(first, last):
+            j, k = neighbors[a], edge_of[a]
+            sign = np.float32(reverse[a])
+            for d in range(width):
+                grad = grad_mean[i - lo, d] * np.float32(active[a, d])
+                grad_projected[i, d] += grad
+                grad_projected[j, width + d] += grad
+                grad_along[k, d] += grad
+                grad_against[d] += sign * grad
+
+
+@njit(cache=True, nogil=True)
+def scatter_back(lo, hi, prev_row, grad_memory_in, grad_memory):  # type: ignore[no-untyped-def]
+    """Add the gradient [r, M] of what rows lo .. hi - 1 started from to the rows they took it from."""
+    for i in range(lo, hi):
+        past = prev_row[i]
+        if past >= 0:
+            for d in range(grad_memory.shape[1]):
+                grad_memory[past, d] += grad_memory_in[i - lo, d]
