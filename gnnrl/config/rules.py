@@ -28,8 +28,21 @@ class Rule:
     """Yields a fault for each field to mend."""
 
 
-def known_names(*, workloads: Iterable[str], baselines: Iterable[str], meshes: Iterable[str]) -> tuple[Rule, ...]:
-    """The rules that every workload, baseline and mesh is one of these names, or a file that exists."""
+def known_names(
+    *,
+    workloads: Iterable[str],
+    baselines: Iterable[str],
+    meshes: Iterable[str],
+    is_baseline: Callable[[str], bool] = lambda _: False,
+) -> tuple[Rule, ...]:
+    """The rules that every workload, baseline and mesh is one of these names, or a file that exists.
+
+    Args:
+        workloads: families.
+        baselines: those with a name of their own.
+        meshes: built in.
+        is_baseline: says whether another name, such as `hpa_70`, means a baseline as well.
+    """
     families, policies, builtin = tuple(workloads), tuple(baselines), tuple(meshes)
 
     def workload(path: str, names: tuple[str, ...]) -> Faults:
@@ -45,10 +58,11 @@ def known_names(*, workloads: Iterable[str], baselines: Iterable[str], meshes: I
 
     def against(config: ExperimentConfig) -> Faults:
         for name in config.evaluation.against:
-            yield from _named("evaluation.against", name, policies, "baseline")
+            if not is_baseline(name):
+                yield from _named("evaluation.against", name, policies, "baseline")
 
     def teacher(config: ExperimentConfig) -> Faults:
-        if config.warm_start.teacher:
+        if config.warm_start.teacher and not is_baseline(config.warm_start.teacher):
             yield from _named("warm_start.teacher", config.warm_start.teacher, policies, "baseline")
 
     return (

@@ -5,7 +5,7 @@ from gnnrl.domains.autoscaling.baselines.feed_forward import FeedForward, teache
 from gnnrl.domains.autoscaling.baselines.hpa import HorizontalPodAutoscaler
 from gnnrl.domains.autoscaling.baselines.kpa import KnativePodAutoscaler
 from gnnrl.domains.autoscaling.baselines.oracle import Oracle
-from gnnrl.domains.autoscaling.baselines.registry import BASELINES, Load, is_calibrated, make, make_with
+from gnnrl.domains.autoscaling.baselines.registry import BASELINES, Load, is_baseline, is_calibrated, make, make_with
 from gnnrl.domains.autoscaling.baselines.simple import RandomMoves, StaticPeak
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ReplicaBounds",
     "StaticPeak",
     "Telemetry",
+    "is_baseline",
     "is_calibrated",
     "make",
     "make_with",

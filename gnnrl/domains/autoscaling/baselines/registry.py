@@ -18,7 +18,7 @@ from gnnrl.domains.autoscaling.baselines.oracle import Oracle
 from gnnrl.domains.autoscaling.baselines.simple import RandomMoves, StaticPeak
 from gnnrl.domains.autoscaling.calibration import Calibration
 
-__all__ = ["BASELINES", "Load", "is_calibrated", "make", "make_with"]
+__all__ = ["BASELINES", "Load", "is_baseline", "is_calibrated", "make", "make_with"]
 
 BASELINES: Mapping[str, str] = {
     "hpa_80": "Kubernetes HPA v2 at 80 % of the CPU request, 300 s scale-down window (any: hpa_50, hpa_120, ...)",
@@ -34,6 +34,8 @@ BASELINES: Mapping[str, str] = {
 }
 """Name -> what it is."""
 
+_PERCENT = re.compile(r"(hpa|feed_forward)_([1-9]\d{0,2})")
+
 _CALIBRATED = ("hpa_calibrated", "kpa", "feed_forward", "feed_forward_estimated", "feed_forward_trend", "oracle")
 
 
@@ -45,6 +47,11 @@ class Load:
     """[B] workload family or file, by which calibrated settings are looked up."""
     rps: NDArray[Any]
     """[B, T] external requests/s by second, warm-up included."""
+
+
+def is_baseline(name: str) -> bool:
+    """Whether `make` knows this name."""
+    return name in BASELINES or _PERCENT.fullmatch(name) is not None
 
 
 def is_calibrated(name: str) -> bool:
@@ -75,8 +82,8 @@ def make(
         return make_with(
             name, bounds, columns, load, {key: np.array([values[key] for values in chosen]) for key in chosen[0]}
         )
-    fixed = re.fullmatch(r"(hpa|feed_forward)_(\d{1,3})", name)
-    if fixed and int(fixed[2]) > 0:
+    fixed = _PERCENT.fullmatch(name)
+    if fixed:
         if fixed[1] == "hpa":
             return HorizontalPodAutoscaler(bounds, columns, target_percent=float(fixed[2]), name=name)
         return FeedForward(bounds, columns, headroom=int(fixed[2]) / 100, name=name)

@@ -1,0 +1,90 @@
+"""What several commands take or print: configuration with overrides, JSON, tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gnnrl.config.experiment import ExperimentConfig
+
+__all__ = ["UserError", "add_config", "add_json", "load_experiment", "print_json", "print_table", "write_text"]
+
+
+class UserError(Exception):
+    """A mistake of the user: what was wrong, where, and what would be right."""
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """`CONFIG` and `--set a.b=c`."""
+    parser.add_argument("config", metavar="CONFIG", type=Path, help="an experiment's YAML file")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="a.b=c",
+        action="append",
+        default=[],
+        help="replace one value of the file, read as YAML; may be repeated",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`: machine-readable output on stdout."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """The experiment, with the names of workloads, baselines and meshes checked along with the rest.
+
+    Raises:
+        ConfigError: every fault at once.
+    """
+    from gnnrl.config.loader import load_config
+    from gnnrl.config.rules import known_names
+    from gnnrl.domains.autoscaling.baselines import BASELINES, is_baseline
+    from gnnrl.domains.autoscaling.workloads import WORKLOADS
+
+    names = known_names(workloads=WORKLOADS, baselines=BASELINES, meshes=["online_boutique"], is_baseline=is_baseline)
+    return load_config(path, overrides, rules=names)
+
+
+def print_json(value: Any) -> None:
+    """Writes `value` to stdout as JSON."""
+    json.dump(value, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout; columns of numbers are set flush right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    lines = [[_cell(value) for value in row] for row in rows]
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    for index, name in enumerate(columns):
+        numeric = all(line[index][:1].isdigit() or line[index] in ("", "-") for line in lines)
+        table.add_column(name, justify="right" if numeric and lines else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    # A pipe has no width: what is read by another program is not cut to 80 columns.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or none: a reader never meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,38 @@
+"""List the baselines; or calibrate them: sweep their settings on training-side episodes and write what was best."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gnnrl.cli.arguments import UserError, add_config, add_json, print_json, print_table
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "list the baselines, or calibrate them"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`gnnrl baselines [--json]` and `gnnrl baselines calibrate CONFIG -o FILE`."""
+    add_json(parser)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    calibrating = actions.add_parser("calibrate", help="sweep the settings of the rules and write the best of each")
+    add_config(calibrating)
+    calibrating.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints name and meaning of each baseline, or sweeps."""
+    if args.action == "calibrate":
+        return _calibrate(args)
+    from gnnrl.domains.autoscaling.baselines import BASELINES, is_calibrated
+
+    if args.json:
+        print_json({name: {"summary": text, "calibrated": is_calibrated(name)} for name, text in BASELINES.items()})
+    else:
+        print_table("Baselines", ("name", "what it is"), BASELINES.items())
+    return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    raise UserError("not wired")

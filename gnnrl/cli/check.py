@@ -1,0 +1,29 @@
+"""Read a configuration and say everything that is wrong with it, without running it."""
+
+from __future__ import annotations
+
+import argparse
+
+from gnnrl.cli.arguments import add_config, add_json, load_experiment, print_json
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "check a configuration: all errors at once"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`gnnrl check CONFIG [--set a.b=c ...] [--json]`."""
+    add_config(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints that the file is in order, or the resolved configuration as JSON; faults raise `ConfigError`."""
+    from dataclasses import asdict
+
+    config = load_experiment(args.config, args.overrides)
+    if args.json:
+        print_json(asdict(config))
+    else:
+        print(f"{args.config}: in order ({config.name}, {config.training.total_steps:,} steps)")
+    return 0

@@ -1,0 +1,97 @@
+"""`gnnrl COMMAND ...`: reads the arguments, runs the command, turns a user's mistake into a message and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gnnrl.cli import baselines, bench, check, envs, evaluate, mesh, train
+from gnnrl.cli.arguments import UserError
+
+__all__ = ["INTERRUPTED", "USER_ERROR", "build_parser", "main"]
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "mesh": mesh,
+    "check": check,
+    "envs": envs,
+    "baselines": baselines,
+    "bench": bench,
+}
+
+_USER_ERRORS = (
+    ("gnnrl.config.loader", "ConfigError"),
+    ("gnnrl.domains.autoscaling.mesh", "MeshError"),
+    ("gnnrl.domains.autoscaling.workloads", "WorkloadError"),
+    ("gnnrl.agents.archive", "CheckpointError"),
+    ("kiali_client.errors", "KialiError"),
+    ("graph_space.slots", "CapacityError"),
+)
+"""Exceptions that say what a user did wrong and how to mend it; any other is our fault and keeps its traceback."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="gnnrl",
+        description="Graph-neural reinforcement learning for systems whose topology changes while you control them.",
+        epilog="Start with: gnnrl train configs/demo.yaml --out runs/demo",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.SUMMARY, description=command.__doc__)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0, 2 after a user's mistake (the message is on stderr), 130 after Ctrl-C.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.version:
+        import gnnrl
+
+        print(f"gnnrl {gnnrl.__version__}")
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted; Python must not complain about it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except _user_errors() as error:
+        print(_message(error), file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Evaluated only once something was raised: a module that was never loaded cannot have raised its error."""
+    loaded = ((sys.modules[module], name) for module, name in _USER_ERRORS if module in sys.modules)
+    return (UserError, OSError, *(getattr(module, name) for module, name in loaded))
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror}"
+    return str(error)
