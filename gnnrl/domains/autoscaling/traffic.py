@@ -8,18 +8,17 @@ from numpy.typing import NDArray
 __all__ = ["call_matrices", "solve_traffic", "spectral_radius"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int16] | NDArray[np.int64]
 
 
-def call_matrices(n_services: int, source: NDArray[np.int16], target: NDArray[np.int16], ratio: Floats) -> Floats:
+def call_matrices(n_services: int, source: Ints, target: Ints, ratio: Floats) -> Floats:
     """Per class, P[s, t] = calls to t per invocation of s; [C, S, S]."""
     matrices = np.zeros((ratio.shape[0], n_services, n_services))
     matrices[:, source, target] = ratio
     return matrices
 
 
-def solve_traffic(
-    n_services: int, source: NDArray[np.int16], target: NDArray[np.int16], ratio: Floats, root: NDArray[np.int16]
-) -> Floats:
+def solve_traffic(n_services: int, source: Ints, target: Ints, ratio: Floats, root: Ints) -> Floats:
     """v = r + P^T v of each class: invocations per external request that enters at the class's root; [C, S]."""
     entry = np.zeros((len(root), n_services))
     entry[np.arange(len(root)), root] = 1.0

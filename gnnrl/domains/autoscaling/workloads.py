@@ -260,13 +260,13 @@ def _crowd(seconds: int, start: int, ramp: int, hold: int, decay_seconds: float)
 def _bursty(seconds: int, rng: np.random.Generator) -> Shape:
     base = np.exp(_autoregressive(seconds, 0.12, 600.0, rng))
     extra = np.zeros(seconds)
-    # Six or so an hour; the first may have begun before the trace. Most build up over a minute: a jump within seconds
+    # Six or so an hour; the first may have begun before the trace. They build up over minutes: a jump within seconds
     # is what the held-out flash crowds are.
     second = float(rng.uniform(-200.0, 300.0))
     while second < seconds:
         duration = rng.uniform(30.0, 300.0)
         factor = 1.5 * (4.0 / 1.5) ** rng.random()
-        burst = _crowd(seconds, int(second), int(rng.integers(20, 120)), int(duration), rng.uniform(10.0, 60.0))
+        burst = _crowd(seconds, int(second), int(rng.integers(40, 180)), int(duration), rng.uniform(10.0, 60.0))
         extra = np.maximum(extra, (factor - 1.0) * burst)
         second += duration + 60.0 + rng.exponential(360.0)
     return np.asarray(base * (1.0 + extra))
@@ -287,11 +287,11 @@ def _flash(seconds: int, rng: np.random.Generator) -> Shape:
     calm = 1.0 + rng.uniform(0.0, 0.15) * np.sin(2 * np.pi * (np.arange(seconds) / length + rng.random()))
     calm *= np.exp(_autoregressive(seconds, 0.03, 60.0, rng))
     extra = np.zeros(seconds)
-    # A 5x and a 2x crowd in each hour, and a third one in half of the hours: 2-3 % of the seconds then exceed twice the
-    # load of a minute before.
+    # A 5x and a 2x crowd in each hour, and a third one in a quarter of the hours: 2-3 % of the seconds then exceed
+    # twice the load of a minute before.
     for hour in range(0, seconds, HOUR):
         span = min(HOUR, seconds - hour)
-        factors = [5.0, 2.0] + ([float(rng.choice([2.0, 5.0]))] if rng.random() < 0.5 else [])
+        factors = [5.0, 2.0] + ([float(rng.choice([2.0, 5.0]))] if rng.random() < 0.25 else [])
         rng.shuffle(factors)
         for slot, factor in enumerate(factors):
             start = hour + int((slot + rng.uniform(0.1, 0.6)) * span / len(factors))

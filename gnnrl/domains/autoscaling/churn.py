@@ -1,0 +1,296 @@
+"""Meshes that change: services come, go and are renamed, calls end, pods crash; and how a training mesh differs from
+its model.
+
+Every change is a pure function from a valid mesh to a valid mesh. Services at which requests enter and stateful
+services are never the target of a drawn event, and a mesh keeps two services at least.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from gnnrl.config.experiment import ChurnConfig
+from gnnrl.domains.autoscaling.mesh import Call, Mesh, MeshError, RequestClass, Service
+
+__all__ = [
+    "ChurnEvent",
+    "ChurnKind",
+    "ChurnSchedule",
+    "add_canary",
+    "add_dependency",
+    "apply_event",
+    "draw_schedule",
+    "randomise",
+    "remove_call",
+    "remove_service",
+    "rename_service",
+]
+
+ChurnKind = Literal["service_added", "service_removed", "service_renamed", "call_removed", "pod_crashed"]
+KINDS: tuple[ChurnKind, ...] = ("service_added", "service_removed", "service_renamed", "call_removed", "pod_crashed")
+MIN_SERVICES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChurnEvent:
+    """Something that happens to the topology. What it hits follows from `draw` and the mesh it meets."""
+
+    second: int
+    """After the start of the episode."""
+    kind: ChurnKind
+    draw: int
+    """Seed of the event's own choices, so that applying it is a pure function."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChurnSchedule:
+    """The events of an episode, by time."""
+
+    events: tuple[ChurnEvent, ...] = ()
+
+
+def draw_schedule(config: ChurnConfig, seconds: int, rng: np.random.Generator) -> ChurnSchedule:
+    """Events of each kind as a Poisson process with the configured rate, over `seconds`."""
+    events = []
+    for kind in KINDS:
+        rate = getattr(config, f"{kind}_per_hour")
+        for second in rng.integers(0, seconds, size=rng.poisson(rate * seconds / 3600.0)):
+            events.append(ChurnEvent(second=int(second), kind=kind, draw=int(rng.integers(2**63))))
+    return ChurnSchedule(events=tuple(sorted(events, key=lambda event: event.second)))
+
+
+def apply_event(mesh: Mesh, event: ChurnEvent, *, max_services: int, max_calls: int) -> tuple[Mesh, int | None]:
+    """The mesh after an event, and the position of the service that loses a pod (None for every other kind).
+
+    An event that would exceed a capacity, or finds nothing it may hit, leaves the mesh as it is: the same object is
+    returned.
+    """
+    rng = np.random.default_rng(event.draw)
+    roots = {request.root for request in mesh.classes}
+    scalable = [service.name for service in mesh.services if not service.stateful]
+    inner = [name for name in scalable if name not in roots]
+    if event.kind == "pod_crashed":
+        return mesh, mesh.index(_pick(scalable, rng)) if scalable else None
+    changed = mesh
+    if event.kind == "service_added":
+        changed = _draw_addition(mesh, inner, rng)
+    elif event.kind == "service_removed" and inner and len(mesh.services) > MIN_SERVICES:
+        name = _pick(inner, rng)
+        stem = _stem(name)
+        changed = remove_service(mesh, name, heir=stem if stem != name and stem in mesh.names else None)
+    elif event.kind == "service_renamed" and inner:
+        name = _pick(inner, rng)
+        changed = rename_service(mesh, name, _fresh_name(mesh, _stem(name), "r"))
+    elif event.kind == "call_removed" and mesh.calls:
+        call = mesh.calls[int(rng.integers(len(mesh.calls)))]
+        changed = remove_call(mesh, call.source, call.target)
+    fits = len(changed.services) <= max_services and len(changed.calls) <= max_calls
+    return (changed if fits else mesh), None
+
+
+def add_canary(mesh: Mesh, service: str, name: str, share: float, cpu_factor: float = 1.0) -> Mesh:
+    """A second version of a service takes over `share` of every call to it and makes the same calls.
+
+    Raises:
+        MeshError: the service is unknown, a root or stateful, the name is taken, or the share is not in (0, 1).
+    """
+    original = _service(mesh, service)
+    problems = _inner_problems(mesh, original, "have a second version")
+    if not 0.0 < share < 1.0:
+        problems.append(f"share {share} of canary {name!r} is not in (0, 1)")
+    if problems:
+        raise MeshError(mesh.name, problems)
+    replicas = max(1, round(share * original.replicas))
+    canary = replace(original, name=name, cpu_ms=original.cpu_ms * cpu_factor, replicas=replicas)
+
+    # A call to the service splits; one that it makes is made by both versions.
+    def split(request: RequestClass) -> dict[tuple[str, str], float]:
+        ratios: dict[tuple[str, str], float] = {}
+        for call, ratio in zip(mesh.calls, request.calls, strict=True):
+            sources = (service, name) if call.source == service else (call.source,)
+            targets = ((service, 1.0 - share), (name, share)) if call.target == service else ((call.target, 1.0),)
+            for source in sources:
+                for target, part in targets:
+                    ratios[source, target] = ratio * part
+        return ratios
+
+    mtls = {(call.source, call.target): call.mtls for call in mesh.calls}
+    for call in mesh.calls:
+        versions = [(name if end == service else end) for end in (call.source, call.target)]
+        for source in (call.source, versions[0]):
+            for target in (call.target, versions[1]):
+                mtls[source, target] = call.mtls
+    return _with_calls(mesh, (*mesh.services, canary), split, mtls)
+
+
+def add_dependency(mesh: Mesh, caller: str, service: Service, calls: float) -> Mesh:
+    """A new service that `caller` calls `calls` times per invocation, whatever the request class."""
+    _service(mesh, caller)
+    return replace(
+        mesh,
+        services=(*mesh.services, service),
+        calls=(*mesh.calls, Call(source=caller, target=service.name)),
+        classes=tuple(replace(request, calls=(*request.calls, calls)) for request in mesh.classes),
+    )
+
+
+def remove_service(mesh: Mesh, service: str, heir: str | None = None) -> Mesh:
+    """A service disappears with the calls it makes; those made to it end, or go to `heir`.
+
+    Raises:
+        MeshError: unknown service or heir, a root, or fewer than two services would be left.
+    """
+    removed = _service(mesh, service)
+    problems = []
+    if any(request.root == service for request in mesh.classes):
+        problems.append(f"service {service!r} is where requests enter; it cannot be removed")
+    if len(mesh.services) <= MIN_SERVICES:
+        problems.append(f"service {service!r} cannot be removed: a mesh keeps {MIN_SERVICES} services")
+    if heir is not None:
+        _service(mesh, heir)
+    if problems:
+        raise MeshError(mesh.name, problems)
+
+    def keep(request: RequestClass) -> dict[tuple[str, str], float]:
+        ratios: dict[tuple[str, str], float] = {}
+        for call, ratio in zip(mesh.calls, request.calls, strict=True):
+            target = heir if call.target == service else call.target
+            if call.source != service and target is not None:
+                ratios[call.source, target] = ratios.get((call.source, target), 0.0) + ratio
+        return ratios
+
+    left = tuple(other for other in mesh.services if other is not removed)
+    return _with_calls(mesh, left, keep, {(call.source, call.target): call.mtls for call in mesh.calls})
+
+
+def rename_service(mesh: Mesh, service: str, name: str) -> Mesh:
+    """A service under another name, everything else the same; to whoever matches by name, one is gone and one is
+    new."""
+    _service(mesh, service)
+
+    def new(old: str) -> str:
+        return name if old == service else old
+
+    return replace(
+        mesh,
+        services=tuple(replace(other, name=new(other.name)) for other in mesh.services),
+        calls=tuple(replace(call, source=new(call.source), target=new(call.target)) for call in mesh.calls),
+        classes=tuple(replace(request, root=new(request.root)) for request in mesh.classes),
+    )
+
+
+def remove_call(mesh: Mesh, source: str, target: str) -> Mesh:
+    """A call is no longer made, in any class; services only it reached stay, without load."""
+    kept = [e for e, call in enumerate(mesh.calls) if (call.source, call.target) != (source, target)]
+    if len(kept) == len(mesh.calls):
+        raise MeshError(mesh.name, [f"there is no call {source!r} -> {target!r} to remove"])
+    return replace(
+        mesh,
+        calls=tuple(mesh.calls[e] for e in kept),
+        classes=tuple(replace(request, calls=tuple(request.calls[e] for e in kept)) for request in mesh.classes),
+    )
+
+
+def randomise(
+    mesh: Mesh,
+    rng: np.random.Generator,
+    *,
+    cpu_cost_factor: tuple[float, float] = (1.0, 1.0),
+    class_mix_factor: tuple[float, float] = (1.0, 1.0),
+    startup_factor: tuple[float, float] = (1.0, 1.0),
+) -> Mesh:
+    """Domain randomisation: independent log-uniform factors on every service's CPU cost and start-up time and every
+    class's share (renormalised). Topology and call ratios stay; a stated SLO too.
+    """
+
+    def factors(bounds: tuple[float, float], size: int) -> list[float]:
+        drawn: list[float] = np.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1]), size=size)).tolist()
+        return drawn
+
+    cost, startup = factors(cpu_cost_factor, len(mesh.services)), factors(startup_factor, len(mesh.services))
+    mix = factors(class_mix_factor, len(mesh.classes))
+    weight = [request.weight * factor for request, factor in zip(mesh.classes, mix, strict=True)]
+    return replace(
+        mesh,
+        services=tuple(
+            replace(service, cpu_ms=service.cpu_ms * c, startup_seconds=service.startup_seconds * s)
+            for service, c, s in zip(mesh.services, cost, startup, strict=True)
+        ),
+        classes=tuple(
+            replace(request, weight=share / sum(weight)) for request, share in zip(mesh.classes, weight, strict=True)
+        ),
+    )
+
+
+def _draw_addition(mesh: Mesh, inner: list[str], rng: np.random.Generator) -> Mesh:
+    """A canary of an inner service, or (as often, and always where there is none) a new dependency of any service."""
+    if inner and rng.random() < 0.5:
+        original = _pick(inner, rng)
+        name = _fresh_name(mesh, _stem(original), "v")
+        return add_canary(mesh, original, name, float(rng.uniform(0.1, 0.5)), float(rng.uniform(0.8, 1.25)))
+    caller = _pick([service.name for service in mesh.services if not service.stateful] or list(mesh.names), rng)
+    addition = Service(
+        name=_fresh_name(mesh, f"{_stem(caller)}-extra", "v"),
+        cpu_ms=float(np.clip(np.exp(rng.normal(np.log(2.0), 0.6)), 0.3, 8.0)),
+        base_latency_ms=mesh.services[mesh.index(caller)].base_latency_ms,
+    )
+    return add_dependency(mesh, caller, addition, float(rng.uniform(0.2, 1.0)))
+
+
+def _with_calls(
+    mesh: Mesh,
+    services: tuple[Service, ...],
+    ratios: Callable[[RequestClass], dict[tuple[str, str], float]],
+    mtls: dict[tuple[str, str], float],
+) -> Mesh:
+    """The mesh with other services, whose calls are those that `ratios` gives for every class."""
+    by_class = [ratios(request) for request in mesh.classes]
+    pairs = list(by_class[0])
+    return replace(
+        mesh,
+        services=services,
+        calls=tuple(
+            Call(source=source, target=target, mtls=mtls.get((source, target), 1.0)) for source, target in pairs
+        ),
+        classes=tuple(
+            replace(request, calls=tuple(found[pair] for pair in pairs))
+            for request, found in zip(mesh.classes, by_class, strict=True)
+        ),
+    )
+
+
+def _inner_problems(mesh: Mesh, service: Service, what: str) -> list[str]:
+    problems = []
+    if service.stateful:
+        problems.append(f"service {service.name!r} is stateful; it cannot {what}")
+    if any(request.root == service.name for request in mesh.classes):
+        problems.append(f"service {service.name!r} is where requests enter; it cannot {what}")
+    return problems
+
+
+def _service(mesh: Mesh, name: str) -> Service:
+    if name not in mesh.names:
+        raise MeshError(mesh.name, [f"unknown service {name!r}; there are {', '.join(mesh.names)}"])
+    return mesh.services[mesh.index(name)]
+
+
+def _pick(names: list[str], rng: np.random.Generator) -> str:
+    return names[int(rng.integers(len(names)))]
+
+
+def _stem(name: str) -> str:
+    """The name without its version or generation."""
+    return re.sub(r"-[vr]\d+$", "", name)
+
+
+def _fresh_name(mesh: Mesh, stem: str, letter: str) -> str:
+    number = 2
+    while f"{stem}-{letter}{number}" in mesh.names:
+        number += 1
+    return f"{stem}-{letter}{number}"
