@@ -31,7 +31,7 @@ class CheckpointError(Exception):
 
 def _pack(tree: Any) -> Any:
     if isinstance(tree, Mapping):
-        return {str(key): _pack(value) for key, value in tree.items()}
+        return {key: _pack(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_pack(value) for value in tree]
     if isinstance(tree, np.ndarray | np.generic):

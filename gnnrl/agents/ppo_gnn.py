@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from encoders import GraphEncoder, build_encoder
+from encoders import GraphEncoder
 from encoders.state import EncoderState
 from gnnrl.agents.actor_critic import ActorCritic
 from gnnrl.agents.archive import CheckpointError, read_archive, write_archive
@@ -23,34 +23,15 @@ from gnnrl.agents.learner import Learner
 from gnnrl.agents.observation_scaler import ObservationScaler
 from gnnrl.agents.policy_head import PolicyHead, ValueHead
 from gnnrl.agents.recorder import Recorder
+from gnnrl.agents.spaces import action_mode, described_encoder, saved_sizes, spaces_of
 from gnnrl.agents.update import run_update
 from gnnrl.config.experiment import EncoderConfig, PPOConfig
-from gnnrl.rl.distributions import ActionMode, EmptyMaskError, mode_action, sample_action
+from gnnrl.rl.distributions import EmptyMaskError, mode_action, sample_action
 from gnnrl.rl.normaliser import ReturnScale
 from gnnrl.rl.storage import Array, Observation
-from graph_space.schema import ACTION_MASK, EDGE_MASK, EDGES, GLOBALS, NODE_MASK, NODES
+from graph_space.schema import ACTION_MASK, NODE_MASK
 
-__all__ = ["PPO_GNN", "action_mode"]
-
-
-def action_mode(observation_space: spaces.Dict, action_space: spaces.Space[Any]) -> tuple[ActionMode, int]:
-    """How decisions are made in these spaces, and the moves a node has (K).
-
-    Raises:
-        ValueError: the action space is neither MultiDiscrete [K] * N nor Discrete(N * K).
-    """
-    shape = observation_space[ACTION_MASK].shape
-    if shape is None or len(shape) != 2:
-        raise ValueError(f"observation_space['{ACTION_MASK}'] has shape {shape}, needs (N, K)")
-    slots, moves = shape
-    if isinstance(action_space, spaces.MultiDiscrete) and np.array_equal(action_space.nvec, [moves] * slots):
-        return "joint", moves
-    if isinstance(action_space, spaces.Discrete) and action_space.n == slots * moves:
-        return "select", moves
-    raise ValueError(
-        f"action_space {action_space} fits neither MultiDiscrete([{moves}] * {slots}) (a move per node) nor "
-        f"Discrete({slots * moves}) (one (node, move) pair); pass the spaces of a single environment"
-    )
+__all__ = ["PPO_GNN"]
 
 
 class PPO_GNN:
@@ -95,7 +76,7 @@ class PPO_GNN:
             torch.manual_seed(seed)
             network = self.encoder_config
             if isinstance(network, EncoderConfig):
-                network = _described(network, observation_space)
+                network = described_encoder(network, observation_space)
             head = PolicyHead(network.out_dim, self.num_moves)
             self.model = ActorCritic(network, head, ValueHead(network.out_dim, per_node)).to(self.device)
         threads = self.config.threads if self.device.type == "cpu" else 1
@@ -334,12 +315,9 @@ class PPO_GNN:
 
     def description(self) -> dict[str, Any]:
         """What `load` builds the same agent from: sizes, mode and hyper-parameters."""
-        sizes = {key: list(self.observation_space[key].shape or ()) for key in ("nodes", "edges", "globals")}
         encoder = asdict(self.encoder_config) if isinstance(self.encoder_config, EncoderConfig) else None
         return {
-            "sizes": sizes,
-            "mode": self.mode,
-            "num_moves": self.num_moves,
+            "sizes": saved_sizes(self.observation_space, self.mode),
             "config": asdict(self.config),
             "encoder": encoder,
             "seed": self.seed,
@@ -359,8 +337,6 @@ class PPO_GNN:
         Raises:
             CheckpointError: the file is damaged, foreign, of another version, or needs `encoder`.
         """
-        from graph_space import DynamicGraphConfig, DynamicGraphSpace
-
         tree = read_archive(path)
         if "agent" not in tree:
             raise CheckpointError(f"{path}: holds no agent")
@@ -369,41 +345,12 @@ class PPO_GNN:
             raise CheckpointError(
                 f"{path}: was made with an encoder of your own; pass one of the same shape as encoder="
             )
-        slots, node_dim = about["sizes"]["nodes"]
-        edges, edge_dim = about["sizes"]["edges"]
-        space = DynamicGraphSpace(
-            DynamicGraphConfig(
-                max_nodes=slots,
-                max_edges=edges,
-                node_feat_dim=node_dim,
-                edge_feat_dim=edge_dim,
-                global_feat_dim=about["sizes"]["globals"][0],
-                num_moves=about["num_moves"],
-            )
-        )
-        actions: spaces.Space[Any] = (
-            spaces.MultiDiscrete([about["num_moves"]] * slots)
-            if about["mode"] == "joint"
-            else spaces.Discrete(slots * about["num_moves"])
-        )
+        observed, actions = spaces_of(about["sizes"])
         chosen = encoder if about["encoder"] is None else EncoderConfig(**about["encoder"])
-        agent = cls(
-            space, actions, config=PPOConfig(**about["config"]), encoder=chosen, seed=about["seed"], device=device
-        )
+        hyper = PPOConfig(**about["config"])
+        agent = cls(observed, actions, config=hyper, encoder=chosen, seed=about["seed"], device=device)
         agent.load_state_dict(tree["agent_state"])
         return agent
-
-
-def _described(config: EncoderConfig, space: spaces.Dict) -> GraphEncoder:
-    widths = {key: (space[key].shape or (0,))[-1] for key in (NODES, EDGES, GLOBALS)}
-    return build_encoder(
-        **asdict(config),
-        in_dim=widths[NODES],
-        edge_dim=widths[EDGES],
-        global_dim=widths[GLOBALS],
-        max_nodes=(space[NODE_MASK].shape or (0,))[0],
-        max_edges=(space[EDGE_MASK].shape or (0,))[0],
-    )
 
 
 def _padded(values: Array, flat: NDArray[np.int64], shape: tuple[int, ...]) -> Array:

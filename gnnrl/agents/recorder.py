@@ -1,4 +1,4 @@
-"""What an agent notes while it acts: the rollout, where episodes end, and the discounted sums behind the return's unit."""
+"""What an agent notes while it acts: the rollout, where episodes end, and the sums behind the return's unit."""
 
 from __future__ import annotations
 

@@ -190,8 +190,8 @@ def check_replay(agent: PPO_GNN, minibatches: list[Minibatch]) -> None:
         raise ReplayError(
             f"replaying the rollout at unchanged weights changes a probability by |ratio - 1| = {error:.2g} "
             f"(tolerance {REPLAY_TOLERANCE:g}): the update would learn from another policy than the one that acted. "
-            "Pass act() the state it returned last, and episode_start where an episode starts; do not change weights or "
-            "the environment's prev_slot inside a rollout"
+            "Pass act() the state it returned last, and episode_start where an episode starts; do not change weights "
+            "or the environment's prev_slot inside a rollout"
         )
 
 

@@ -1,0 +1,6 @@
+"""The training loop, its folder, its checkpoints and its logs."""
+
+from gnnrl.training.run_folder import RunFolder
+from gnnrl.training.trainer import Trainer, TrainingInterrupted
+
+__all__ = ["RunFolder", "Trainer", "TrainingInterrupted"]

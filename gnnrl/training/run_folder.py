@@ -21,7 +21,7 @@ from typing import Any
 from gnnrl.config.experiment import ExperimentConfig
 from gnnrl.config.loader import dump_config, load_config
 
-__all__ = ["RunError", "RunFolder", "code_revision"]
+__all__ = ["RunError", "RunFolder", "code_revision", "differences"]
 
 
 class RunError(Exception):
@@ -89,7 +89,7 @@ class RunFolder:
         Raises:
             RunError: names every field that differs.
         """
-        different = list(_differences(asdict(self.config), asdict(config)))
+        different = list(differences(asdict(self.config), asdict(config)))
         if different:
             lines = "\n".join(
                 f"  {path}: {ours!r} in the run, {theirs!r} asked for" for path, ours, theirs in different
@@ -130,18 +130,19 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _described(revision: Mapping[str, Any]) -> str:
-    short = str(revision.get("revision") or "an unknown revision")[:12]
-    return f"gnnrl {revision.get('gnnrl', '?')} at {short}{' with changes' if revision.get('modified') else ''}"
+    head = revision.get("revision")
+    place = str(head)[:12] if head else "an unknown revision"
+    return f"gnnrl {revision.get('gnnrl', '?')} at {place}{' with changes' if revision.get('modified') else ''}"
 
 
-def _differences(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for key, value in ours.items():
-        if isinstance(value, Mapping):
-            yield from _differences(value, theirs[key], f"{prefix}{key}.")
-        elif value != theirs[key]:
-            yield f"{prefix}{key}", value, theirs[key]
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted path, ours, theirs) of every field that differs; None stands for a field that one side does not have."""
+    for key in dict.fromkeys((*ours, *theirs)):
+        value, other = ours.get(key), theirs.get(key)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            yield from differences(value, other, f"{prefix}{key}.")
+        elif value != other:
+            yield f"{prefix}{key}", value, other
 
 
 def _write(path: Path, text: str) -> None:

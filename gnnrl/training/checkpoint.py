@@ -1,0 +1,83 @@
+"""A whole training in one file: agent, environments, every random generator, and what they were made from."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gnnrl.agents.archive import CheckpointError, read_archive, write_archive
+from gnnrl.agents.iteration import Collector
+from gnnrl.agents.ppo_gnn import PPO_GNN
+from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.training.run_folder import differences
+
+__all__ = ["load_training", "save_training"]
+
+
+def save_training(path: Path, config: ExperimentConfig, agent: PPO_GNN, collector: Collector, steps: int) -> None:
+    """Write the training atomically, between two updates.
+
+    Raises:
+        CheckpointError: the file cannot be written; what stood there is kept.
+        TypeError: the environment has no `state_dict`.
+    """
+    tree = {
+        "agent": agent.description(),
+        "agent_state": agent.state_dict(),
+        "training": {
+            "steps": steps,
+            "config": json.dumps(asdict(config)),
+            "collector": collector.state_dict(),
+            "generators": _generators(),
+        },
+    }
+    write_archive(path, tree)
+
+
+def load_training(path: Path, config: ExperimentConfig, agent: PPO_GNN, collector: Collector) -> int:
+    """Put agent, environment and generators where `save_training` left them.
+
+    Returns:
+        Environment steps done.
+
+    Raises:
+        CheckpointError: the file is damaged, holds no training, or is of another configuration.
+    """
+    tree = read_archive(path)
+    if "training" not in tree:
+        raise CheckpointError(f"{path}: holds an agent but no training to resume; start a new run instead")
+    training = tree["training"]
+    changed = list(differences(json.loads(training["config"]), json.loads(json.dumps(asdict(config)))))
+    if changed:
+        fields = "; ".join(f"{field} was {ours!r}, is {theirs!r}" for field, ours, theirs in changed)
+        raise CheckpointError(
+            f"{path}: was written under another configuration: {fields}. Resume it with the configuration beside it, "
+            "or start a new run"
+        )
+    agent.load_state_dict(tree["agent_state"])
+    collector.load_state_dict(training["collector"])
+    _restore(training["generators"])
+    steps: int = training["steps"]
+    return steps
+
+
+def _generators() -> dict[str, Any]:
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "python": json.dumps(random.getstate()),
+        "numpy": {"kind": kind, "keys": keys, "rest": [position, has_gauss, cached]},
+        "torch": torch.get_rng_state(),
+    }
+
+
+def _restore(saved: dict[str, Any]) -> None:
+    version, words, gauss = json.loads(saved["python"])
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state((saved["numpy"]["kind"], saved["numpy"]["keys"], *saved["numpy"]["rest"]))  # noqa: NPY002
+    torch.set_rng_state(saved["torch"])
