@@ -15,16 +15,19 @@ setup: $(STAMP) ## make .venv and install the pinned set
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gnnrl needs Python 3.11 or newer, $(PYTHON) is %d.%d; run: make PYTHON=python3.11 $(MAKECMDGOALS)" % sys.version_info[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@echo 'Installing the pinned set into $(VENV): about a minute, once'
+	$(BIN)/pip install -qq -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/pip install -qq -c constraints.txt -e '.[bench]'
 	@touch $@
 
 demo: $(STAMP) ## train on the simulated Online Boutique, compare with the baselines, write runs/demo/report.html
-	$(BIN)/gnnrl demo
+	rm -rf runs/demo
+	$(BIN)/gnnrl train configs/demo.yaml --out runs/demo
+	$(BIN)/gnnrl evaluate runs/demo --json runs/demo/evaluation.json --report runs/demo/report.html
 
 test: $(STAMP) ## the quick test-suite
 	$(BIN)/pytest -q

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from gnnrl.cli.arguments import UserError, add_config, add_json, print_json, print_table
+from gnnrl.cli.arguments import add_config, add_json, load_experiment, print_json, print_table
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -35,4 +36,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace) -> int:
-    raise UserError("not wired")
+    config = load_experiment(args.config, args.overrides)
+    from gnnrl.evaluation.sweep import calibrate
+
+    workloads = tuple(dict.fromkeys((*config.environment.workloads, *config.evaluation.workloads)))
+    calibration = calibrate(
+        config.environment, workloads, progress=lambda message: print(f"sweeping {message}", file=sys.stderr)
+    )
+    calibration.save(args.output)
+    print_table(
+        f"{args.output}: the cheapest setting within each workload's violation budget",
+        ("workload", "rule", "setting", "violating %", "replica-seconds"),
+        (
+            (
+                workload,
+                rule,
+                ", ".join(f"{name} {value:g}" for name, value in chosen.values.items()),
+                f"{100 * chosen.violating_share:.2f}",
+                f"{chosen.replica_seconds:.0f}",
+            )
+            for workload, rules in calibration.frontiers.items()
+            for rule, chosen in ((rule, calibration.chosen(workload, rule)) for rule in rules)
+        ),
+    )
+    return 0
