@@ -240,7 +240,7 @@ class MeshSimulation:
         changes = pods.changes[b]
         want(pods, b, self._desired[b], np.ones(self.max_services, np.int32))
         pods.changes[b] = changes
-        pods.next_event[b] = pods.clock[b] + 1
+        pods.next_event[b] = pods.clock[b]
         self._refresh(b)
 
     def _snapshot(self, b: int) -> dict[str, Any]:

@@ -149,6 +149,9 @@ def want(pods: Pods, b: int, desired: NDArray[np.int64], drain_seconds: NDArray[
     if not changed:
         return
     settle(pods, b)
+    if pods.clock[b] >= pods.next_event[b]:
+        # What is due this very second comes first: `_admit` looks for events of later seconds only.
+        turn(pods, b)
     now = pods.clock[b]
     for s in range(n):
         count = pods.count[b, s]
