@@ -44,7 +44,7 @@ THINK_SECONDS = 5.5
 REQUESTS_PER_TASK = 1.472
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def advance_block(
     service: Floats,
     element: Floats,
@@ -245,7 +245,7 @@ def advance_block(
             mesh[VIOLATING, i] += np.float32(1.0)
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
 def tail(table: Floats, x: float, spread: float) -> float:
     """P(X > x) of a gamma variable of mean 1 and squared coefficient of variation `spread`, bilinear in the table."""
     rows, columns = table.shape[0] - 1, table.shape[1] - 1
@@ -261,7 +261,7 @@ def tail(table: Floats, x: float, spread: float) -> float:
     return low + (high - low) * h
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _expiring(mean_share: float) -> float:
     """Density at 1 of an exponential law truncated to [0, 1] with this mean (rate of expiry times the timeout)."""
     if mean_share >= 0.98:
