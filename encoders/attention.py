@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from encoders.base import Kernel, use_numba
-from encoders.kernels import attention_backward, attention_forward
+from encoders.kernels import attention_backward, attention_forward, open_gradient
 from encoders.sequence import SequenceBatch
 
 __all__ = ["GraphAttention", "attend", "attend_compiled"]
@@ -81,11 +82,15 @@ def attend(
 def attend_compiled(
     sequence: SequenceBatch, heads: int, weight: Tensor, bias: Tensor, edge_weight: Tensor, *parts: Tensor
 ) -> Tensor:
-    """The same numbers, through `kernels.py`, for float32 on the CPU."""
+    """The same numbers, through `kernels.py`, for float32 on the CPU.
+
+    Works block by block of whole graphs, so that projections live and die in the cache; the backward pass makes them
+    again, which is cheaper than to write them out and to read them back.
+    """
     if torch.is_grad_enabled():
         result: Tensor = _Attention.apply(sequence, heads, weight, bias, edge_weight, *parts)
         return result
-    return _forward(sequence, heads, weight, bias, edge_weight, parts, keep=False)[0]
+    return _forward(sequence, heads, weight, bias, edge_weight, parts)[0]
 
 
 class _Attention(torch.autograd.Function):
@@ -93,62 +98,58 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, sequence: SequenceBatch, heads: int, weight: Tensor, bias: Tensor, edge_weight: Tensor, *parts: Tensor
     ) -> Tensor:
-        out, *kept = _forward(sequence, heads, weight, bias, edge_weight, parts, keep=True)
+        out, alpha, mixed = _forward(sequence, heads, weight, bias, edge_weight, parts)
         ctx.sequence, ctx.heads = sequence, heads
-        ctx.save_for_backward(out, *kept, weight, bias, edge_weight, *parts)
+        ctx.save_for_backward(out, alpha, mixed, weight, bias, edge_weight, *parts)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        out, projected, alpha, mixed, weight, bias, edge_weight, *parts = ctx.saved_tensors
+        out, alpha, mixed, weight, bias, edge_weight, *parts = ctx.saved_tensors
         sequence: SequenceBatch = ctx.sequence
         heads: int = ctx.heads
         dim, flag = edge_weight.shape[0], edge_weight.shape[1] - 1
-        shape = (heads, dim // heads, flag)
-        blocks, edges = sequence.row_blocks, sequence.padded_edges
+        edges = sequence.padded_edges
         edge_matrix = _edge_matrix(edge_weight, heads, edges.shape[1])
-        wide = torch.cat([weight, edge_matrix @ weight[:dim]])
-        adjacency = sequence.adjacency_arrays
-        largest = max(hi - lo for lo, hi in blocks)
-        buffer = grad.new_empty(largest, projected.shape[1])
+        widths = [part.shape[1] for part in parts]
+        forward_columns = weight[: 3 * dim].t().split(widths)
+        columns = torch.cat([weight, edge_matrix @ weight[:dim]]).split(widths, dim=1)
         grad_edge_matrix = torch.zeros_like(edge_matrix)
-        grad_wide = [wide.new_zeros(wide.shape[0], part.shape[1]) for part in parts]
-        grad_wide_bias = wide.new_zeros(wide.shape[0])
+        grad_columns = [torch.zeros_like(column) for column in columns]
+        grad_bias = bias.new_zeros(len(columns[0]))
         needs = ctx.needs_input_grad[5:]
         grad_parts = [torch.empty_like(part) if need else None for part, need in zip(parts, needs, strict=True)]
-        columns = wide.split([part.shape[1] for part in parts], dim=1)
-        for lo, hi in blocks:
-            grad_out = torch.where(out[lo:hi] > 0, grad[lo:hi], 0.0)
+        largest = max(hi - lo for lo, hi in sequence.row_blocks)
+        projected_buffer = bias.new_empty(largest, 3 * dim)
+        grad_buffer = bias.new_empty(largest, len(columns[0]))
+        ones = bias.new_ones(largest)
+        fixed = (edges.numpy(), *sequence.adjacency_arrays, alpha.numpy())
+        out_array, grad_array = out.numpy(), grad.contiguous().numpy()
+        for lo, hi in sequence.row_blocks:
+            projected, grad_projected = projected_buffer[: hi - lo], grad_buffer[: hi - lo]
+            grad_projected_array = grad_projected.numpy()
+            _project(parts, lo, hi, forward_columns, bias[: 3 * dim], projected)
+            open_gradient(lo, hi, out_array, grad_array, grad_projected_array)
+            grad_out = grad_projected[:, 3 * dim : 4 * dim]
             grad_mixed = grad_out @ edge_matrix.t()
-            block = buffer[: hi - lo]
-            attention_backward(
-                lo,
-                hi,
-                shape,
-                projected[lo:hi].numpy(),
-                edges.numpy(),
-                *adjacency,
-                alpha.numpy(),
-                grad_out.numpy(),
-                grad_mixed.numpy(),
-                block.numpy(),
-            )
+            shape = (heads, dim // heads, flag)
+            attention_backward(lo, hi, shape, projected.numpy(), *fixed, grad_mixed.numpy(), grad_projected_array)
             grad_edge_matrix.addmm_(mixed[lo:hi].t(), grad_out)
-            grad_wide_bias += block.sum(0)
-            for part, total, grad_part, column in zip(parts, grad_wide, grad_parts, columns, strict=True):
-                total.addmm_(block.t(), part[lo:hi])
+            grad_bias.addmv_(grad_projected.t(), ones[: hi - lo])
+            for part, column, total, grad_part in zip(parts, columns, grad_columns, grad_parts, strict=True):
+                total.addmm_(grad_projected.t(), part[lo:hi])
                 if grad_part is not None:
-                    torch.mm(block, column, out=grad_part[lo:hi])
-        grad_weight = torch.cat(grad_wide, dim=1)
+                    torch.mm(grad_projected, column, out=grad_part[lo:hi])
+        grad_weight = torch.cat(grad_columns, dim=1)
         # The last columns are edge_matrix @ query: their gradient goes on to both factors.
-        over_edges, over_edges_bias = grad_weight[4 * dim :], grad_wide_bias[4 * dim :]
+        over_edges, over_edges_bias = grad_weight[4 * dim :], grad_bias[4 * dim :]
         grad_edge_matrix += over_edges @ weight[:dim].t() + torch.outer(over_edges_bias, bias[:dim])
         grad_weight[:dim] += edge_matrix.t() @ over_edges
-        grad_wide_bias[:dim] += edge_matrix.t() @ over_edges_bias
+        grad_bias[:dim] += edge_matrix.t() @ over_edges_bias
         by_head = grad_edge_matrix.view(heads, -1, heads, dim // heads).diagonal(dim1=0, dim2=2)  # [W, d, H]
         grad_edge_weight = by_head[: flag + 1].permute(2, 1, 0).reshape(dim, flag + 1)
-        return None, None, grad_weight[: 4 * dim], grad_wide_bias[: 4 * dim], grad_edge_weight, *grad_parts
+        return None, None, grad_weight[: 4 * dim], grad_bias[: 4 * dim], grad_edge_weight, *grad_parts
 
 
 def _forward(
@@ -158,41 +159,33 @@ def _forward(
     bias: Tensor,
     edge_weight: Tensor,
     parts: tuple[Tensor, ...],
-    *,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Output, and what the backward pass needs: projected rows, weights alpha, mixed edges (garbage without `keep`)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output [R, D], attention weights [A, H], edges mixed by them [R, H W]."""
     dim, flag = edge_weight.shape[0], edge_weight.shape[1] - 1
-    shape = (heads, dim // heads, flag)
-    blocks, edges = sequence.row_blocks, sequence.padded_edges
+    edges = sequence.padded_edges
     edge_matrix = _edge_matrix(edge_weight, heads, edges.shape[1])
-    wide = torch.cat([weight, edge_matrix @ weight[:dim]]).t()
+    columns = torch.cat([weight, edge_matrix @ weight[:dim]]).t().split([part.shape[1] for part in parts])
     wide_bias = torch.cat([bias, edge_matrix @ bias[:dim]])
-    columns = wide.split([part.shape[1] for part in parts])
-    rows = sequence.num_rows if keep else max(hi - lo for lo, hi in blocks)
-    projected, mixed = bias.new_empty(rows, wide.shape[1]), bias.new_empty(rows, edge_matrix.shape[0])
-    alpha = bias.new_empty(sequence.adjacency_row.shape[0], heads)
-    out = bias.new_empty(sequence.num_rows, dim)
-    adjacency = sequence.adjacency_arrays
-    for lo, hi in blocks:
-        span = slice(lo, hi) if keep else slice(0, hi - lo)
-        block, out_block = projected[span], out[lo:hi]
-        torch.addmm(wide_bias, parts[0][lo:hi], columns[0], out=block)
-        for part, column in zip(parts[1:], columns[1:], strict=True):
-            block.addmm_(part[lo:hi], column)
-        attention_forward(
-            lo,
-            hi,
-            shape,
-            block.numpy(),
-            edges.numpy(),
-            *adjacency,
-            alpha.numpy(),
-            mixed[span].numpy(),
-            out_block.numpy(),
-        )
-        out_block.addmm_(mixed[span], edge_matrix).relu_()
-    return out, projected, alpha, mixed
+    largest = max(hi - lo for lo, hi in sequence.row_blocks)
+    buffer = bias.new_empty(largest, len(wide_bias))
+    alpha = bias.new_empty(len(sequence.adjacency_row), heads)
+    mixed, out = bias.new_empty(sequence.num_rows, len(edge_matrix)), bias.new_empty(sequence.num_rows, dim)
+    fixed = (edges.numpy(), *sequence.adjacency_arrays, alpha.numpy())
+    for lo, hi in sequence.row_blocks:
+        projected, mixed_block, out_block = buffer[: hi - lo], mixed[lo:hi], out[lo:hi]
+        _project(parts, lo, hi, columns, wide_bias, projected)
+        shape = (heads, dim // heads, flag)
+        attention_forward(lo, hi, shape, projected.numpy(), *fixed, mixed_block.numpy(), out_block.numpy())
+        out_block.addmm_(mixed_block, edge_matrix).relu_()
+    return out, alpha, mixed
+
+
+def _project(
+    parts: Sequence[Tensor], lo: int, hi: int, columns: Sequence[Tensor], bias: Tensor, projected: Tensor
+) -> None:
+    torch.addmm(bias, parts[0][lo:hi], columns[0], out=projected)
+    for part, column in zip(parts[1:], columns[1:], strict=True):
+        projected.addmm_(part[lo:hi], column)
 
 
 def _edge_matrix(edge_weight: Tensor, heads: int, width: int) -> Tensor:

@@ -14,7 +14,7 @@ from numba import njit
 
 from encoders.vector import add_scaled, dot, fast_exp
 
-__all__ = ["attention_backward", "attention_forward"]
+__all__ = ["attention_backward", "attention_forward", "open_gradient"]
 
 # No "nnan": a NaN in a real feature must come out as NaN.
 FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -87,22 +87,36 @@ def attention_forward(  # type: ignore[no-untyped-def]
                 mixed[r, place + flag] += weight * sign
 
 
+@njit(cache=True, nogil=True)
+def open_gradient(lo, hi, out, grad, grad_projected):  # type: ignore[no-untyped-def]
+    """Write the gradient before the ReLU where `attention_backward` expects it, as the gradient of skip.
+
+    Args:
+        out, grad: [R, D], of the whole sequence.
+        grad_projected: [r, 4 D + H W], starts at row lo.
+    """
+    dim = out.shape[1]
+    for i in range(lo, hi):
+        for d in range(dim):
+            grad_projected[i - lo, 3 * dim + d] = grad[i, d] if out[i, d] > ZERO else ZERO
+
+
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def attention_backward(  # type: ignore[no-untyped-def]
-    lo, hi, shape, projected, edges, pointers, neighbors, edge_of, reverse, alpha, grad_out, grad_mixed, grad_projected
+    lo, hi, shape, projected, edges, pointers, neighbors, edge_of, reverse, alpha, grad_mixed, grad_projected
 ):
     """Rows lo .. hi - 1; every array by row starts at row lo.
 
     Args:
+        projected: [r, >= 3 D], query, key and value; anything after them is not read.
         alpha: [A, H], weights of the forward pass.
-        grad_out: [r, D], of skip + sum of alpha v.
         grad_mixed: [r, H W].
-        grad_projected: [r, 4 D + H W], written.
+        grad_projected: [r, 4 D + H W]; the skip part holds the gradient of the output, the rest is written.
     """
     heads, width, flag = shape
     dim = heads * width
     edge_width = edges.shape[1]
-    stride = projected.shape[1]
+    stride, grad_stride = projected.shape[1], grad_projected.shape[1]
     scale = np.float32(1.0 / math.sqrt(width))
     mean = np.empty(heads, np.float32)
     longest = 0
@@ -112,41 +126,41 @@ def attention_backward(  # type: ignore[no-untyped-def]
     for r in range(hi - lo):
         for d in range(3 * dim):
             grad_projected[r, d] = ZERO
-        for d in range(dim):
-            grad_projected[r, 3 * dim + d] = grad_out[r, d]
-        for d in range(4 * dim, stride):
+        for d in range(4 * dim, grad_stride):
             grad_projected[r, d] = ZERO
     for i in range(lo, hi):
         r = i - lo
         first, last = pointers[i], pointers[i + 1]
-        for h in range(heads):
-            mean[h] = ZERO
+        grad_out = r * grad_stride + 3 * dim
         if last - first == 1:
             # One neighbour has weight 1 whatever its score.
-            value = (neighbors[first] - lo) * stride + 2 * dim
-            add_scaled(ONE, grad_out, r * dim, grad_projected, value, dim)
+            value = (neighbors[first] - lo) * grad_stride + 2 * dim
+            add_scaled(ONE, grad_projected, grad_out, grad_projected, value, dim)
             continue
+        for h in range(heads):
+            mean[h] = ZERO
         for a in range(first, last):
-            value = (neighbors[a] - lo) * stride + 2 * dim
+            j = neighbors[a] - lo
             edge = edge_of[a] * edge_width
             sign = np.float32(reverse[a])
             for h in range(heads):
                 weight = alpha[a, h]
-                back = dot(grad_out, r * dim + h * width, projected, value + h * width, width)
+                o = h * width
+                back = dot(grad_projected, grad_out + o, projected, j * stride + 2 * dim + o, width)
                 back += dot(grad_mixed, (r * heads + h) * edge_width, edges, edge, edge_width)
                 back += sign * grad_mixed[r, h * edge_width + flag]
                 scores[a - first, h] = back
                 mean[h] += weight * back
-                add_scaled(weight, grad_out, r * dim + h * width, grad_projected, value + h * width, width)
-        row = r * stride
+                add_scaled(weight, grad_projected, grad_out + o, grad_projected, j * grad_stride + 2 * dim + o, width)
         for a in range(first, last):
-            key = (neighbors[a] - lo) * stride + dim
+            j = neighbors[a] - lo
             edge = edge_of[a] * edge_width
             sign = np.float32(reverse[a])
             for h in range(heads):
                 slope = alpha[a, h] * (scores[a - first, h] - mean[h]) * scale
-                add_scaled(slope, projected, key + h * width, grad_projected, row + h * width, width)
-                add_scaled(slope, projected, row + h * width, grad_projected, key + h * width, width)
+                o = h * width
+                add_scaled(slope, projected, j * stride + dim + o, grad_projected, r * grad_stride + o, width)
+                add_scaled(slope, projected, r * stride + o, grad_projected, j * grad_stride + dim + o, width)
                 place = 4 * dim + h * edge_width
-                add_scaled(slope, edges, edge, grad_projected, row + place, edge_width)
+                add_scaled(slope, edges, edge, grad_projected, r * grad_stride + place, edge_width)
                 grad_projected[r, place + flag] += slope * sign

@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["SequenceBatch"]
 
 VECTOR_LANES = 8
-BLOCK_ROWS = 512
+BLOCK_ROWS = 768
 
 
 @dataclass(frozen=True)
