@@ -1,11 +1,14 @@
-"""A small graph environment with everything that makes the real one hard: churn, holes, reused slots, both kinds of endings, NEXT_STEP autoreset.
+"""A small graph environment with everything that makes the real one hard: churn, holes, reused slots, both kinds of
+endings, NEXT_STEP autoreset.
 
-Each node carries a hidden target move; a move that hits it earns 1 / (nodes of the graph). With `recall=False` the target is shown in every
-observation, with `recall=True` only in the first one of a node's life, so that only memory can hit it later.
+Each node carries a hidden target move; a move that hits it earns 1 / (nodes of the graph). With `recall=False` the
+target is shown in every observation, with `recall=True` only in the first one of a node's life, so that only memory can
+hit it later.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -73,7 +76,7 @@ class ToyMesh(VectorEnv):
         self.links = np.zeros((num_envs, 2, self.edges), np.int64)
         self.link_count = np.zeros(num_envs, np.int64)
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict, dict]:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict, dict]:  # noqa: ARG002
         if seed is not None:
             self.rng = np.random.default_rng(seed)
         self.done[:] = False
@@ -113,7 +116,7 @@ class ToyMesh(VectorEnv):
         self._dress(b)
 
     def _observe(self) -> dict[str, np.ndarray]:
-        B, N = self.alive.shape
+        B = self.num_envs
         visible = self.alive & ((self.previous < 0) | (not self.recall))
         nodes = 0.3 * self.noise
         nodes[..., :3] += 2.0 * visible[..., None] * (self.target[..., None] == np.arange(3))
@@ -162,15 +165,11 @@ class ToyMesh(VectorEnv):
 
     _ARRAYS = ("alive", "target", "previous", "done", "steps", "noise", "links", "link_count")
 
-    def state_dict(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, Any]:
         state = {name: getattr(self, name).copy() for name in self._ARRAYS}
-        inner = self.rng.bit_generator.state["state"]
-        words = [inner[key] >> shift & (2**64 - 1) for key in ("state", "inc") for shift in (0, 64)]
-        return {**state, "rng": np.array(words, np.uint64)}
+        return {**state, "rng": json.dumps(self.rng.bit_generator.state)}
 
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in self._ARRAYS:
             setattr(self, name, np.array(state[name]))
-        words = [int(word) for word in state["rng"]]
-        inner = {"state": words[0] | words[1] << 64, "inc": words[2] | words[3] << 64}
-        self.rng.bit_generator.state = {**self.rng.bit_generator.state, "state": inner}
+        self.rng.bit_generator.state = json.loads(state["rng"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -273,7 +274,6 @@ class PPO_GNN:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what the agent does next, but for a rollout in progress."""
-        generator = self.rng.bit_generator.state["state"]
         return {
             "model": self.model.state_dict(),
             "optimiser": self.learner.optimiser.state_dict(),
@@ -281,7 +281,7 @@ class PPO_GNN:
             "return_scale": self.return_scale.state_dict(),
             "clone": None if self.clone is None else self.clone.state_dict(),
             "clone_schedule": list(self.clone_schedule),
-            "rng": {key: str(value) for key, value in generator.items()},
+            "rng": json.dumps(self.rng.bit_generator.state),
             "progress": self.progress,
             "recorder": None if self.recorder is None else self.recorder.state_dict(),
         }
@@ -297,8 +297,7 @@ class PPO_GNN:
             self.clone = FrozenClone(self.model, self.scaler)
             self.clone.load_state_dict(saved["clone"])
         self.clone_schedule = (saved["clone_schedule"][0], saved["clone_schedule"][1])
-        words = {key: int(value) for key, value in saved["rng"].items()}
-        self.rng.bit_generator.state = {**self.rng.bit_generator.state, "state": words}
+        self.rng.bit_generator.state = json.loads(saved["rng"])
         self.progress = saved["progress"]
         self.recorder = None
         if saved["recorder"] is not None:
