@@ -65,8 +65,8 @@ def draw_schedule(config: ChurnConfig, seconds: int, rng: np.random.Generator) -
     return ChurnSchedule(events=tuple(sorted(events, key=lambda event: event.second)))
 
 
-def apply_event(mesh: Mesh, event: ChurnEvent, *, max_services: int, max_calls: int) -> tuple[Mesh, int | None]:
-    """The mesh after an event, and the position of the service that loses a pod (None for every other kind).
+def apply_event(mesh: Mesh, event: ChurnEvent, *, max_services: int, max_calls: int) -> tuple[Mesh, str | None]:
+    """The mesh after an event, and the name of the service that loses a pod (None for every other kind).
 
     An event that would exceed a capacity, or finds nothing it may hit, leaves the mesh as it is: the same object is
     returned.
@@ -76,7 +76,7 @@ def apply_event(mesh: Mesh, event: ChurnEvent, *, max_services: int, max_calls: 
     scalable = [service.name for service in mesh.services if not service.stateful]
     inner = [name for name in scalable if name not in roots]
     if event.kind == "pod_crashed":
-        return mesh, mesh.index(_pick(scalable, rng)) if scalable else None
+        return mesh, _pick(scalable, rng) if scalable else None
     changed = mesh
     if event.kind == "service_added":
         changed = _draw_addition(mesh, inner, rng)

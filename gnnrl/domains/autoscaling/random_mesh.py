@@ -196,7 +196,7 @@ def _services(layer: Ints, leaves: Ints, stateful_share: float, rng: np.random.G
     services = []
     for i in range(n):
         kind = "gateway" if layer[i] == 0 else "store" if stateful[i] else "service"
-        own_ms = 1000.0 * cost[i] / limit[i]
+        own_ms = float(1000.0 * cost[i] / limit[i])
         services.append(
             Service(
                 name=f"{kind}-{i}",
