@@ -15,33 +15,23 @@ from encoders.memory_unroll import unroll_compiled
 from encoders.sequence import SequenceBatch
 from encoders.state import EncoderState, first_rows, last_rows_padded
 
-__all__ = ["MemoryTerms", "TemporalMemory", "ages", "ages_compiled", "unroll_plain"]
+__all__ = ["MemoryWeights", "TemporalMemory", "ages", "ages_compiled", "unroll"]
 
 
-class MemoryTerms(NamedTuple):
-    """What one unroll needs beside the graph; the message layer is split: nodes are projected once, not per edge."""
+class MemoryWeights(NamedTuple):
+    """The weights of one unroll; those of the GRU are laid out as `torch.nn.GRUCell` has them (reset, update, new)."""
 
-    first_memory: Tensor
-    """[r, M], memory that the rows of the first step start from."""
-    hearer: Tensor
-    """[R, P], the message layer on what is known of the row that hears, without its memory: features, time, bias."""
-    speaker: Tensor
-    """[R, P], the same of the row it hears from."""
-    edges: Tensor
-    """[E, P], the same of the edge."""
-    reverse: Tensor
-    """[P], added where the call is heard against its direction."""
-    hearer_weight: Tensor
-    """[P, M], the message layer on the hearer's memory."""
-    speaker_weight: Tensor
-    """[P, M], on the speaker's."""
-    input_weight: Tensor
-    """[3 M, P] of the GRU (reset, update, new), as `torch.nn.GRUCell` has them."""
-    memory_weight: Tensor
+    message: Tensor
+    """[P, 2 M + 2 X + Fe + 1 + time], columns: memory of hearer and speaker, their features, edge, flag, time."""
+    message_bias: Tensor
+    """[P]."""
+    gru_input: Tensor
+    """[3 M, P]."""
+    gru_memory: Tensor
     """[3 M, M]."""
-    input_bias: Tensor
+    gru_input_bias: Tensor
     """[3 M]."""
-    memory_bias: Tensor
+    gru_memory_bias: Tensor
     """[3 M]."""
 
 
@@ -57,7 +47,7 @@ class TemporalMemory(nn.Module):
     et al., "Temporal Graph Networks", arXiv:2006.10637, eq. 1-3, with all messages of a step taken as one moment.
 
     Args:
-        feature_dim: width of a row's features x.
+        feature_dim: X, width of a row's features.
         edge_dim: Fe.
         memory_dim: M.
         message_dim: P.
@@ -85,32 +75,19 @@ class TemporalMemory(nn.Module):
         self.phase = nn.Parameter(torch.zeros(time_dim))
 
     def forward(self, features: Tensor, sequence: SequenceBatch, state: EncoderState) -> tuple[Tensor, EncoderState]:
-        """Features [R, F] -> memory after each row's step [R, M], and the state after the last step."""
+        """Features [R, X] -> memory after each row's step [R, M], and the state after the last step."""
         first_memory, first_age = first_rows(state, sequence)
         compiled = use_numba(self.kernel, features.device)
-        age_in, age_out = ages_compiled(sequence, first_age) if compiled else ages(sequence, first_age)
-        terms = self.terms(features, sequence, first_memory, age_in)
-        unroll = unroll_compiled if compiled else unroll_plain
-        memory = unroll(sequence, *terms)
+        age_in, age_out = (ages_compiled if compiled else ages)(sequence, first_age)
+        clock = torch.cos(age_in.unsqueeze(1) * self.frequency + self.phase)
+        memory = (unroll_compiled if compiled else unroll)(sequence, first_memory, features, clock, *self.weights())
         return memory, last_rows_padded(sequence, memory, age_out)
 
-    def terms(self, features: Tensor, sequence: SequenceBatch, first_memory: Tensor, age_in: Tensor) -> MemoryTerms:
-        """Everything of the message layer that does not depend on memory, for all steps at once."""
-        w_hearer, w_speaker, w_x, w_neighbor, w_edge, w_reverse, w_time = self.message.weight.split(self.widths, dim=1)
-        clock = torch.cos(age_in.unsqueeze(1) * self.frequency + self.phase)
-        hearer = torch.addmm(self.message.bias, torch.cat([features, clock], 1), torch.cat([w_x, w_time], 1).t())
-        return MemoryTerms(
-            first_memory=first_memory,
-            hearer=hearer,
-            speaker=functional.linear(features, w_neighbor),
-            edges=functional.linear(sequence.edges, w_edge),
-            reverse=w_reverse.squeeze(1),
-            hearer_weight=w_hearer,
-            speaker_weight=w_speaker,
-            input_weight=self.gru.weight_ih,
-            memory_weight=self.gru.weight_hh,
-            input_bias=self.gru.bias_ih,
-            memory_bias=self.gru.bias_hh,
+    def weights(self) -> MemoryWeights:
+        """The weights as the unroll takes them."""
+        gru = self.gru
+        return MemoryWeights(
+            self.message.weight, self.message.bias, gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh
         )
 
 
@@ -143,33 +120,36 @@ def ages_compiled(sequence: SequenceBatch, first_age: Tensor) -> tuple[Tensor, T
     return before, after
 
 
-def unroll_plain(sequence: SequenceBatch, *fields: Tensor) -> Tensor:
-    """The plain path over T steps, on the fields of `MemoryTerms`: -> memory after each row's step [R, M]."""
-    terms = MemoryTerms(*fields)
+def unroll(sequence: SequenceBatch, first_memory: Tensor, features: Tensor, clock: Tensor, *weights: Tensor) -> Tensor:
+    """The plain path over T steps: -> memory after each row's step [R, M].
+
+    Args:
+        first_memory: [r, M], what the rows of the first step start from.
+        features: [R, X].
+        clock: [R, time], encoded age of each row's memory.
+        weights: the fields of `MemoryWeights`.
+    """
+    w = MemoryWeights(*weights)
     outputs: list[Tensor] = []
     pointers = sequence.adjacency_ptr[sequence.step_ptr].tolist()
     for t, (lo, hi) in enumerate(pairwise(sequence.step_ptr)):
-        if t == 0:
-            memory = terms.first_memory
-        else:
+        memory = first_memory
+        if t > 0:
             past = sequence.prev_row[lo:hi]
-            known = past >= 0
-            index = (past - sequence.step_ptr[t - 1]).clamp(min=0)
-            before = outputs[-1] if len(outputs[-1]) else outputs[-1].new_zeros(1, terms.first_memory.shape[1])
-            memory = torch.where(known.unsqueeze(1), before[index], 0.0)
+            before = torch.cat([outputs[-1], first_memory.new_zeros(1, first_memory.shape[1])])
+            memory = before[torch.where(past >= 0, past - sequence.step_ptr[t - 1], len(before) - 1)]
         span = slice(pointers[t], pointers[t + 1])
-        target, neighbor = sequence.adjacency_target[span] - lo, sequence.adjacency_row[span] - lo
-        hearer = terms.hearer[lo:hi] + functional.linear(memory, terms.hearer_weight)
-        speaker = terms.speaker[lo:hi] + functional.linear(memory, terms.speaker_weight)
+        i, j = sequence.adjacency_target[span], sequence.adjacency_row[span]
         flag = sequence.adjacency_reverse[span].to(memory.dtype).unsqueeze(1)
-        along = terms.edges[sequence.adjacency_edge[span]] + flag * terms.reverse
-        message = functional.relu(hearer[target] + speaker[neighbor] + along)
+        edges = sequence.edges[sequence.adjacency_edge[span]]
+        heard = torch.cat([memory[i - lo], memory[j - lo], features[i], features[j], edges, flag, clock[i]], dim=1)
+        message = functional.relu(functional.linear(heard, w.message, w.message_bias))
         count = sequence.adjacency_ptr[lo + 1 : hi + 1] - sequence.adjacency_ptr[lo:hi]
-        mean = torch.zeros_like(hearer).index_add(0, target, message) / count.clamp(min=1).unsqueeze(1)
-        from_input = functional.linear(mean, terms.input_weight, terms.input_bias)
-        from_memory = functional.linear(memory, terms.memory_weight, terms.memory_bias)
-        i_reset, i_update, i_new = from_input.chunk(3, 1)
-        h_reset, h_update, h_new = from_memory.chunk(3, 1)
+        mean = message.new_zeros(hi - lo, message.shape[1]).index_add(0, i - lo, message) / count.clamp(
+            min=1
+        ).unsqueeze(1)
+        i_reset, i_update, i_new = functional.linear(mean, w.gru_input, w.gru_input_bias).chunk(3, 1)
+        h_reset, h_update, h_new = functional.linear(memory, w.gru_memory, w.gru_memory_bias).chunk(3, 1)
         reset, update = torch.sigmoid(i_reset + h_reset), torch.sigmoid(i_update + h_update)
         new = torch.tanh(i_new + reset * h_new)
         outputs.append(torch.where((count > 0).unsqueeze(1), new + update * (memory - new), memory))

@@ -38,21 +38,21 @@ def advance_ages(first_rows, row_graph, prev_row, pointers, elapsed, first_age, 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def messages_forward(  # type: ignore[no-untyped-def]
-    lo, hi, projected, hearer, speaker, along, against, pointers, neighbors, edge_of, reverse, active, mean
+    lo, hi, first_edge, projected, bias, along, against, pointers, neighbors, edge_of, reverse, active, mean
 ):
     """Mean of ReLU(hearer + speaker + edge) by row.
 
     Args:
-        projected: [r, 2 P + 3 M], starts at row lo; its first 2 P columns take up `hearer` and `speaker` [R, P].
-        along, against: [E, P] edge terms, [P] added where the call is heard in reverse.
+        projected: [r, 2 P + 3 M], from row lo on.
+        bias, against: [P], added to every message, and where the call is heard in reverse.
+        along: [e, P], edge terms from edge `first_edge` on.
         active: [A, P] int8, where the ReLU is open, written.
         mean: [R, P], written; 0 for a row without a call.
     """
     width = mean.shape[1]
     for i in range(lo, hi):
         for d in range(width):
-            projected[i - lo, d] += hearer[i, d]
-            projected[i - lo, width + d] += speaker[i, d]
+            projected[i - lo, d] += bias[d]
     for i in range(lo, hi):
         first, last = pointers[i], pointers[i + 1]
         for d in range(width):
@@ -60,7 +60,7 @@ def messages_forward(  # type: ignore[no-untyped-def]
         if first == last:
             continue
         for a in range(first, last):
-            r, j, k = i - lo, neighbors[a] - lo, edge_of[a]
+            r, j, k = i - lo, neighbors[a] - lo, edge_of[a] - first_edge
             sign = np.float32(reverse[a])
             for d in range(width):
                 x = projected[r, d] + projected[j, width + d] + along[k, d] + sign * against[d]
@@ -79,8 +79,8 @@ def gates_forward(  # type: ignore[no-untyped-def]
     """GRU on rows with a call; the others keep their memory.
 
     Args:
-        projected: [r, 2 P + 3 M], starts at row lo.
-        from_input: [r, 3 M], starts at row lo, the GRU on the mean message, without bias.
+        projected: [r, 2 P + 3 M], from row lo on.
+        from_input: [r, 3 M], from row lo on, the GRU on the mean message, without bias.
         gates: [R, 4 M], reset, update, new, and the new gate's part on memory, written (rows with a call).
         memory_in, memory_out: [R, M].
     """
@@ -119,13 +119,13 @@ def gather_memory(lo, hi, prev_row, memory_out, memory_in):  # type: ignore[no-u
 def gates_backward(  # type: ignore[no-untyped-def]
     lo, hi, pointers, memory_in, gates, grad_memory, grad_input, grad_projected, grad_memory_in
 ):
-    """Gradients of `gates_forward`.
+    """Gradients of `gates_forward`; those written start at row lo.
 
     Args:
         grad_memory: [R, M], of `memory_out`, complete for these rows.
-        grad_input: [R, 3 M], written.
-        grad_projected: [R, 2 P + 3 M], last 3 M columns written.
-        grad_memory_in: [r, M], starts at row lo; the part that does not go through `projected`, written.
+        grad_input: [r, 3 M], written.
+        grad_projected: [r, 2 P + 3 M], last 3 M columns written.
+        grad_memory_in: [r, M], the part that does not go through `projected`, written.
     """
     width = memory_in.shape[1]
     offset = grad_projected.shape[1] - 3 * width
@@ -135,8 +135,8 @@ def gates_backward(  # type: ignore[no-untyped-def]
             for d in range(width):
                 grad_memory_in[r, d] = grad_memory[i, d]
             for d in range(3 * width):
-                grad_input[i, d] = ZERO
-                grad_projected[i, offset + d] = ZERO
+                grad_input[r, d] = ZERO
+                grad_projected[r, offset + d] = ZERO
             continue
         for d in range(width):
             grad = grad_memory[i, d]
@@ -145,42 +145,56 @@ def gates_backward(  # type: ignore[no-untyped-def]
             grad_update = grad * (memory_in[i, d] - new) * update * (ONE - update)
             grad_reset = grad_new * gates[i, 3 * width + d] * reset * (ONE - reset)
             grad_memory_in[r, d] = grad * update
-            grad_input[i, d] = grad_reset
-            grad_input[i, width + d] = grad_update
-            grad_input[i, 2 * width + d] = grad_new
-            grad_projected[i, offset + d] = grad_reset
-            grad_projected[i, offset + width + d] = grad_update
-            grad_projected[i, offset + 2 * width + d] = grad_new * reset
+            grad_input[r, d] = grad_reset
+            grad_input[r, width + d] = grad_update
+            grad_input[r, 2 * width + d] = grad_new
+            grad_projected[r, offset + d] = grad_reset
+            grad_projected[r, offset + width + d] = grad_update
+            grad_projected[r, offset + 2 * width + d] = grad_new * reset
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def messages_backward(  # type: ignore[no-untyped-def]
-    lo, hi, grad_mean, pointers, neighbors, edge_of, reverse, active, grad_projected, grad_along, grad_against
+    lo,
+    hi,
+    first_edge,
+    grad_mean,
+    pointers,
+    neighbors,
+    edge_of,
+    reverse,
+    active,
+    grad_projected,
+    grad_along,
+    grad_against,
 ):
     """Gradients of `messages_forward`.
 
     Args:
-        grad_mean: [r, P], starts at row lo; overwritten.
-        grad_projected: [R, 2 P + 3 M], first 2 P columns written.
-        grad_along, grad_against: [E, P] and [P], added to.
+        grad_mean: [r, P], from row lo on; overwritten.
+        grad_projected: [r, 2 P + 3 M], from row lo on, first 2 P columns written.
+        grad_along: [e, P], from edge `first_edge` on, written.
+        grad_against: [P], added to.
     """
     width = grad_mean.shape[1]
-    for i in range(lo, hi):
+    grad_along[:] = ZERO
+    for r in range(hi - lo):
         for d in range(2 * width):
-            grad_projected[i, d] = ZERO
+            grad_projected[r, d] = ZERO
     for i in range(lo, hi):
         first, last = pointers[i], pointers[i + 1]
         if first == last:
             continue
+        r = i - lo
         share = ONE / np.float32(last - first)
         for d in range(width):
-            grad_mean[i - lo, d] *= share
+            grad_mean[r, d] *= share
         for a in range(first, last):
-            j, k = neighbors[a], edge_of[a]
+            j, k = neighbors[a] - lo, edge_of[a] - first_edge
             sign = np.float32(reverse[a])
             for d in range(width):
-                grad = grad_mean[i - lo, d] * np.float32(active[a, d])
-                grad_projected[i, d] += grad
+                grad = grad_mean[r, d] * np.float32(active[a, d])
+                grad_projected[r, d] += grad
                 grad_projected[j, width + d] += grad
                 grad_along[k, d] += grad
                 grad_against[d] += sign * grad

@@ -1,13 +1,14 @@
 """The memory over T steps as one differentiable operation, for float32 on the CPU.
 
-Products are one matrix product a step, everything between them is compiled; the backward pass is written by hand
-(backpropagation through time), and the gradients of all weights are one product over the rows of all steps.
+A step is a few matrix products with compiled code between them; what it makes of weights and features lives and dies in
+the cache. The message layer is split, so that nodes are projected once and not per edge. The backward pass is written
+by hand (backpropagation through time).
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,137 +27,211 @@ from encoders.sequence import SequenceBatch
 __all__ = ["unroll_compiled"]
 
 
-def unroll_compiled(sequence: SequenceBatch, *terms: Tensor) -> Tensor:
-    """`memory.unroll_plain` with the same arguments (`MemoryTerms`) and numbers: -> [R, M]."""
+def unroll_compiled(
+    sequence: SequenceBatch, first_memory: Tensor, features: Tensor, clock: Tensor, *weights: Tensor
+) -> Tensor:
+    """`memory.unroll` with the same arguments and numbers. Features are data: they get no gradient."""
+    static = torch.cat([features.detach(), clock], dim=1)
     if torch.is_grad_enabled():
-        result: Tensor = _Unroll.apply(sequence, *terms)
+        result: Tensor = _Unroll.apply(sequence, features.shape[1], first_memory, static, *weights)
         return result
-    return _forward(sequence, *terms)[0]
+    return _forward(sequence, features.shape[1], first_memory, static, *weights)[0]
+
+
+class _Blocks(NamedTuple):
+    """The message layer by what it reads. A projected row is [hearer, P | speaker, P | GRU on memory, 3 M]."""
+
+    memory: Tensor
+    """[2 P + 3 M, M], with the GRU's weights on memory."""
+    static: Tensor
+    """[2 P, X + time], of hearer and speaker on features and, the hearer alone, time."""
+    edge: Tensor
+    """[P, Fe]."""
+    flag: Tensor
+    """[P]."""
+
+    @classmethod
+    def of(cls, message: Tensor, gru_memory: Tensor, feature_dim: int, edge_dim: int) -> _Blocks:
+        """Cut the weights of message layer and GRU."""
+        hearer, speaker, *static, edge, flag, time = message.split(
+            _widths(message, gru_memory.shape[1], feature_dim, edge_dim), dim=1
+        )
+        of_hearer, of_speaker = torch.cat([static[0], time], 1), torch.cat([static[1], torch.zeros_like(time)], 1)
+        return cls(torch.cat([hearer, speaker, gru_memory]), torch.cat([of_hearer, of_speaker]), edge, flag.squeeze(1))
+
+    def message_layer(self, feature_dim: int) -> Tensor:
+        """[P, ...], the inverse of `of`, for gradients."""
+        width = len(self.flag)
+        return torch.cat(
+            [
+                self.memory[:width],
+                self.memory[width : 2 * width],
+                self.static[:width, :feature_dim],
+                self.static[width:, :feature_dim],
+                self.edge,
+                self.flag.unsqueeze(1),
+                self.static[:width, feature_dim:],
+            ],
+            dim=1,
+        )
+
+
+def _widths(message: Tensor, memory_dim: int, feature_dim: int, edge_dim: int) -> list[int]:
+    known = [memory_dim, memory_dim, feature_dim, feature_dim, edge_dim, 1]
+    return [*known, message.shape[1] - sum(known)]
 
 
 class _Unroll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, sequence: SequenceBatch, *terms: Tensor) -> Tensor:
-        memory, *kept = _forward(sequence, *terms)
-        ctx.sequence = sequence
-        hearer_weight, speaker_weight, input_weight, memory_weight = terms[5:9]
-        ctx.save_for_backward(*kept, hearer_weight, speaker_weight, input_weight, memory_weight)
+    def forward(
+        ctx: Any, sequence: SequenceBatch, feature_dim: int, first_memory: Tensor, static: Tensor, *weights: Tensor
+    ) -> Tensor:
+        memory, *kept = _forward(sequence, feature_dim, first_memory, static, *weights)
+        ctx.sequence, ctx.feature_dim = sequence, feature_dim
+        ctx.save_for_backward(*kept, static, *weights[:4])
         return memory
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        memory_in, mean, gates, active, hearer_weight, speaker_weight, input_weight, memory_weight = ctx.saved_tensors
+        memory_in, mean, gates, active, static, message, _, gru_input, gru_memory = ctx.saved_tensors
         sequence: SequenceBatch = ctx.sequence
-        step_ptr = sequence.step_ptr
-        adjacency = sequence.adjacency_arrays
-        prev_row = sequence.prev_row.numpy()
-        rows, message_dim, memory_dim = len(memory_in), mean.shape[1], memory_in.shape[1]
-        weight = torch.cat([hearer_weight, speaker_weight, memory_weight])  # [2 P + 3 M, M]
-
+        feature_dim: int = ctx.feature_dim
+        step_ptr, edge_ptr, adjacency = sequence.step_ptr, sequence.step_edge_ptr, sequence.adjacency_arrays
+        width, memory_dim = mean.shape[1], memory_in.shape[1]
+        weights = _Blocks.of(message, gru_memory, feature_dim, sequence.edges.shape[1])
+        grads = _Blocks(*(torch.zeros_like(w, memory_format=torch.contiguous_format) for w in weights))
+        time_weight = weights.static[:width, feature_dim:]
+        grad_gru_input = torch.zeros_like(gru_input)
+        grad_input_bias, grad_projected_bias = grad.new_zeros(3 * memory_dim), grad.new_zeros(len(weights.memory))
+        grad_clock = grad.new_empty(len(grad), time_weight.shape[1])
         grad_memory = grad.clone(memory_format=torch.contiguous_format)
-        grad_input = grad.new_empty(rows, 3 * memory_dim)
-        grad_projected = grad.new_empty(rows, weight.shape[0])
-        grad_along = grad.new_zeros(sequence.num_edges, message_dim)
-        grad_against = grad.new_zeros(message_dim)
-        grad_first = grad.new_empty(step_ptr[1], memory_dim)
+
+        most_rows, most_edges = _largest(step_ptr), _largest(edge_ptr)
+        input_buffer = grad.new_empty(most_rows, 3 * memory_dim)
+        projected_buffer = grad.new_empty(most_rows, len(weights.memory))
+        memory_buffer = grad.new_empty(most_rows, memory_dim)
+        along_buffer = grad.new_empty(most_edges, width)
+        ones = grad.new_ones(most_rows)
+        before = grad_memory.numpy()
         for t in range(sequence.num_steps - 1, -1, -1):
             lo, hi = step_ptr[t], step_ptr[t + 1]
-            start = grad_first if t == 0 else grad.new_empty(hi - lo, memory_dim)
+            first_edge, last_edge = edge_ptr[t], edge_ptr[t + 1]
+            grad_input, grad_projected = input_buffer[: hi - lo], projected_buffer[: hi - lo]
+            grad_in, grad_along = memory_buffer[: hi - lo], along_buffer[: last_edge - first_edge]
+            projected = grad_projected.numpy()
             gates_backward(
                 lo,
                 hi,
                 adjacency[0],
                 memory_in.numpy(),
                 gates.numpy(),
-                grad_memory.numpy(),
+                before,
                 grad_input.numpy(),
-                grad_projected.numpy(),
-                start.numpy(),
+                projected,
+                grad_in.numpy(),
             )
-            grad_mean = grad_input[lo:hi] @ input_weight
+            grad_mean = grad_input @ gru_input
             messages_backward(
                 lo,
                 hi,
+                first_edge,
                 grad_mean.numpy(),
                 *adjacency,
                 active.numpy(),
-                grad_projected.numpy(),
+                projected,
                 grad_along.numpy(),
-                grad_against.numpy(),
+                grads.flag.numpy(),
             )
-            start.addmm_(grad_projected[lo:hi], weight)
+            grad_in.addmm_(grad_projected, weights.memory)
             if t > 0:
-                scatter_back(lo, hi, prev_row, start.numpy(), grad_memory.numpy())
-        grad_weight = grad_projected.t() @ memory_in
+                scatter_back(lo, hi, sequence.prev_row.numpy(), grad_in.numpy(), before)
+            grads.memory.addmm_(grad_projected.t(), memory_in[lo:hi])
+            grads.static.addmm_(grad_projected[:, : 2 * width].t(), static[lo:hi])
+            grads.edge.addmm_(grad_along.t(), sequence.edges[first_edge:last_edge])
+            grad_gru_input.addmm_(grad_input.t(), mean[lo:hi])
+            grad_input_bias.addmv_(grad_input.t(), ones[: hi - lo])
+            grad_projected_bias.addmv_(grad_projected.t(), ones[: hi - lo])
+            torch.mm(grad_projected[:, :width], time_weight, out=grad_clock[lo:hi])
+        grad_static = torch.cat([grad.new_zeros(len(grad), feature_dim), grad_clock], dim=1)
         return (
             None,
-            grad_first,
-            grad_projected[:, :message_dim],
-            grad_projected[:, message_dim : 2 * message_dim],
-            grad_along,
-            grad_against,
-            grad_weight[:message_dim],
-            grad_weight[message_dim : 2 * message_dim],
-            grad_input.t() @ mean,
-            grad_weight[2 * message_dim :],
-            grad_input.sum(0),
-            grad_projected[:, 2 * message_dim :].sum(0),
+            None,
+            memory_buffer[: step_ptr[1]],
+            grad_static,
+            grads.message_layer(feature_dim),
+            grad_projected_bias[:width],
+            grad_gru_input,
+            grads.memory[2 * width :],
+            grad_input_bias,
+            grad_projected_bias[2 * width :],
         )
 
 
 def _forward(
     sequence: SequenceBatch,
+    feature_dim: int,
     first_memory: Tensor,
-    hearer: Tensor,
-    speaker: Tensor,
-    along: Tensor,
-    against: Tensor,
-    hearer_weight: Tensor,
-    speaker_weight: Tensor,
-    input_weight: Tensor,
-    memory_weight: Tensor,
-    input_bias: Tensor,
-    memory_bias: Tensor,
+    static: Tensor,
+    message: Tensor,
+    message_bias: Tensor,
+    gru_input: Tensor,
+    gru_memory: Tensor,
+    gru_input_bias: Tensor,
+    gru_memory_bias: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Memory after each row's step, memory before it, mean message, gates, open ReLUs."""
-    step_ptr = sequence.step_ptr
-    adjacency = sequence.adjacency_arrays
-    prev_row = sequence.prev_row.numpy()
-    rows, message_dim, memory_dim = sequence.num_rows, hearer.shape[1], first_memory.shape[1]
-    weight = torch.cat([hearer_weight, speaker_weight, memory_weight]).t()
-    to_gates = input_weight.t()
+    step_ptr, edge_ptr, adjacency = sequence.step_ptr, sequence.step_edge_ptr, sequence.adjacency_arrays
+    rows, width, memory_dim = sequence.num_rows, len(message), first_memory.shape[1]
+    weights = _Blocks.of(message, gru_memory, feature_dim, sequence.edges.shape[1])
+    on_memory, on_static, on_edge, on_mean = weights.memory.t(), weights.static.t(), weights.edge.t(), gru_input.t()
 
-    memory_out, memory_in = hearer.new_empty(rows, memory_dim), hearer.new_empty(rows, memory_dim)
-    mean, gates = hearer.new_empty(rows, message_dim), hearer.new_empty(rows, 4 * memory_dim)
-    active = torch.empty(len(adjacency[1]), message_dim, dtype=torch.int8)
-    hearer_, speaker_, along_, against_ = hearer.numpy(), speaker.numpy(), along.numpy(), against.numpy()
-    input_bias_, memory_bias_ = input_bias.numpy(), memory_bias.numpy()
-    mean_, gates_, active_ = mean.numpy(), gates.numpy(), active.numpy()
-    memory_in_, memory_out_ = memory_in.numpy(), memory_out.numpy()
+    memory_out, memory_in = message.new_empty(rows, memory_dim), message.new_empty(rows, memory_dim)
+    mean, gates = message.new_empty(rows, width), message.new_empty(rows, 4 * memory_dim)
+    active = torch.empty(len(adjacency[1]), width, dtype=torch.int8)
+    most_rows = _largest(step_ptr)
+    projected_buffer = message.new_empty(most_rows, len(weights.memory))
+    input_buffer = message.new_empty(most_rows, 3 * memory_dim)
+    along_buffer = message.new_empty(_largest(edge_ptr), width)
+    message_terms = (message_bias.numpy(), weights.flag.numpy())
+    out = (memory_in.numpy(), gates.numpy(), memory_out.numpy())
     memory_in[: step_ptr[1]] = first_memory
-    largest = max(hi - lo for lo, hi in pairwise(step_ptr))
-    projected_buffer = hearer.new_empty(largest, weight.shape[1])
-    input_buffer = hearer.new_empty(largest, 3 * memory_dim)
     for t in range(sequence.num_steps):
         lo, hi = step_ptr[t], step_ptr[t + 1]
+        first_edge, last_edge = edge_ptr[t], edge_ptr[t + 1]
         projected, from_input = projected_buffer[: hi - lo], input_buffer[: hi - lo]
+        along = along_buffer[: last_edge - first_edge]
         if t > 0:
-            gather_memory(lo, hi, prev_row, memory_out_, memory_in_)
-        torch.mm(memory_in[lo:hi], weight, out=projected)
-        projected_ = projected.numpy()
-        messages_forward(lo, hi, projected_, hearer_, speaker_, along_, against_, *adjacency, active_, mean_)
-        torch.mm(mean[lo:hi], to_gates, out=from_input)
+            gather_memory(lo, hi, sequence.prev_row.numpy(), out[2], out[0])
+        torch.mm(memory_in[lo:hi], on_memory, out=projected)
+        projected[:, : 2 * width].addmm_(static[lo:hi], on_static)
+        torch.mm(sequence.edges[first_edge:last_edge], on_edge, out=along)
+        bias, against = message_terms
+        messages_forward(
+            lo,
+            hi,
+            first_edge,
+            projected.numpy(),
+            bias,
+            along.numpy(),
+            against,
+            *adjacency,
+            active.numpy(),
+            mean.numpy(),
+        )
+        torch.mm(mean[lo:hi], on_mean, out=from_input)
         gates_forward(
             lo,
             hi,
-            projected_,
+            projected.numpy(),
             from_input.numpy(),
-            input_bias_,
-            memory_bias_,
+            gru_input_bias.numpy(),
+            gru_memory_bias.numpy(),
             adjacency[0],
-            memory_in_,
-            gates_,
-            memory_out_,
+            *out,
         )
     return memory_out, memory_in, mean, gates, active
+
+
+def _largest(pointers: list[int]) -> int:
+    return max(hi - lo for lo, hi in pairwise(pointers))

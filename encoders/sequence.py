@@ -166,21 +166,18 @@ class SequenceBatch:
 
         The ablation "memory without graph" still has to update the memory, hence the self-message.
         """
-        rows = self.num_rows
-        device = self.nodes.device
-        entries = rows if self_loops else 0
-        index = torch.arange(rows + 1, device=device)
-        zero = torch.zeros(entries, dtype=torch.int64, device=device)
+        index = torch.arange(self.num_rows + 1, device=self.nodes.device)
+        entries = index[:-1] if self_loops else index[:0]
         return replace(
             self,
-            edges=self.edges.new_zeros((min(entries, 1), self.edges.shape[1])),
-            graph_edge_ptr=torch.zeros_like(self.graph_edge_ptr),
-            edge_source=zero[:0],
-            edge_target=zero[:0],
+            edges=self.edges.new_zeros((len(entries), self.edges.shape[1])),
+            graph_edge_ptr=self.graph_ptr if self_loops else torch.zeros_like(self.graph_ptr),
+            edge_source=entries,
+            edge_target=entries,
             adjacency_ptr=index if self_loops else torch.zeros_like(index),
-            adjacency_row=index[:entries],
-            adjacency_edge=zero,
-            adjacency_reverse=zero.to(torch.int8),
+            adjacency_row=entries,
+            adjacency_edge=entries,
+            adjacency_reverse=torch.zeros_like(entries, dtype=torch.int8),
         )
 
     def to(self, device: torch.device | str) -> SequenceBatch:
