@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from gnnrl.rl.normaliser import ReturnScale, RunningNormaliser
+
+
+def test_batches_merge_to_the_statistics_of_the_whole():
+    x = np.random.default_rng(0).normal(5.0, 3.0, (300, 2)).astype(np.float32)
+    normaliser = RunningNormaliser(2)
+    for part in np.split(x, [10, 11, 200]):
+        normaliser.update(part)
+    np.testing.assert_allclose(normaliser.mean, x.mean(0, dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(normaliser.variance, x.var(0, dtype=np.float64), rtol=1e-6)
+    out = normaliser(x)
+    np.testing.assert_allclose(out.mean(0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(out.std(0), 1.0, atol=1e-5)
+
+
+def test_padding_never_enters():
+    x = np.array([[[1.0], [np.nan]], [[3.0], [1e30]]], np.float32)
+    normaliser = RunningNormaliser(1)
+    normaliser.update(x, np.array([[1, 0], [1, 0]], np.int8))
+    assert (normaliser.mean[0], normaliser.variance[0], normaliser.count) == (2.0, 1.0, 2.0)
+
+
+def test_before_any_data_it_is_the_identity_up_to_the_clip():
+    assert RunningNormaliser(1, clip=10.0)(np.array([[3.0], [-99.0]], np.float32)).tolist() == [[3.0], [-10.0]]
+
+
+def test_signed_log_is_odd_and_only_where_asked():
+    normaliser = RunningNormaliser(2, clip=100.0, signed_log=np.array([True, False]))
+    out = normaliser(np.array([[np.e - 1, 7.0], [1 - np.e, 7.0]], np.float32))
+    np.testing.assert_allclose(out, [[1.0, 7.0], [-1.0, 7.0]], rtol=1e-6)
+
+
+def test_a_constant_column_is_only_centred():
+    normaliser = RunningNormaliser(1)
+    normaliser.update(np.full((50, 1), 4.0))
+    assert normaliser(np.array([[4.0], [4.5]], np.float32)).tolist() == [[0.0], [0.5]]
+
+
+def test_frozen_means_frozen():
+    normaliser = RunningNormaliser(1)
+    normaliser.frozen = True
+    with pytest.raises(RuntimeError, match="frozen"):
+        normaliser.update(np.ones((1, 1)))
+
+
+def test_a_value_that_is_not_finite_is_an_error_and_changes_nothing():
+    normaliser = RunningNormaliser(2)
+    with pytest.raises(ValueError, match="column 1"):
+        normaliser.update(np.array([[1.0, np.nan]]))
+    assert normaliser.count == 0
+
+
+def test_rows_are_normalised_alone():
+    x = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
+    normaliser = RunningNormaliser(3, signed_log=True)
+    normaliser.update(x)
+    assert np.array_equal(normaliser(x)[7:9], normaliser(x[7:9]))
+
+
+def test_state_round_trip():
+    first, second = RunningNormaliser(2, signed_log=True), RunningNormaliser(2)
+    first.update(np.random.default_rng(2).normal(size=(9, 2)))
+    second.load_state_dict(first.state_dict())
+    x = np.array([[0.3, -4.0]], np.float32)
+    assert np.array_equal(first(x), second(x))
+    with pytest.raises(ValueError, match="2 columns, the normaliser has 3"):
+        RunningNormaliser(3).load_state_dict(first.state_dict())
+
+
+def test_return_scale_is_the_deviation_of_the_masked_sums():
+    scale = ReturnScale()
+    assert scale.deviation == 1.0
+    scale.update(np.array([[1.0, 5.0, np.nan]]), np.array([[1, 1, 0]]))
+    assert scale.deviation == 2.0
