@@ -38,18 +38,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """The experiment, with the names of workloads, baselines and meshes checked along with the rest.
+    """The experiment, with the names and files of workloads, baselines and meshes checked along with the rest.
 
     Raises:
         ConfigError: every fault at once.
     """
     from gnnrl.config.loader import load_config
-    from gnnrl.config.rules import known_names
-    from gnnrl.domains.autoscaling.baselines import BASELINES, is_baseline
-    from gnnrl.domains.autoscaling.workloads import WORKLOADS
+    from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
 
-    names = known_names(workloads=WORKLOADS, baselines=BASELINES, meshes=["online_boutique"], is_baseline=is_baseline)
-    return load_config(path, overrides, rules=names)
+    return load_config(path, overrides, rules=CONFIG_RULES)
 
 
 def print_json(value: Any) -> None:

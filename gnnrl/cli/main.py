@@ -29,7 +29,9 @@ _USER_ERRORS = (
     ("gnnrl.config.loader", "ConfigError"),
     ("gnnrl.domains.autoscaling.mesh", "MeshError"),
     ("gnnrl.domains.autoscaling.workloads", "WorkloadError"),
+    ("gnnrl.domains.autoscaling.calibration", "CalibrationError"),
     ("gnnrl.agents.archive", "CheckpointError"),
+    ("gnnrl.training.run_folder", "RunError"),
     ("kiali_client.errors", "KialiError"),
     ("graph_space.slots", "CapacityError"),
 )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnnrl.cli.arguments import UserError, add_json, print_json, print_table
+from gnnrl.cli.arguments import add_json, print_json, print_table
 
 if TYPE_CHECKING:
     from gnnrl.domains.autoscaling.mesh import Mesh
@@ -65,10 +65,7 @@ def _random(args: argparse.Namespace) -> int:
     from gnnrl.domains.autoscaling.mesh_file import save_mesh
     from gnnrl.domains.autoscaling.random_mesh import random_mesh
 
-    try:
-        mesh = random_mesh(args.services, seed=args.seed)
-    except ValueError as error:
-        raise UserError(f"--services {args.services} --seed {args.seed}: {error}") from error
+    mesh = random_mesh(args.services, seed=args.seed)
     save_mesh(mesh, args.output)
     _written(mesh, args.output)
     return 0

@@ -1,18 +1,16 @@
 """Checks that span several fields.
 
-Each rule names the fields it reads, and is skipped while one of them is wrong by itself.
+Each rule names the fields it reads, and is skipped while one of them is wrong by itself. A domain adds its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
 
 from gnnrl.config.experiment import ExperimentConfig
 
-__all__ = ["RULES", "Rule", "known_names"]
+__all__ = ["RULES", "Faults", "Rule"]
 
 Faults = Iterable[tuple[str, str]]
 """Dotted path of the field to mend, and what is wrong with it."""
@@ -26,80 +24,6 @@ class Rule:
     """Dotted paths of the fields it reads."""
     check: Callable[[ExperimentConfig], Faults]
     """Yields a fault for each field to mend."""
-
-
-def known_names(
-    *,
-    workloads: Iterable[str],
-    baselines: Iterable[str],
-    meshes: Iterable[str],
-    is_baseline: Callable[[str], bool] = lambda _: False,
-) -> tuple[Rule, ...]:
-    """The rules that every workload, baseline and mesh is one of these names, or a file that exists.
-
-    Args:
-        workloads: families.
-        baselines: those with a name of their own.
-        meshes: built in.
-        is_baseline: says whether another name, such as `hpa_70`, means a baseline as well.
-    """
-    families, policies, builtin = tuple(workloads), tuple(baselines), tuple(meshes)
-
-    def workload(path: str, names: tuple[str, ...]) -> Faults:
-        for name in names:
-            yield from _named(path, name, families, "workload", file_suffixes=(".csv",))
-
-    def mesh(config: ExperimentConfig) -> Faults:
-        for name in config.environment.mesh:
-            if name.startswith("random:"):
-                yield from _random_mesh(name)
-            else:
-                yield from _named("environment.mesh", name, builtin, "mesh", file_suffixes=(".yaml", ".yml"))
-
-    def against(config: ExperimentConfig) -> Faults:
-        for name in config.evaluation.against:
-            if not is_baseline(name):
-                yield from _named("evaluation.against", name, policies, "baseline")
-
-    def teacher(config: ExperimentConfig) -> Faults:
-        if config.warm_start.teacher and not is_baseline(config.warm_start.teacher):
-            yield from _named("warm_start.teacher", config.warm_start.teacher, policies, "baseline")
-
-    return (
-        Rule(
-            paths=("environment.workloads",),
-            check=lambda config: workload("environment.workloads", config.environment.workloads),
-        ),
-        Rule(
-            paths=("evaluation.workloads",),
-            check=lambda config: workload("evaluation.workloads", config.evaluation.workloads),
-        ),
-        Rule(paths=("environment.mesh",), check=mesh),
-        Rule(paths=("evaluation.against",), check=against),
-        Rule(paths=("warm_start.teacher",), check=teacher),
-    )
-
-
-def _named(path: str, name: str, known: tuple[str, ...], kind: str, file_suffixes: tuple[str, ...] = ()) -> Faults:
-    if name in known:
-        return
-    if name.endswith(file_suffixes) and file_suffixes:
-        if not Path(name).is_file():
-            yield path, f"{name}: no such file (from {Path.cwd()})"
-        return
-    nearest = get_close_matches(name, known, n=1)
-    files = f", or a {file_suffixes[0]} file" if file_suffixes else ""
-    yield (
-        path,
-        f"{name!r} is not a {kind}; "
-        + (f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}{files}"),
-    )
-
-
-def _random_mesh(name: str) -> Faults:
-    low, dash, high = name.removeprefix("random:").partition("-")
-    if not (dash and low.isdecimal() and high.isdecimal() and 2 <= int(low) <= int(high)):
-        yield "environment.mesh", f"{name!r} is not random:LOW-HIGH with 2 <= LOW <= HIGH services, such as random:5-60"
 
 
 def _ordered(path: str, low_and_high: tuple[float, float]) -> Iterator[tuple[str, str]]:

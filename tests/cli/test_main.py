@@ -91,7 +91,7 @@ def test_every_shipped_configuration_is_in_order(path: Path, capsys: pytest.Capt
 
 
 def test_check_knows_names_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "load.csv").write_text("time,rps\n0,1\n")
+    (tmp_path / "load.csv").write_text("time,rps\n0,1\n60,2\n120,3\n")
     assert main(["check", DEMO, "--set", f"evaluation.workloads=[flash, {tmp_path / 'load.csv'}]"]) == 0
     assert main(["check", DEMO, "--set", "evaluation.against=[hpa_65]"]) == 0
     assert main(["check", DEMO, "--set", "evaluation.against=[hpa_0]"]) == 2

@@ -59,7 +59,7 @@ def test_bad_input_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "page.json").write_text("<html>login</html>")
     (tmp_path / "cut.json").write_text('{"elements": {"nodes": [')
     assert main(["mesh", "random", "--services", "0", "-o", str(out)]) == 2
-    assert "--services 0" in capsys.readouterr().err
+    assert "services 0 is not in 2..1000" in capsys.readouterr().err
     for name in ("page.json", "cut.json", "missing.json"):
         assert main(["mesh", "import", str(tmp_path / name), "-o", str(out)]) == 2
         assert name in capsys.readouterr().err

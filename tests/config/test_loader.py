@@ -10,10 +10,9 @@ import yaml
 
 from gnnrl.config.experiment import ExperimentConfig, PPOConfig
 from gnnrl.config.loader import ConfigError, dump_config, load_config, parse_config
-from gnnrl.config.rules import known_names
+from gnnrl.config.rules import Rule
 
 DEFAULT = dump_config(ExperimentConfig())
-NAMES = known_names(workloads=["bursty", "diurnal"], baselines=["hpa_80"], meshes=["online_boutique"])
 
 
 def errors_of(text: str, overrides: list[str] | None = None, **kwargs: object) -> tuple[str, ...]:
@@ -118,28 +117,14 @@ def test_every_single_field_is_required() -> None:
             assert errors_of(yaml.safe_dump(pruned)) == (f"x.yaml: {section}.{key}: missing",)
 
 
-def test_names_are_checked_together_with_the_rest() -> None:
-    found = errors_of(
-        DEFAULT,
-        [
-            "ppo.clip=2",
-            "environment.workloads=[burst]",
-            "evaluation.workloads=[diurnal, gone.csv]",
-            "evaluation.against=[hpa80]",
-            "environment.mesh=[random:9-3, online_boutique]",
-            "warm_start.teacher=zz",
-        ],
-        rules=NAMES,
+def test_a_callers_rule_speaks_unless_a_field_it_reads_is_wrong_by_itself() -> None:
+    rule = Rule(paths=("ppo.clip", "seed"), check=lambda config: [("ppo.clip", f"with seed {config.seed} never")])
+    assert errors_of(DEFAULT, rules=[rule]) == ("x.yaml: ppo.clip: with seed 0 never",)
+    assert errors_of(DEFAULT, ["seed=3", "ppo.gamma=2"], rules=[rule]) == (
+        "--set ppo.gamma=2: ppo.gamma: 2 is not in (0, 1]",
+        "x.yaml: ppo.clip: with seed 3 never",
     )
-    assert [line.partition(": ")[2] for line in found] == [
-        "ppo.clip: 2 is not in (0, 1)",
-        "environment.workloads: 'burst' is not a workload; did you mean bursty?",
-        found[2].partition(": ")[2],
-        "environment.mesh: 'random:9-3' is not random:LOW-HIGH with 2 <= LOW <= HIGH services, such as random:5-60",
-        "evaluation.against: 'hpa80' is not a baseline; did you mean hpa_80?",
-        "warm_start.teacher: 'zz' is not a baseline; known: hpa_80",
-    ]
-    assert "evaluation.workloads: gone.csv: no such file" in found[2]
+    assert errors_of(DEFAULT, ["seed=-3"], rules=[rule]) == ("--set seed=-3: seed: -3 is not in [0, inf)",)
 
 
 @pytest.mark.parametrize(

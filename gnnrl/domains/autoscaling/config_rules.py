@@ -1,0 +1,109 @@
+"""What only this domain can say about a configuration: names that exist, files that are sound, sizes that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
+from gnnrl.config.rules import Faults, Rule
+from gnnrl.domains.autoscaling.baselines import BASELINES, is_baseline
+from gnnrl.domains.autoscaling.mesh import Mesh, MeshError
+from gnnrl.domains.autoscaling.mesh_file import load_mesh
+from gnnrl.domains.autoscaling.online_boutique import online_boutique
+from gnnrl.domains.autoscaling.random_mesh import MAX_SERVICES
+from gnnrl.domains.autoscaling.workloads import WORKLOADS, WorkloadError, load_csv
+
+__all__ = ["CONFIG_RULES", "TEACHERS", "fits"]
+
+BUILT_IN = "online_boutique"
+TEACHERS = ("feed_forward_estimated",)
+"""Baselines that decide from one observation alone, so that a policy can be taught by them."""
+
+
+def fits(mesh: Mesh, environment: AutoscalingConfig) -> Faults:
+    """The fields of `environment` that are too small for the mesh."""
+    for path, count, capacity, what in (
+        ("environment.max_nodes", len(mesh.services), environment.max_nodes, "services"),
+        ("environment.max_edges", len(mesh.calls), environment.max_edges, "calls"),
+    ):
+        if count > capacity:
+            yield path, f"{capacity} is too few for mesh {mesh.name!r}, which has {count} {what}"
+
+
+def _meshes(config: ExperimentConfig) -> Faults:
+    environment = config.environment
+    for source in environment.mesh:
+        if source.startswith("random:"):
+            yield from _random_mesh(source, environment.max_nodes)
+        elif source == BUILT_IN:
+            yield from fits(online_boutique(), environment)
+        elif not source.endswith((".yaml", ".yml")):
+            yield "environment.mesh", f"{source!r} is not {BUILT_IN}, random:LOW-HIGH or a mesh .yaml file"
+        else:
+            try:
+                yield from fits(load_mesh(Path(source)), environment)
+            except MeshError as error:
+                for line in str(error).splitlines():
+                    yield "environment.mesh", line
+
+
+def _random_mesh(source: str, max_nodes: int) -> Faults:
+    low, dash, high = source.removeprefix("random:").partition("-")
+    if not (dash and low.isdecimal() and high.isdecimal() and 2 <= int(low) <= int(high) <= MAX_SERVICES):
+        yield (
+            "environment.mesh",
+            f"{source!r} is not random:LOW-HIGH with 2 <= LOW <= HIGH <= {MAX_SERVICES} services, such as random:5-60",
+        )
+    elif int(high) > max_nodes:
+        yield "environment.max_nodes", f"{max_nodes} is too few for {source}, which has up to {high} services"
+
+
+def _workloads(path: str, names: Callable[[ExperimentConfig], tuple[str, ...]]) -> Rule:
+    def check(config: ExperimentConfig) -> Faults:
+        for name in names(config):
+            if name.lower().endswith(".csv"):
+                try:
+                    load_csv(name)
+                except WorkloadError as error:
+                    for line in str(error).splitlines():
+                        yield path, line
+            elif name not in WORKLOADS:
+                yield path, f"{name!r} is not a workload; {_nearest(name, WORKLOADS)}, or a .csv file"
+
+    return Rule(paths=(path,), check=check)
+
+
+def _against(config: ExperimentConfig) -> Faults:
+    for name in config.evaluation.against:
+        if not is_baseline(name):
+            yield "evaluation.against", f"{name!r} is not a baseline; {_nearest(name, BASELINES)}"
+
+
+def _teacher(config: ExperimentConfig) -> Faults:
+    name = config.warm_start.teacher
+    if not name:
+        return
+    if name not in TEACHERS:
+        yield "warm_start.teacher", f"{name!r} is not a teacher; {_nearest(name, TEACHERS)}, or '' for none"
+    if config.environment.node_columns == "basic":
+        yield "environment.node_columns", "'basic' does not show the CPU limit that warm_start.teacher needs"
+    if config.environment.action_mode != "joint":
+        yield "environment.action_mode", "warm_start.teacher moves every service at once, which needs joint"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    nearest = get_close_matches(name, names, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"
+
+
+CONFIG_RULES: tuple[Rule, ...] = (
+    Rule(paths=("environment.mesh", "environment.max_nodes", "environment.max_edges"), check=_meshes),
+    _workloads("environment.workloads", lambda config: config.environment.workloads),
+    _workloads("evaluation.workloads", lambda config: config.evaluation.workloads),
+    Rule(paths=("evaluation.against",), check=_against),
+    Rule(paths=("warm_start.teacher", "environment.node_columns", "environment.action_mode"), check=_teacher),
+)
+"""For `load_config(..., rules=CONFIG_RULES)`."""
