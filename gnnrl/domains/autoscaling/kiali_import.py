@@ -238,7 +238,7 @@ def _check_sources(flows: _Flows, name: str) -> None:
             name,
             [
                 f"requests circulate among {_listed(names, stray)} but are not seen to enter anywhere, so that the "
-                "cyclic calls amplify without end (spectral radius 1); ask for the namespaces the requests come from too"
+                "cyclic calls amplify without end (spectral radius 1); ask for the namespaces they come from too"
             ],
         )
 
