@@ -129,8 +129,8 @@ class MeshSimulation:
         self._desired = np.zeros((b, s), np.int64)
         self._meshes: list[Mesh | None] = [None] * batch_size
         tables = queue_tables()
-        self._pods_table, self._tail_table = tables.pods, tables.tail
-        self._quantile95 = tables.quantile(0.95)
+        self._tables = (tables.pods, tables.tail, tables.expiry)
+        self._quantile95 = tables.quantile95
         self._everyone = np.ones(batch_size, np.bool_)
         self.window = make_telemetry(b, s, e, histogram=self.settings.histogram)
         self._reset_lanes()
@@ -416,7 +416,7 @@ class MeshSimulation:
         active = self._everyone if active is None else active
         _advance(
             self._pods, load, active, self._service, self._element, self._phase, self._klass, self._mesh, self._columns.row,
-            self._n_rows, self._columns.n_classes, self._n_phases, self._pods_table, self._tail_table,
+            self._n_rows, self._columns.n_classes, self._n_phases, self._tables,
             self.settings.request_timeout_seconds,
         )  # fmt: skip
 
@@ -424,7 +424,8 @@ class MeshSimulation:
         """The telemetry since the last scrape, in `window`; accumulation starts anew."""
         c, w = self._columns, self.window
         _scrape(
-            self._pods, self._service, self._klass, self._mesh, self._tail_table, self._quantile95,
+            self._pods, self._service, self._klass, self._mesh, self._tables[1], self._quantile95,
+            self.settings.request_timeout_seconds,
             (c.row, c.cpu_ms, c.memory_base, c.memory_limit, c.base_ms, c.source, c.target, c.share, c.n_calls, c.n_classes),
             (w.ready, w.starting, w.pending, w.draining, w.desired, w.seconds_since_change),
             (
@@ -489,10 +490,10 @@ def _want_all(
 def _advance(
     pods: Pods, load: Floats, active: NDArray[np.bool_], service: Floats, element: Floats, phase: Floats, klass: Floats,
     mesh: Floats, row: NDArray[np.int32], n_rows: NDArray[np.int32], n_classes: NDArray[np.int32],
-    n_phases: NDArray[np.int32], pods_table: Floats, tail_table: Floats, request_timeout: float,
+    n_phases: NDArray[np.int32], tables: tuple[Floats, Floats, Floats], request_timeout: float,
 ) -> None:  # fmt: skip
     batch, ticks = load.shape
-    lanes = np.zeros(k.LANES, np.float32)
+    lanes = np.zeros((1, k.LANES), np.float32)
     for block in range(service.shape[0]):
         first = block * k.LANES
         last = min(first + k.LANES, batch)
@@ -509,14 +510,14 @@ def _advance(
             kept_klass, kept_mesh = klass[block].copy(), mesh[block].copy()
         for t in range(ticks):
             for b in range(first, last):
-                lanes[b - first] = load[b, t] if active[b] else np.float32(0.0)
+                lanes[0, b - first] = load[b, t] if active[b] else np.float32(0.0)
                 if active[b]:
                     if pods.clock[b] >= pods.next_event[b]:
                         turn(pods, b)
                         _serve(pods, b, service, row)
                     pods.clock[b] += 1
             advance_block(
-                service[block], element[block], phase[block], klass[block], mesh[block], pods_table, tail_table, lanes,
+                service[block], element[block], phase[block], klass[block], mesh[block], tables, lanes,
                 n_rows[block], classes, n_phases[block], request_timeout,
             )  # fmt: skip
         if partial:
@@ -531,7 +532,8 @@ def _advance(
 
 @njit(cache=True, nogil=True)
 def _scrape(
-    pods: Pods, service: Floats, klass: Floats, mesh: Floats, tail_table: Floats, quantile95: Floats, columns: Any, counts: Any,
+    pods: Pods, service: Floats, klass: Floats, mesh: Floats, tail_table: Floats, quantile95: Floats,
+    request_timeout: float, columns: Any, counts: Any,
     services: Any, calls: Any, meshes: Any, edges_ms: NDArray[np.float64], sidecar: float, memory_per_call: float,
 ) -> None:  # fmt: skip
     row, cpu_ms, memory_base, memory_limit, base_ms, source, target, share, n_calls, n_classes = columns
@@ -541,7 +543,7 @@ def _scrape(
     seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99, mesh_errors, violating, histogram = meshes
     for b in range(len(n_calls)):
         scrape_mesh(
-            b, n_classes[b], klass, mesh, tail_table, seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99, mesh_errors,
+            b, n_classes[b], klass, mesh, tail_table, request_timeout, seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99, mesh_errors,
             violating, histogram, edges_ms,
         )  # fmt: skip
         scrape_services(

@@ -26,30 +26,51 @@ MAX_PHASES = 4
 
 @dataclass(frozen=True, eq=False)
 class QueueTables:
-    """Laws of n pods under least-request-of-two, float32."""
+    """Laws of n pods under least-request-of-two and of gamma variables; float32, as cells of linear interpolation."""
 
     pods: NDArray[np.float32]
-    """[n, q, 4]: efficiency, fast and slow part of the sojourn's squared coefficient of variation, 0."""
+    """[n, q, 6]: efficiency, fast and slow part of the sojourn's squared coefficient of variation, each with its step."""
     tail: NDArray[np.float32]
-    """[h, y]: P(X > x) of a gamma variable of mean 1; h = c / (1 + c), y = x / (1 + x), c its squared coefficient of variation."""
-
-    def quantile(self, level: float) -> NDArray[np.float32]:
-        """[h]: the quantile of that gamma variable, by interpolation along y."""
-        y = np.linspace(0.0, 1.0, self.tail.shape[1])
-        fine = np.linspace(0.0, 0.9999, 20_001)
-        found = [fine[np.searchsorted(-np.interp(fine, y, row), level - 1.0)] for row in self.tail]
-        return np.array([x / (1.0 - x) for x in found], dtype=np.float32)
+    """[h, y, 4]: P(X > x) = a + b y + (c + d y) h within the cell, of a gamma variable of mean 1; h = c / (1 + c), y = x / (1 + x),
+    c its squared coefficient of variation."""
+    quantile95: NDArray[np.float32]
+    """[h]: where that tail is 5 %."""
+    expiry: NDArray[np.float32]
+    """[mean]: density at 1 of an exponential law truncated to [0, 1] with this mean."""
 
 
 @lru_cache(maxsize=1)
 def queue_tables() -> QueueTables:
     """The shipped tables."""
     with np.load(Path(__file__).parent / "data" / "queueing.npz") as data:
-        rows = (data["efficiency"], data["fast"], data["slow"], np.zeros_like(data["slow"]))
-        pods = np.stack(rows, axis=-1).astype(np.float32)
-        # Row 0 stands for no pod at all; its values are never used but must be finite.
-        pods = np.concatenate([pods[:1], pods])
-        return QueueTables(pods=np.ascontiguousarray(pods), tail=np.ascontiguousarray(data["gamma_tail"]))
+        columns = []
+        for name in ("efficiency", "fast", "slow"):
+            # Row 0 stands for no pod at all; its values are never used but must be finite.
+            table = np.concatenate([data[name][:1], data[name]])
+            columns += [table[:, :-1], np.diff(table, axis=1)]
+        tail = data["gamma_tail"]
+    along_y, along_h = np.diff(tail, axis=1), np.diff(tail, axis=0)
+    cells = (tail[:-1, :-1], along_y[:-1], along_h[:, :-1], np.diff(along_h, axis=1))
+    return QueueTables(
+        pods=np.ascontiguousarray(np.stack(columns, axis=-1), dtype=np.float32),
+        tail=np.ascontiguousarray(np.stack(cells, axis=-1), dtype=np.float32),
+        quantile95=_quantile(tail, 0.95),
+        expiry=_expiry(),
+    )
+
+
+def _quantile(tail: NDArray[np.float32], level: float) -> NDArray[np.float32]:
+    y, fine = np.linspace(0.0, 1.0, tail.shape[1]), np.linspace(0.0, 0.9999, 20_001)
+    found = [fine[np.searchsorted(-np.interp(fine, y, row), level - 1.0)] for row in tail]
+    return np.array([x / (1.0 - x) for x in found], dtype=np.float32)
+
+
+def _expiry() -> NDArray[np.float32]:
+    rate = np.concatenate([np.linspace(200.0, 1e-3, 4000), np.linspace(-1e-3, -200.0, 4000)])
+    mean = 1.0 / rate - 1.0 / np.expm1(rate)
+    density = rate / np.expm1(rate)
+    # One point past 1, so that the last cell has a right end.
+    return np.interp(np.linspace(0.0, 1.0, 130), mean, density).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

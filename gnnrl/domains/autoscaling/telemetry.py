@@ -23,10 +23,9 @@ from gnnrl.domains.autoscaling.kernel import (
     LOST,
     RATE,
     SECONDS,
-    SOJOURN,
+    SLOW,
     SOJOURN_SQUARED,
     VIOLATING,
-    tail,
 )
 from gnnrl.domains.autoscaling.pods import DESIRED, DRAINING, PENDING, READY, STARTING, Pods, settle
 
@@ -165,8 +164,8 @@ def scrape_services(
         memory[b, s] = alive * min(each, memory_limit[b, s])
         errors[b, s] = lost / finished if finished > 1e-6 else 0.0
         backlog[b, s] = load * per_second
-        if finished > 1e-6:
-            m = sv[SOJOURN, i] / finished
+        if finished > 1e-6 and load > 0.0:  # calls lost in a crash have no sojourn
+            m = load / finished
             spread = max(sv[SOJOURN_SQUARED, i] / finished / (m * m) - 1.0, 0.0)
             h = spread / (1.0 + spread) * (len(quantile95) - 1)
             k = min(int(h), len(quantile95) - 2)
@@ -177,7 +176,7 @@ def scrape_services(
             p95[b, s] = 0.0
         excess[b, s] = max(load - done / sv[RATE, i], 0.0)
         total_excess += excess[b, s]
-        for column in (DONE, ARRIVED, LOAD, SOJOURN, SOJOURN_SQUARED, LOST):
+        for column in (DONE, ARRIVED, LOAD, SOJOURN_SQUARED, LOST):
             sv[column, i] = 0.0
     for s in range(pods.n_services[b]):
         excess[b, s] = excess[b, s] / total_excess if total_excess > 0 else 0.0
@@ -203,40 +202,72 @@ def scrape_calls(
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _exceeding(table: Floats, n: int, weight: Floats, mean: Floats, spread: Floats, shift: Floats, x: float) -> float:
+def _exceeding(table: Floats, n: int, parts: Floats, x: float) -> float:
+    """Requests slower than x seconds in a mixture of gamma laws, `parts` [n, 5]: weight, mean, spread, shift, truncated tail."""
     total = 0.0
-    for c in range(n):
-        if weight[c] > 0:
-            total += weight[c] * tail(table, np.float32(max(x - shift[c], 0.0) / mean[c]), spread[c])
+    for k in range(n):
+        ratio = max(x - parts[k, 3], 0.0) / parts[k, 1]
+        total += parts[k, 0] * max(_tail(table, ratio, parts[k, 2]) - parts[k, 4], 0.0) / (1.0 - parts[k, 4])
     return total
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _tail(table: Floats, x: float, spread: float) -> float:
+    """P(X > x) of a gamma variable of mean 1; as in the kernel, for one number."""
+    h = min(spread / (1.0 + spread), 0.9999) * table.shape[0]
+    y = min(x / (1.0 + x), 0.9999) * table.shape[1]
+    i, j = int(h), int(y)
+    cell = table[i, j]
+    y -= j
+    return cell[0] + cell[1] * y + (cell[2] + cell[3] * y) * (h - i)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _time_exceeded(table: Floats, n: int, parts: Floats, number: float, low: float, high: float) -> float:
+    """The time that `number` requests exceed, by bisection and a last linear step."""
+    for _ in range(12):
+        middle = 0.5 * (low + high)
+        if _exceeding(table, n, parts, middle) > number:
+            low = middle
+        else:
+            high = middle
+    above, below = _exceeding(table, n, parts, low), _exceeding(table, n, parts, high)
+    return low + (high - low) * min(max((above - number) / max(above - below, 1e-9), 0.0), 1.0)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def scrape_mesh(
-    b: int, n_classes: int, klass: Floats, mesh: Floats, table: Floats, seconds: Floats, external: Floats, mean_ms: Floats,
-    p50: Floats, p95: Floats, p99: Floats, errors: Floats, violating: Floats, histogram: Floats, edges_ms: NDArray[np.float64],
+    b: int, n_classes: int, klass: Floats, mesh: Floats, table: Floats, request_timeout: float, seconds: Floats,
+    external: Floats, mean_ms: Floats, p50: Floats, p95: Floats, p99: Floats, errors: Floats, violating: Floats,
+    histogram: Floats, edges_ms: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """End to end: moments and percentiles of the window's mixture over classes; resets what it read."""
+    """End to end: moments and percentiles of the window's mixture; resets what it read.
+
+    Each class is one gamma law for the seconds that met the SLO on average and one for the others, cut at the request timeout.
+    """
     block, i = b // LANES, b % LANES
-    weight = np.zeros(n_classes, np.float32)
-    mean = np.zeros(n_classes, np.float32)
-    spread = np.zeros(n_classes, np.float32)
-    shift = np.zeros(n_classes, np.float32)
+    parts = np.zeros((2 * n_classes, 5), np.float32)
+    n = 0
     total = 0.0
     sum_latency = 0.0
     high = 0.0
     for c in range(n_classes):
-        f = klass[block, c, FLOW, i]
-        if f > 1e-6:
-            weight[c] = f
-            shift[c] = klass[block, c, BASE, i]
-            mean[c] = klass[block, c, LATENCY, i] / f + 1e-6
-            spread[c] = max(klass[block, c, LATENCY_SQUARED, i] / f / (mean[c] * mean[c]) - 1.0, 1e-4)
-            total += f
-            sum_latency += f * (mean[c] + shift[c])
-            high = max(high, shift[c] + mean[c] * (1.0 + 12.0 * np.sqrt(spread[c]) + 12.0 * spread[c]))
-        for column in (FLOW, LATENCY, LATENCY_SQUARED):
-            klass[block, c, column, i] = 0.0
+        for first in (FLOW, FLOW + SLOW):
+            flow = klass[block, c, first, i]
+            if flow > 1e-6:
+                part = parts[n]
+                n += 1
+                part[0] = flow
+                part[1] = klass[block, c, first + LATENCY - FLOW, i] / flow + 1e-6
+                part[2] = max(klass[block, c, first + LATENCY_SQUARED - FLOW, i] / flow / (part[1] * part[1]) - 1.0, 1e-4)
+                part[3] = klass[block, c, BASE, i]
+                part[4] = min(_tail(table, request_timeout / part[1], part[2]), 0.5)
+                total += flow
+                sum_latency += flow * (part[1] + part[3])
+                longest = min(part[1] * (1.0 + 12.0 * np.sqrt(part[2]) + 12.0 * part[2]), request_timeout)
+                high = max(high, part[3] + longest)
+            for column in range(3):
+                klass[block, c, first + column, i] = 0.0
     failed = mesh[block, FAILED, i]
     seconds[b] = mesh[block, SECONDS, i]
     external[b] = mesh[block, EXTERNAL, i] / max(seconds[b], 1.0)
@@ -244,37 +275,14 @@ def scrape_mesh(
     errors[b] = failed / (total + failed) if total + failed > 1e-6 else 0.0
     for column in (SECONDS, EXTERNAL, FAILED, VIOLATING):
         mesh[block, column, i] = 0.0
-    mean_ms[b] = 0.0
-    p50[b] = 0.0
-    p95[b] = 0.0
-    p99[b] = 0.0
-    if total > 0:
-        mean_ms[b] = 1e3 * sum_latency / total
-        floor = 0.0
-        for q in range(3):
-            target = total * (0.5 if q == 0 else 0.05 if q == 1 else 0.01)
-            low, top = floor, high
-            for _ in range(12):
-                middle = 0.5 * (low + top)
-                if _exceeding(table, n_classes, weight, mean, spread, shift, middle) > target:
-                    low = middle
-                else:
-                    top = middle
-            above = _exceeding(table, n_classes, weight, mean, spread, shift, low)
-            below = _exceeding(table, n_classes, weight, mean, spread, shift, top)
-            x = low + (top - low) * (above - target) / max(above - below, 1e-9)
-            x = min(max(x, low), top)
-            if q == 0:
-                p50[b] = 1e3 * x
-            elif q == 1:
-                p95[b] = 1e3 * x
-            else:
-                p99[b] = 1e3 * x
-            floor = low
+    mean_ms[b] = 1e3 * sum_latency / total if total > 0 else 0.0
+    p50[b] = 1e3 * _time_exceeded(table, n, parts, 0.5 * total, 0.0, high)
+    p95[b] = 1e3 * _time_exceeded(table, n, parts, 0.05 * total, 1e-3 * p50[b], high)
+    p99[b] = 1e3 * _time_exceeded(table, n, parts, 0.01 * total, 1e-3 * p95[b], high)
     if histogram.shape[1] > 0:
         previous = total
         for k in range(len(edges_ms)):
-            now = _exceeding(table, n_classes, weight, mean, spread, shift, 1e-3 * edges_ms[k])
+            now = _exceeding(table, n, parts, 1e-3 * edges_ms[k])
             histogram[b, k] = previous - now
             previous = now
         histogram[b, len(edges_ms)] = previous
