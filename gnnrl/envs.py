@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.env import MeshEnv, MeshVectorEnv
 from graph_space.schema import GLOBALS, NODE_MASK, NODES
 
-__all__ = ["FlatObservation", "OnlineBoutique", "make_online_boutique", "make_online_boutique_vector"]
+__all__ = ["OnlineBoutique", "flat_observation", "flat_space", "make_online_boutique", "make_online_boutique_vector"]
 
 Goal = Literal["slo", "latency", "cost"]
 
@@ -33,11 +34,6 @@ class OnlineBoutique(MeshEnv):
         ValueError: `k8s=True`, or an unknown goal.
     """
 
-    def __new__(cls, *args: Any, use_graph: bool = True, **kwargs: Any) -> Any:
-        if use_graph:
-            return super().__new__(cls)
-        return FlatObservation(cls(*args, use_graph=True, **kwargs))
-
     def __init__(
         self,
         k8s: bool = False,
@@ -46,7 +42,6 @@ class OnlineBoutique(MeshEnv):
         config: AutoscalingConfig | None = None,
         **changes: Any,
     ) -> None:
-        del use_graph  # decided in __new__
         if k8s:
             raise ValueError(
                 "OnlineBoutique(k8s=True): this release has no live cluster; use k8s=False for the simulated mesh"
@@ -55,20 +50,31 @@ class OnlineBoutique(MeshEnv):
             raise ValueError(f"OnlineBoutique(goal_reward={goal_reward!r}): choose 'slo', 'latency' or 'cost'")
         base = config or AutoscalingConfig()
         super().__init__(replace(base, goal=goal_reward), **changes)
+        self.use_graph = use_graph
+        if not use_graph:
+            self.observation_space = flat_space(self.observation_space)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start the next episode, see `MeshEnv.reset`."""
+        observation, info = super().reset(seed=seed, options=options)
+        return (observation if self.use_graph else flat_observation(observation)), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One decision interval."""
+        observation, *outcome = super().step(action)
+        return (observation if self.use_graph else flat_observation(observation)), *outcome  # type: ignore[return-value]
 
 
-class FlatObservation(gymnasium.ObservationWrapper):
-    """The node features of every slot, the globals and the node mask as one float32 vector, no graph."""
+def flat_space(space: spaces.Space[Any]) -> spaces.Box:
+    """The space of `flat_observation`: [N * F + N + G]."""
+    assert isinstance(space, spaces.Dict)
+    size = sum(math.prod(space[key].shape or ()) for key in (NODES, NODE_MASK, GLOBALS))
+    return spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
-    def __init__(self, env: gymnasium.Env) -> None:
-        super().__init__(env)
-        assert isinstance(env.observation_space, spaces.Dict)
-        size = sum(int(np.prod(env.observation_space[key].shape)) for key in (NODES, NODE_MASK, GLOBALS))
-        self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
-    def observation(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """[N * F + N + G]."""
-        return np.concatenate([observation[key].astype(np.float32).reshape(-1) for key in (NODES, NODE_MASK, GLOBALS)])
+def flat_observation(observation: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """The node features of every slot, the node mask and the globals as one float32 vector, no graph."""
+    return np.concatenate([observation[key].astype(np.float32).reshape(-1) for key in (NODES, NODE_MASK, GLOBALS)])
 
 
 def make_online_boutique(**kwargs: Any) -> gymnasium.Env:

@@ -132,7 +132,7 @@ class MeshBatch:
             window.billed_replicas,
             self._changes,
             window.queue_excess,
-            window.violating_seconds / np.maximum(window.seconds, 1.0),
+            (window.violating_seconds / np.maximum(window.seconds, 1.0)).astype(np.float32),
             window.latency_mean_ms / self._slo_ms,
             builder.violation_weight,
             config.change_weight,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -49,7 +49,7 @@ class MeshVectorEnv(VectorEnv):
         strict_actions: an action outside the mask raises instead of being counted (`infos["illegal_actions"]`) and taken as 0.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - declared so by Gymnasium
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class MeshVectorEnv(VectorEnv):
         observation = self.batch.observe()
         return {key: value.copy() for key, value in observation.items()} if self.copy else observation
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[GraphObservation, dict[str, Any]]:
         """Start every environment anew; with `seed` from the first episode of that seed.
@@ -104,7 +104,7 @@ class MeshVectorEnv(VectorEnv):
         self._done[:] = False
         return self._observed(), {}
 
-    def step(  # type: ignore[override]
+    def step(
         self, actions: NDArray[np.int64]
     ) -> tuple[GraphObservation, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """One decision interval; an environment whose episode had ended starts its next one instead, with reward 0."""
@@ -147,7 +147,7 @@ class MeshVectorEnv(VectorEnv):
 class MeshEnv(gymnasium.Env):
     """One mesh as a Gymnasium environment: the batch of one of the same code."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - declared so by Gymnasium
 
     def __init__(
         self,

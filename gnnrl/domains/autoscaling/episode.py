@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.churn import ChurnSchedule, draw_schedule, randomise
-from gnnrl.domains.autoscaling.mesh import Mesh, load_mesh, peak_rps, replicas_needed
-from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.idle_latency import idle_p95_ms
+from gnnrl.domains.autoscaling.mesh import Mesh, peak_rps, replicas_needed
+from gnnrl.domains.autoscaling.mesh_file import load_mesh
+from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.random_mesh import random_mesh
 from gnnrl.domains.autoscaling.workloads import make_trace
 

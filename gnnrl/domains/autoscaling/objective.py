@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LATENCY_GOAL_COST_WEIGHT", "COST_GOAL_LATENCY_WEIGHT", "REWARD_SCALE", "objective", "service_rewards"]
+__all__ = ["COST_GOAL_LATENCY_WEIGHT", "LATENCY_GOAL_COST_WEIGHT", "REWARD_SCALE", "objective", "service_rewards"]
 
 Goal = Literal["slo", "latency", "cost"]
 Floats = NDArray[np.float32]
@@ -54,7 +54,8 @@ def service_rewards(
     """Reward of one decision, split by service.
 
     Args:
-        goal: `slo` (the objective above), `latency` (minus P95 over SLO, plus a little cost), `cost` (minus replica share, plus a little latency).
+        goal: `slo` (the objective above), `latency` (minus mean latency over the SLO, minus a little cost), `cost` (minus
+            replica share, minus a little latency).
         replicas: [B, S] mean billed replicas over the decision.
         changes: [B, S] replicas started and removed by the decision.
         excess_share: [B, S] share of the queueing excess, any non-negative numbers; normalised here (equal shares where all are 0).

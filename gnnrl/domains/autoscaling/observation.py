@@ -7,13 +7,14 @@ computed from the lagged windows alone, so that nothing reaches a policy that a 
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.telemetry import Telemetry
 from graph_space.schema import (
     ACTION_MASK,
     EDGE_INDEX,
@@ -32,7 +33,7 @@ from graph_space.schema import (
 )
 from graph_space.slots import SlotTable
 
-__all__ = ["ObservationBuilder", "TelemetryWindow"]
+__all__ = ["ObservationBuilder"]
 
 Floats = NDArray[np.float32]
 HISTORY_SECONDS = 3600.0
@@ -43,34 +44,11 @@ _METRICS = 6  # cpu, memory, rps in, rps out, p95, error share: the columns of a
 _HISTORY = 6  # maximum, minimum, jump, mean squared change, last value, last change
 
 
-class TelemetryWindow(Protocol):
-    """What a window must offer: arrays `[B, S]`, `[B, E]`, `[B]` as `MeshSimulation.scrape` gives them."""
-
-    ready: NDArray[np.int32]
-    starting: NDArray[np.int32]
-    pending: NDArray[np.int32]
-    desired: NDArray[np.int32]
-    cpu_millicores: Floats
-    memory_mib: Floats
-    rps_in: Floats
-    rps_out: Floats
-    p95_ms: Floats
-    error_share: Floats
-    seconds_since_change: Floats
-    call_rps: Floats
-    call_p95_ms: Floats
-    call_error_share: Floats
-    seconds: Floats
-    external_rps: Floats
-    latency_p95_ms: Floats
-    violating_seconds: Floats
-
-
 class ObservationBuilder:
     """Writes the observations of B meshes into arrays it owns (`observation`), which stay valid until the next `write`.
 
-    Life of one environment: `start(b, mesh, ...)`, then for every scrape `push(window, active)` and, when a decision is due, `write(window)`;
-    `remesh(b, old_order, mesh)` when the topology changes in between.
+    Life of one environment: `start(b, mesh, ...)`, then for every scrape `push(window, active)` and, when a decision is
+    due, `write(window)`; `remesh(b, old_order, mesh)` when the topology changes in between.
 
     Args:
         batch_size: B.
@@ -201,7 +179,7 @@ class ObservationBuilder:
         observation[EDGE_INDEX][b, 0, :calls] = [slots[column[call.source]] for call in mesh.calls]
         observation[EDGE_INDEX][b, 1, :calls] = [slots[column[call.target]] for call in mesh.calls]
 
-    def push(self, window: TelemetryWindow, active: NDArray[np.bool_]) -> None:
+    def push(self, window: Telemetry, active: NDArray[np.bool_]) -> None:
         """Record one window of the environments in `active` [B]; the one `lag_windows` back becomes visible."""
         _push(
             self._head,
@@ -232,7 +210,7 @@ class ObservationBuilder:
             math.exp(-self._decision_seconds / VOLATILITY_SECONDS),
         )
 
-    def write(self, window: TelemetryWindow) -> GraphObservation:
+    def write(self, window: Telemetry) -> GraphObservation:
         """Write the observation of every environment; `window` gives the current replica counts."""
         observation = self.observation
         observation[ELAPSED_SECONDS][:] = self._elapsed
@@ -318,7 +296,7 @@ def _gathered(array: NDArray[Any], source: NDArray[np.int64]) -> NDArray[Any]:
 
 
 @njit(cache=True, nogil=True)
-def _push(
+def _push(  # type: ignore[no-untyped-def]
     head, metrics, call_metrics, mesh_metrics, history, history_age, n_services, n_calls, limit, slo_ms, active,
     cpu, memory, rps_in, rps_out, p95, error_share, call_rps, call_p95, call_error, external_rps, latency_p95,
     violating_seconds, seconds, decay, volatility_decay,
@@ -364,7 +342,7 @@ def _push(
 
 
 @njit(cache=True, nogil=True)
-def _write(
+def _write(  # type: ignore[no-untyped-def]
     head, metrics, call_metrics, mesh_metrics, history, n_services, n_calls, slot_of_service, request, limit,
     scalable_mask, mtls, slo_ms, violation_weight, fresh_topology, assigned_prev_slot, bounds, moves, ready, starting,
     pending, desired, since_change, level, nodes, edges, globals_, node_mask, prev_slot, action_mask,
