@@ -97,8 +97,9 @@ def open_gradient(lo, hi, out, grad, grad_projected):  # type: ignore[no-untyped
     """
     dim = out.shape[1]
     for i in range(lo, hi):
+        opened = grad_projected[i - lo, 3 * dim :]
         for d in range(dim):
-            grad_projected[i - lo, 3 * dim + d] = grad[i, d] if out[i, d] > ZERO else ZERO
+            opened[d] = grad[i, d] if out[i, d] > ZERO else ZERO
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from encoders.vector import sigmoid, tanh
+from encoders.vector import add_scaled, sigmoid, tanh
 
 __all__ = [
     "advance_ages",
@@ -50,6 +50,7 @@ def messages_forward(  # type: ignore[no-untyped-def]
         mean: [R, P], written; 0 for a row without a call.
     """
     width = mean.shape[1]
+    heard = np.empty(width, np.float32)
     for i in range(lo, hi):
         for d in range(width):
             projected[i - lo, d] += bias[d]
@@ -60,13 +61,16 @@ def messages_forward(  # type: ignore[no-untyped-def]
         if first == last:
             continue
         for a in range(first, last):
-            r, j, k = i - lo, neighbors[a] - lo, edge_of[a] - first_edge
+            hearer, speaker = projected[i - lo], projected[neighbors[a] - lo, width:]
+            edge = along[edge_of[a] - first_edge]
             sign = np.float32(reverse[a])
             for d in range(width):
-                x = projected[r, d] + projected[j, width + d] + along[k, d] + sign * against[d]
-                # Written so that NaN is neither positive nor cut off.
-                active[a, d] = not x <= ZERO
-                mean[i, d] += ZERO if x <= ZERO else x
+                heard[d] = hearer[d] + speaker[d] + edge[d] + sign * against[d]
+            # Written so that NaN is neither positive nor cut off.
+            for d in range(width):
+                active[a, d] = not heard[d] <= ZERO
+            for d in range(width):
+                mean[i, d] += ZERO if heard[d] <= ZERO else heard[d]
         share = ONE / np.float32(last - first)
         for d in range(width):
             mean[i, d] *= share
@@ -74,36 +78,39 @@ def messages_forward(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def gates_forward(  # type: ignore[no-untyped-def]
-    lo, hi, projected, from_input, input_bias, memory_bias, pointers, memory_in, gates, memory_out
+    lo, hi, projected, from_input, bias, pointers, memory_in, gates, memory_out
 ):
     """GRU on rows with a call; the others keep their memory.
 
     Args:
         projected: [r, 2 P + 3 M], from row lo on.
         from_input: [r, 3 M], from row lo on, the GRU on the mean message, without bias.
+        bias: [4 M], of reset and update together, of the new gate on the message, of the new gate on memory.
         gates: [R, 4 M], reset, update, new, and the new gate's part on memory, written (rows with a call).
         memory_in, memory_out: [R, M].
     """
     width = memory_in.shape[1]
     offset = projected.shape[1] - 3 * width
+    input_bias, memory_bias = bias[2 * width : 3 * width], bias[3 * width :]
+    # Loops over views that start at 0, each over few arrays: else LLVM cannot rule out overlap and negative indices, and
+    # does not vectorise.
     for i in range(lo, hi):
         if pointers[i] == pointers[i + 1]:
             for d in range(width):
                 memory_out[i, d] = memory_in[i, d]
             continue
-        r = i - lo
+        reset, update = gates[i, :width], gates[i, width : 2 * width]
+        new, on_memory = gates[i, 2 * width : 3 * width], gates[i, 3 * width :]
+        opening, here = gates[i, : 2 * width], projected[i - lo, offset:]
+        here_new, input_new = projected[i - lo, offset + 2 * width :], from_input[i - lo, 2 * width :]
+        for d in range(2 * width):
+            opening[d] = sigmoid(from_input[i - lo, d] + here[d] + bias[d])
         for d in range(width):
-            reset = sigmoid(from_input[r, d] + input_bias[d] + projected[r, offset + d] + memory_bias[d])
-            u = width + d
-            update = sigmoid(from_input[r, u] + input_bias[u] + projected[r, offset + u] + memory_bias[u])
-            n = 2 * width + d
-            on_memory = projected[r, offset + n] + memory_bias[n]
-            new = tanh(from_input[r, n] + input_bias[n] + reset * on_memory)
-            gates[i, d] = reset
-            gates[i, u] = update
-            gates[i, n] = new
-            gates[i, 3 * width + d] = on_memory
-            memory_out[i, d] = new + update * (memory_in[i, d] - new)
+            on_memory[d] = here_new[d] + memory_bias[d]
+        for d in range(width):
+            new[d] = tanh(input_new[d] + input_bias[d] + reset[d] * on_memory[d])
+        for d in range(width):
+            memory_out[i, d] = new[d] + update[d] * (memory_in[i, d] - new[d])
 
 
 @njit(cache=True, nogil=True)
@@ -138,19 +145,23 @@ def gates_backward(  # type: ignore[no-untyped-def]
                 grad_input[r, d] = ZERO
                 grad_projected[r, offset + d] = ZERO
             continue
+        reset, update = gates[i, :width], gates[i, width : 2 * width]
+        new, on_memory = gates[i, 2 * width : 3 * width], gates[i, 3 * width :]
+        grad_reset, grad_update = grad_input[r, :width], grad_input[r, width : 2 * width]
+        grad_new, here = grad_input[r, 2 * width :], grad_projected[r, offset:]
+        here_new = grad_projected[r, offset + 2 * width :]
         for d in range(width):
-            grad = grad_memory[i, d]
-            reset, update, new = gates[i, d], gates[i, width + d], gates[i, 2 * width + d]
-            grad_new = grad * (ONE - update) * (ONE - new * new)
-            grad_update = grad * (memory_in[i, d] - new) * update * (ONE - update)
-            grad_reset = grad_new * gates[i, 3 * width + d] * reset * (ONE - reset)
-            grad_memory_in[r, d] = grad * update
-            grad_input[r, d] = grad_reset
-            grad_input[r, width + d] = grad_update
-            grad_input[r, 2 * width + d] = grad_new
-            grad_projected[r, offset + d] = grad_reset
-            grad_projected[r, offset + width + d] = grad_update
-            grad_projected[r, offset + 2 * width + d] = grad_new * reset
+            grad_new[d] = grad_memory[i, d] * (ONE - update[d]) * (ONE - new[d] * new[d])
+        for d in range(width):
+            grad_memory_in[r, d] = grad_memory[i, d] * update[d]
+        for d in range(width):
+            grad_update[d] = grad_memory[i, d] * (memory_in[i, d] - new[d]) * update[d] * (ONE - update[d])
+        for d in range(width):
+            grad_reset[d] = grad_new[d] * on_memory[d] * reset[d] * (ONE - reset[d])
+        for d in range(2 * width):
+            here[d] = grad_input[r, d]
+        for d in range(width):
+            here_new[d] = grad_new[d] * reset[d]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -177,6 +188,8 @@ def messages_backward(  # type: ignore[no-untyped-def]
         grad_against: [P], added to.
     """
     width = grad_mean.shape[1]
+    stride = grad_projected.shape[1]
+    grad = np.empty(width, np.float32)
     grad_along[:] = ZERO
     for r in range(hi - lo):
         for d in range(2 * width):
@@ -193,11 +206,11 @@ def messages_backward(  # type: ignore[no-untyped-def]
             j, k = neighbors[a] - lo, edge_of[a] - first_edge
             sign = np.float32(reverse[a])
             for d in range(width):
-                grad = grad_mean[r, d] * np.float32(active[a, d])
-                grad_projected[r, d] += grad
-                grad_projected[j, width + d] += grad
-                grad_along[k, d] += grad
-                grad_against[d] += sign * grad
+                grad[d] = grad_mean[r, d] * np.float32(active[a, d])
+            add_scaled(ONE, grad, 0, grad_projected, r * stride, width)
+            add_scaled(ONE, grad, 0, grad_projected, j * stride + width, width)
+            add_scaled(ONE, grad, 0, grad_along, k * width, width)
+            add_scaled(sign, grad, 0, grad_against, 0, width)
 
 
 @njit(cache=True, nogil=True)

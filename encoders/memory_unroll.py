@@ -194,6 +194,9 @@ def _forward(
     input_buffer = message.new_empty(most_rows, 3 * memory_dim)
     along_buffer = message.new_empty(_largest(edge_ptr), width)
     message_terms = (message_bias.numpy(), weights.flag.numpy())
+    both = 2 * memory_dim
+    summed = (gru_input_bias + gru_memory_bias)[:both]
+    gate_bias = torch.cat([summed, gru_input_bias[both:], gru_memory_bias[both:]]).numpy()
     out = (memory_in.numpy(), gates.numpy(), memory_out.numpy())
     memory_in[: step_ptr[1]] = first_memory
     for t in range(sequence.num_steps):
@@ -225,8 +228,7 @@ def _forward(
             hi,
             projected.numpy(),
             from_input.numpy(),
-            gru_input_bias.numpy(),
-            gru_memory_bias.numpy(),
+            gate_bias,
             adjacency[0],
             *out,
         )
