@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,9 @@ def workload(name: str) -> Workload:
     if name in WORKLOADS:
         return WORKLOADS[name]
     if name.lower().endswith(".csv"):
-        return _replay(Path(name))
+        path = Path(name)
+        changed_ns = path.stat().st_mtime_ns if path.exists() else 0
+        return _replay(path, changed_ns)
     raise WorkloadError(
         f"unknown workload {name!r}; families are {', '.join(WORKLOADS)}, or give a .csv file with columns time, rps"
     )
@@ -197,7 +200,10 @@ def _number(text: str | None, *, times: bool) -> float:
         return math.nan
 
 
-def _replay(path: Path) -> Workload:
+@lru_cache(maxsize=32)
+def _replay(path: Path, changed_ns: int) -> Workload:
+    """The replay of a file, read once; `changed_ns` makes a changed file another one."""
+    del changed_ns
     whole = load_csv(path).astype(np.float64)
 
     def shape(seconds: int, rng: np.random.Generator) -> Shape:
