@@ -92,7 +92,7 @@ class Calibration:
         except KeyError:
             raise CalibrationError(
                 f"no calibration of {rule!r} on workload {workload!r} "
-                f"(there is {', '.join(self.frontiers) or 'nothing'}); sweep it with `gnnrl baselines --calibrate`"
+                f"(there is {', '.join(self.frontiers) or 'nothing'}); sweep it with `gnnrl baselines calibrate`"
             ) from None
 
     def chosen(self, workload: str, rule: str) -> Setting:

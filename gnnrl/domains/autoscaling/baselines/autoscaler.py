@@ -40,7 +40,7 @@ class Telemetry:
     rps_in: Floats
     """[B, S] calls received per second, mean over the window."""
     concurrency: Floats
-    """[B, S] calls in the service at the end of the window."""
+    """[B, S] calls in the service, mean over the window."""
     external_rps: Floats
     """[B] requests entering the mesh per second, mean over the window."""
     window_seconds: float

@@ -26,10 +26,11 @@ PANIC_THRESHOLD = 2.0
 MAX_SCALE_UP_RATE = 1000.0
 MAX_SCALE_DOWN_RATE = 2.0
 TARGET_UTILISATION = 0.7
-DEFAULT_CONCURRENCY = 4.0
-"""Calls one pod of a mesh service is meant to hold at once [cal]. Knative's own default of 100 is for web servers that
-mostly wait; a pod here is one processor-sharing CPU, which at 70 % of 4 calls is about 74 % busy (M/M/1-PS: N = rho /
-(1 - rho))."""
+DEFAULT_CONCURRENCY = 1.0
+"""Calls one pod of a mesh service is meant to hold at once [cal]. Knative's own 100 is for servers that mostly wait. A
+pod here is one processor-sharing CPU holding rho / (1 - rho) calls, so pods(next) = calls / target falls by rho / (1 -
+rho) = target
+pods for each pod added: a target of 1 or more swings for ever, 70 % of 1.0 settles at about 40 % utilisation."""
 
 
 @dataclass

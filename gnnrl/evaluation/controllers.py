@@ -1,0 +1,197 @@
+"""Whatever scales a mesh, behind one face: a baseline that is shown lagged telemetry, or a policy that is shown
+observations."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnnrl.config.experiment import AutoscalingConfig
+from gnnrl.domains.autoscaling.baselines import Autoscaler, Telemetry
+from gnnrl.domains.autoscaling.episode import Episode
+from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.observation import ObservationBuilder
+from graph_space.schema import ACTION_MASK, MOVES, GraphObservation
+
+__all__ = ["BaselineController", "Controller", "LearnedPolicy", "PolicyController", "column_sources"]
+
+Replicas = NDArray[np.int64]
+
+
+class LearnedPolicy(Protocol):
+    """What a trained agent must offer, as `PPO_GNN` does."""
+
+    def act(
+        self, obs: GraphObservation, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[NDArray[Any], Any]:
+        """(actions [B, N] or [B], next state)."""
+
+
+class Controller(Protocol):
+    """Plays one role in a comparison: it sees every scrape and sets replicas when its period is over."""
+
+    name: str
+    period_seconds: int
+
+    def reset(self, episodes: Sequence[Episode]) -> None:
+        """Begin these B episodes."""
+
+    def observe(self, window: Any) -> None:
+        """A window of telemetry has been scraped."""
+
+    def decide(self, window: Any, now_seconds: float) -> Replicas:
+        """Replicas wanted, int64 [B, S]; `window` is the newest, of which replica counts may be read."""
+
+    def remesh(self, b: int, old: Mesh, new: Mesh) -> None:
+        """The topology of `b` changed."""
+
+
+def column_sources(old: Mesh, new: Mesh) -> NDArray[np.int64]:
+    """For each service of `new`, its column in `old`, or -1."""
+    column = {service.name: i for i, service in enumerate(old.services)}
+    return np.array([column.get(service.name, -1) for service in new.services], dtype=np.int64)
+
+
+@dataclass(eq=False)
+class _Sample:
+    """The arrays of one window that baselines are shown, copied: the simulation writes over its own."""
+
+    ready: NDArray[Any]
+    cpu_millicores: NDArray[Any]
+    rps_in: NDArray[Any]
+    concurrency: NDArray[Any]
+    external_rps: NDArray[Any]
+
+    @classmethod
+    def of(cls, window: Any) -> _Sample:
+        return cls(
+            ready=window.ready.copy(),
+            cpu_millicores=window.cpu_millicores.copy(),
+            rps_in=window.rps_in.copy(),
+            concurrency=window.backlog.copy(),
+            external_rps=window.external_rps.copy(),
+        )
+
+    def remesh(self, b: int, source: NDArray[np.int64]) -> None:
+        kept = np.flatnonzero(source >= 0)
+        for array in (self.ready, self.cpu_millicores, self.rps_in, self.concurrency):
+            moved = np.zeros_like(array[b])
+            moved[kept] = array[b, source[kept]]
+            array[b] = moved
+
+
+class BaselineController:
+    """Shows an autoscaler metrics that are `lag_seconds` old (or the next whole window older) and replica counts of
+    now."""
+
+    def __init__(self, autoscaler: Autoscaler, lag_seconds: int) -> None:
+        self.autoscaler = autoscaler
+        self.name = autoscaler.name
+        self.period_seconds = autoscaler.period_seconds
+        self._lag_windows = -(-lag_seconds // self.period_seconds)
+        # Back to the one before the shown window, for what was ready when the shown one began.
+        self._samples: deque[_Sample] = deque(maxlen=self._lag_windows + 2)
+
+    def reset(self, episodes: Sequence[Episode]) -> None:
+        self._samples.clear()
+        self.autoscaler.reset([episode.mesh for episode in episodes])
+
+    def observe(self, window: Any) -> None:
+        self._samples.append(_Sample.of(window))
+
+    def decide(self, window: Any, now_seconds: float) -> Replicas:
+        newest = len(self._samples) - 1
+        shown = self._samples[max(newest - self._lag_windows, 0)]
+        telemetry = Telemetry(
+            desired=window.desired,
+            ready=window.ready,
+            metric_ready_start=self._samples[max(newest - self._lag_windows - 1, 0)].ready,
+            metric_ready=shown.ready,
+            cpu_millicores=shown.cpu_millicores,
+            rps_in=shown.rps_in,
+            concurrency=shown.concurrency,
+            external_rps=shown.external_rps,
+            window_seconds=float(self.period_seconds),
+        )
+        return self.autoscaler.decide(telemetry, now_seconds)
+
+    def remesh(self, b: int, old: Mesh, new: Mesh) -> None:
+        source = column_sources(old, new)
+        for sample in self._samples:
+            sample.remesh(b, source)
+        self.autoscaler.remesh(b, new, source)
+
+
+class PolicyController:
+    """A trained policy, frozen and deterministic, that sees exactly what the Gymnasium environment shows.
+
+    Args:
+        policy: the agent.
+        config: the environment it was made for.
+        name: as it is reported.
+    """
+
+    def __init__(self, policy: LearnedPolicy, config: AutoscalingConfig, *, name: str = "policy") -> None:
+        self.policy = policy
+        self.config = config
+        self.name = name
+        self.period_seconds = config.decision_seconds
+
+    def reset(self, episodes: Sequence[Episode]) -> None:
+        config = self.config
+        self._builder = ObservationBuilder(
+            batch_size=len(episodes),
+            max_services=config.max_nodes,
+            max_calls=config.max_edges,
+            max_nodes=config.max_nodes,
+            max_edges=config.max_edges,
+            node_columns=config.node_columns,
+            lag_windows=config.metrics_lag_seconds // config.decision_seconds,
+            decision_seconds=config.decision_seconds,
+            min_replicas=config.min_replicas,
+            max_replicas=config.max_replicas,
+        )
+        for b, episode in enumerate(episodes):
+            self._builder.start(b, episode.mesh, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
+        self._state: Any = None
+        self._active = np.ones(len(episodes), dtype=np.bool_)
+        self._episode_start = np.ones(len(episodes), dtype=np.bool_)
+
+    def observe(self, window: Any) -> None:
+        self._builder.push(window, self._active)
+
+    def decide(self, window: Any, now_seconds: float) -> Replicas:  # noqa: ARG002
+        observation = self._builder.write(window)
+        actions, self._state = self.policy.act(observation, self._state, self._episode_start, deterministic=True)
+        self._episode_start = np.zeros_like(self._episode_start)
+        return self._replicas(np.asarray(actions, dtype=np.int64), window, observation)
+
+    def _replicas(self, actions: NDArray[np.int64], window: Any, observation: GraphObservation) -> Replicas:
+        slots, moves_of_node = observation[ACTION_MASK].shape[1:]
+        moves = actions
+        if self.config.action_mode == "select":
+            moves = np.zeros((len(actions), slots), dtype=np.int64)
+            slot, move = np.divmod(actions, moves_of_node)
+            moves[np.arange(len(actions)), slot] = move
+        legal_mask = observation[ACTION_MASK].astype(np.bool_)
+        chosen_mask = np.take_along_axis(legal_mask, moves[..., None], axis=2)[..., 0]
+        illegal = (moves != 0) & ~chosen_mask
+        if illegal.any():
+            b, where = (int(index[0]) for index in np.nonzero(illegal))
+            raise ValueError(
+                f"{self.name}: move {moves[b, where]} of slot {where} in scenario {b} is outside the action mask"
+            )
+        slot_of_service = self._builder.slot_of_service
+        change = np.where(
+            slot_of_service >= 0, np.take_along_axis(MOVES[moves], np.maximum(slot_of_service, 0), axis=1), 0
+        )
+        return window.desired.astype(np.int64) + change
+
+    def remesh(self, b: int, old: Mesh, new: Mesh) -> None:
+        order = tuple(service.name for service in old.services)
+        self._builder.remesh(b, order, new, tuple((call.source, call.target) for call in old.calls))
