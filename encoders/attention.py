@@ -14,6 +14,7 @@ from torch.nn import functional
 from encoders.base import Kernel, use_numba
 from encoders.kernels import attention_backward, attention_forward, open_gradient
 from encoders.sequence import SequenceBatch
+from encoders.small import attend_small, is_small
 
 __all__ = ["GraphAttention", "attend", "attend_compiled"]
 
@@ -52,7 +53,8 @@ class GraphAttention(nn.Module):
         """Row parts [R, ...], side by side `in_dim` wide -> [R, D]."""
         weight, bias, edge_weight = self.project.weight, self.project.bias, self.edge.weight
         if use_numba(self.kernel, parts[0].device):
-            return attend_compiled(sequence, self.heads, weight, bias, edge_weight, *parts)
+            run = attend_small if is_small(sequence) else attend_compiled
+            return run(sequence, self.heads, weight, bias, edge_weight, *parts)
         return attend(sequence, self.heads, weight, bias, edge_weight, *parts)
 
 

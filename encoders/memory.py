@@ -13,7 +13,8 @@ from encoders.base import Kernel, use_numba
 from encoders.memory_kernels import advance_ages
 from encoders.memory_unroll import unroll_compiled
 from encoders.sequence import SequenceBatch
-from encoders.state import EncoderState, first_rows, last_rows_padded
+from encoders.small import is_small, remember_small
+from encoders.state import EncoderState, check_state, first_rows, last_rows_padded
 
 __all__ = ["MemoryWeights", "TemporalMemory", "ages", "ages_compiled", "unroll"]
 
@@ -76,8 +77,11 @@ class TemporalMemory(nn.Module):
 
     def forward(self, features: Tensor, sequence: SequenceBatch, state: EncoderState) -> tuple[Tensor, EncoderState]:
         """Features [R, X] -> memory after each row's step [R, M], and the state after the last step."""
-        first_memory, first_age = first_rows(state, sequence)
         compiled = use_numba(self.kernel, features.device)
+        check_state(state, sequence)
+        if compiled and is_small(sequence):
+            return remember_small(sequence, state, features, self.frequency, self.phase, self.weights())
+        first_memory, first_age = first_rows(state, sequence)
         age_in, age_out = (ages_compiled if compiled else ages)(sequence, first_age)
         clock = torch.cos(age_in.unsqueeze(1) * self.frequency + self.phase)
         memory = (unroll_compiled if compiled else unroll)(sequence, first_memory, features, clock, *self.weights())

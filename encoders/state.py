@@ -9,7 +9,7 @@ from torch import Tensor
 
 from encoders.sequence import SequenceBatch
 
-__all__ = ["EncoderState", "first_rows", "initial_state", "last_rows_padded", "remap"]
+__all__ = ["EncoderState", "check_state", "first_rows", "initial_state", "last_rows_padded", "remap"]
 
 
 class EncoderState(NamedTuple):
@@ -54,15 +54,20 @@ def remap(state: EncoderState, prev_slot: Tensor, episode_start: Tensor) -> Enco
     )
 
 
-def first_rows(state: EncoderState, sequence: SequenceBatch) -> tuple[Tensor, Tensor]:
-    """Memory [r, M] and age [r] that the rows of the first step of `sequence` take from `state`; zero where new."""
-    rows = sequence.step_ptr[1]
-    batch, slots, width = state.memory.shape
+def check_state(state: EncoderState, sequence: SequenceBatch) -> None:
+    """Raise ValueError if `state` is of other environments or slots than `sequence`."""
+    batch, slots = state.age_seconds.shape
     if batch != sequence.batch_size or slots != sequence.max_nodes:
         raise ValueError(
             f"the state is of {batch} environments with {slots} slots, the observation of {sequence.batch_size} with "
             f"{sequence.max_nodes}; make it with initial_state({sequence.batch_size}, {sequence.max_nodes})"
         )
+
+
+def first_rows(state: EncoderState, sequence: SequenceBatch) -> tuple[Tensor, Tensor]:
+    """Memory [r, M] and age [r] that the rows of the first step of `sequence` take from `state`; zero where new."""
+    rows = sequence.step_ptr[1]
+    batch, slots, width = state.memory.shape
     prev_slot = sequence.prev_slot[:rows]
     live = prev_slot >= 0
     index = sequence.row_graph[:rows] * slots + prev_slot.clamp(min=0)
