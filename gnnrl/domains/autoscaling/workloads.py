@@ -302,7 +302,7 @@ def _flash(seconds: int, rng: np.random.Generator) -> Shape:
         for slot, factor in enumerate(factors):
             start = hour + int((slot + rng.uniform(0.1, 0.6)) * span / len(factors))
             crowd = _crowd(
-                seconds, start, int(rng.integers(1, 10)), int(rng.integers(30, 180)), rng.uniform(60.0, 300.0)
+                seconds, start, int(rng.integers(1, 10)), int(rng.integers(60, 300)), rng.uniform(120.0, 480.0)
             )
             extra = np.maximum(extra, (factor - 1.0) * crowd)
     return np.asarray(calm * (1.0 + extra))
