@@ -12,10 +12,11 @@ from torch import Tensor
 from gnnrl.agents.actor_critic import ActorCritic
 from gnnrl.agents.minibatch import Part
 from gnnrl.rl import losses
+from gnnrl.rl.policy_kernel import TERMS, plain_policy_terms, policy_terms
 
 __all__ = ["STATISTICS", "Coefficients", "Learner", "clone_loss", "largest_ratio_error", "ppo_loss"]
 
-STATISTICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "clone_kl")
+STATISTICS = (*TERMS, "value_loss")
 """What `ppo_loss` reports, in order."""
 
 Loss = Callable[[ActorCritic, Part], tuple[Tensor, Tensor]]
@@ -37,22 +38,14 @@ class Coefficients:
 def ppo_loss(model: ActorCritic, part: Part, use: Coefficients) -> tuple[Tensor, Tensor]:
     """The loss of PPO on a part, and its `STATISTICS`: weighted sums, which add up over the parts of a minibatch."""
     judged = model(part.sequence, part.state)
-    policy = part.policy(judged.logits)
-    log_prob = policy.log_prob(part.action)
-    policy_loss = losses.clipped_policy_loss(log_prob, part.log_prob, part.advantage, part.weight, use.clip)
+    data = (part.action, part.log_prob, part.advantage, part.weight, part.reference)
+    coefficients = (use.clip, use.entropy_coef, use.clone_coef)
+    if judged.logits.device.type == "cpu":
+        loss, terms = policy_terms(judged.logits, part.mask, part.pointer, *data, *coefficients)
+    else:
+        loss, terms = plain_policy_terms(part.policy(judged.logits), *data, *coefficients)
     value_loss = losses.clipped_value_loss(judged.value, part.old_value, part.target, part.value_weight, use.value_clip)
-    entropy = losses.weighted(policy.entropy(), part.weight)
-    loss = policy_loss + use.value_coef * value_loss - use.entropy_coef * entropy
-    clone_kl = loss.new_zeros(())
-    if part.reference is not None and use.clone_coef > 0.0:
-        clone_kl = losses.weighted(policy.kl(part.reference), part.weight)
-        loss = loss + use.clone_coef * clone_kl
-    with torch.no_grad():
-        change = log_prob.detach()
-        kl = losses.approx_kl(change, part.log_prob, part.weight)
-        clipped = losses.clip_fraction(change, part.log_prob, part.weight, use.clip)
-    statistics = torch.stack([policy_loss, value_loss, entropy, kl, clipped, clone_kl]).detach()
-    return loss, statistics
+    return loss + use.value_coef * value_loss, torch.cat([terms, value_loss.detach().reshape(1)])
 
 
 def clone_loss(model: ActorCritic, part: Part, value_coef: float) -> tuple[Tensor, Tensor]:

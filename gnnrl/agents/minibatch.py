@@ -43,6 +43,8 @@ class Part:
     action: Tensor
     """[D], flat index `row * K + move`."""
     select: bool
+    pointer: Tensor
+    """[D + 1], rows of decision d are pointer[d]:pointer[d + 1]."""
     live: Tensor
     """[D] bool, false at final observations."""
     log_prob: Tensor
@@ -132,6 +134,7 @@ def build_part(
         mask=torch.from_numpy(obs[ACTION_MASK].reshape(-1, num_moves)[flat].astype(np.bool_)),
         action=torch.from_numpy(flat_actions(storage.action[t, b], sequence, num_moves, select)),
         select=select,
+        pointer=sequence.graph_ptr if select else torch.arange(sequence.num_rows + 1),
         live=torch.from_numpy(live if select else live[graph]),
         log_prob=decisions(storage.log_prob),
         advantage=decisions(targets.advantage),
