@@ -209,15 +209,24 @@ def as_float(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
 
 @intrinsic
 def gather(typingctx: Any, table: Any, index: Any, stride: Any, column: Any) -> Any:  # noqa: ARG001
-    """`table.flat[index * stride + column]` in each lane."""
+    """`table.flat[index * stride + column]` in each lane; an index past the table, or of a NaN, reads its last row.
+
+    A kernel has no other guard against reading outside: whatever a lane holds, the process survives and the NaN shows.
+    """
     _check_array(table)
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        data = make_array(sig.args[0])(context, builder, args[0]).data
+        array = make_array(sig.args[0])(context, builder, args[0])
+        data = array.data
+        room = builder.sub(builder.sub(array.nitems, args[3]), ir.Constant(ir.IntType(64), 1))
+        last_row = builder.trunc(builder.udiv(room, args[2]), ir.IntType(32))
+        first = builder.insert_element(ir.Constant(_INTS, ir.Undefined), last_row, ir.Constant(ir.IntType(32), 0))
+        last = builder.shuffle_vector(first, ir.Constant(_INTS, ir.Undefined), ir.Constant(_INTS, [0] * LANES))
+        rows = builder.select(builder.icmp_unsigned("<", args[1], last), args[1], last)
         result = ir.Constant(_FLOATS, ir.Undefined)
         for lane in range(LANES):
             at = ir.Constant(ir.IntType(32), lane)
-            row = builder.zext(builder.extract_element(args[1], at), ir.IntType(64))
+            row = builder.zext(builder.extract_element(rows, at), ir.IntType(64))
             offset = builder.add(builder.mul(row, args[2]), args[3])
             result = builder.insert_element(result, builder.load(builder.gep(data, [offset])), at)
         return result
