@@ -71,3 +71,26 @@ def random_observations(
             elif garbage:
                 obs["edge_index"][t, b, :, count:] = -7
     return obs, start
+
+
+def reslotted(obs: dict[str, Any], seed: int) -> tuple[dict[str, Any], np.ndarray]:
+    """The same graphs with every step's nodes in other slots; and `place [T, B, N]`, where each old slot went."""
+    rng = np.random.default_rng(seed)
+    steps, batch, slots = obs["node_mask"].shape
+    moved = {key: value.copy() for key, value in obs.items()}
+    place = np.empty((steps, batch, slots), dtype=np.int64)
+    for t in range(steps):
+        for b in range(batch):
+            new = place[t, b] = rng.permutation(slots)
+            for key in ("nodes", "node_mask"):
+                moved[key][t, b, new] = obs[key][t, b]
+            live = obs["edge_mask"][t, b] == 1
+            moved["edge_index"][t, b, :, live] = new[obs["edge_index"][t, b][:, live]].T
+            past = obs["prev_slot"][t, b]
+            moved["prev_slot"][t, b, new] = np.where((past >= 0) & (t > 0), place[t - 1, b][past], past)
+    return moved, place
+
+
+def at_step(obs: dict[str, Any], t: int) -> dict[str, Any]:
+    """[T, B, ...] -> [B, ...] of one step."""
+    return {key: value[t] for key, value in obs.items()}
