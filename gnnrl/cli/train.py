@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
         folder = RunFolder.create(args.out or Path("runs") / config.name, config)
     trainer = trainer_for(folder)
     try:
-        trainer.run(resume=args.resume is not None)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+            trainer.run(resume=args.resume is not None)
     except TrainingInterrupted as interrupted:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED

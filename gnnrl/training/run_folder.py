@@ -102,9 +102,11 @@ class RunFolder:
     def revision_warning(self) -> str | None:
         """What to tell a user who continues or evaluates this run with other code; None if it is the same."""
         now = code_revision()
-        if self.revision.get("revision") == now["revision"] and not (now["modified"] or self.revision.get("modified")):
-            return None
-        return f"{self.path} was made by {_described(self.revision)}, this is {_described(now)}"
+        if self.revision.get("revision") != now["revision"]:
+            return f"{self.path} was made by {_described(self.revision)}, this is {_described(now)}"
+        if self.revision.get("modified") or now["modified"]:
+            return f"{self.path}: the code had or has uncommitted changes, so it may not be what made this run"
+        return None
 
 
 def code_revision() -> dict[str, Any]:

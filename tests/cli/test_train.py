@@ -89,7 +89,8 @@ def test_a_trained_run_is_compared(trained: Path, tmp_path: Path, capsys: pytest
             "objective",
         ):
             assert metrics[name]["ci95"][0] <= metrics[name]["mean"] <= metrics[name]["ci95"][1]
-    assert found["scenarios"]["flash"]["static"]["scale_moves"]["mean"] == 0.0
+    # Ten services can be scaled; static sets each once, at the start.
+    assert found["scenarios"]["flash"]["static"]["scale_moves"]["mean"] <= 10.0
     for name in ("policy", "hpa_80", "static"):
         assert name in table
 

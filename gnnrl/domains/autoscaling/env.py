@@ -186,13 +186,13 @@ class MeshEnv(gymnasium.Env):
         super().reset(seed=seed)
         episode = (options or {}).get("episode")
         observation, _ = self._vector.reset(seed=seed, options={"episodes": [episode]} if episode else None)
-        return {key: value[0] for key, value in observation.items()}, {}
+        return {key: np.asarray(value[0]) for key, value in observation.items()}, {}
 
     def step(self, action: Any) -> tuple[GraphObservation, float, bool, bool, dict[str, Any]]:
         """One decision interval."""
         observation, reward, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
         return (
-            {key: value[0] for key, value in observation.items()},
+            {key: np.asarray(value[0]) for key, value in observation.items()},
             float(reward[0]),
             bool(terminated[0]),
             bool(truncated[0]),
