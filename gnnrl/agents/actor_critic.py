@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from encoders.base import GraphEncoder
 from encoders.sequence import SequenceBatch
 from encoders.state import EncoderState
-from gnnrl.agents.policy_head import PolicyHead, ValueHead
+from gnnrl.agents.policy_head import PolicyHead, ValueHead, two_heads
 
 __all__ = ["ActorCritic", "Judgement"]
 
@@ -43,4 +43,6 @@ class ActorCritic(nn.Module):
     def forward(self, sequence: SequenceBatch, state: EncoderState) -> Judgement:
         """Judge every row of a sequence whose features are already normalised."""
         embedding, after = self.encoder.forward_compact(sequence, state)
+        if self.value.per_node:
+            return Judgement(*two_heads(embedding, self.head, self.value), after)
         return Judgement(self.head(embedding), self.value(embedding, sequence), after)
