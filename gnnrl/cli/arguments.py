@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["UserError", "add_config", "add_json", "load_experiment", "print_json", "print_table", "write_text"]
 
 
+PIPE_COLUMNS = 120
+
+
 class UserError(Exception):
     """A mistake of the user: what was wrong, where, and what would be right."""
 
@@ -64,12 +67,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     lines = [[_cell(value) for value in row] for row in rows]
     table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
-        numeric = all(line[index][:1].isdigit() or line[index] in ("", "-") for line in lines)
+        numeric = all(line[index].lstrip("-")[:1].isdigit() or line[index] in ("", "-") for line in lines)
         table.add_column(name, justify="right" if numeric and lines else "left", overflow="fold")
     for line in lines:
         table.add_row(*line)
-    # A pipe has no width: what is read by another program is not cut to 80 columns.
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    # A pipe has no width: what is read by another program is not folded at 80 columns.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     console.print(table)
 
 

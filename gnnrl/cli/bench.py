@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(path: Path) -> Any:
+    if str(FOLDER.parent) not in sys.path:
+        sys.path.append(str(FOLDER.parent))  # a benchmark may import its neighbours as `benchmarks.x`
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

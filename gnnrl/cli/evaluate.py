@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from gnnrl.config.experiment import ExperimentConfig
     from gnnrl.config.loader import dump_config
 
+    run_folder: Path | None = None
     if args.policy is not None:
         config = _asked_for(args, dump_config(ExperimentConfig()), "the default configuration")
         agent = None
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         from gnnrl.training import RunFolder
 
         folder = RunFolder.open(args.run_or_checkpoint)
+        run_folder = folder.path
         config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
         agent = PPO_GNN.load(folder.checkpoint if args.run_or_checkpoint.is_dir() else args.run_or_checkpoint)
         agent.train(False)
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         from gnnrl.evaluation import report
 
-        report.write(evaluation, args.report)
+        report.write(evaluation, args.report, run_folder)
         print(f"{args.report}: the report", file=sys.stderr if args.json == "-" else sys.stdout)
     return 0
 
@@ -163,18 +165,8 @@ def _print(evaluation: Evaluation) -> None:
     seeds = evaluation.scenarios.seeds
     for workload in evaluation.workloads:
         print_table(
-            f"{workload}: {seeds} held-out seeds, mean [95 % interval]; * = lowest objective, the oracle aside",
-            (
-                "",
-                "replicas",
-                f"saved vs {REFERENCE} %",
-                "violating %",
-                "P50 ms",
-                "P95 ms",
-                "P99 ms",
-                "moves",
-                "objective",
-            ),
+            f"{workload}: mean of {seeds} held-out seeds [95 % interval]; * = lowest objective, the oracle aside",
+            ("", "replicas", f"saved vs {REFERENCE} %", "violating %", "P95 ms", "P99 ms", "moves", "objective"),
             (_row(evaluation, workload, name) for name in evaluation.playbacks),
         )
     weights = evaluation.objective_weights()
@@ -191,17 +183,13 @@ def _row(evaluation: Evaluation, workload: str, name: str) -> tuple[str, ...]:
     compared = REFERENCE in evaluation.playbacks and name != REFERENCE
     return (
         f"{name} *" if evaluation.best(workload) == name else name,
-        _shown(mean("replica_seconds"), 1.0 / evaluation.scenarios.seconds, 1),
-        _shown(evaluation.saving(workload, name, REFERENCE), 100.0, 1) if compared else "-",
-        _shown(mean("violating_share"), 100.0, 2),
-        f"{mean('latency_p50_ms').mean:.0f}",
-        f"{mean('latency_p95_ms').mean:.0f}",
-        f"{mean('latency_p99_ms').mean:.0f}",
-        f"{mean('scale_moves').mean:.0f}",
-        _shown(mean("objective"), 1.0, 0),
+        f"{mean('replica_seconds').mean / evaluation.scenarios.seconds:.1f}",
+        _percent(evaluation.saving(workload, name, REFERENCE), 1) if compared else "-",
+        _percent(mean("violating_share"), 2),
+        *(f"{mean(metric).mean:.0f}" for metric in ("latency_p95_ms", "latency_p99_ms", "scale_moves", "objective")),
     )
 
 
-def _shown(interval: Interval, scale: float, digits: int) -> str:
-    mean, low, high = (f"{scale * value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
+def _percent(interval: Interval, digits: int) -> str:
+    mean, low, high = (f"{100.0 * value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
     return f"{mean} [{low}, {high}]"
