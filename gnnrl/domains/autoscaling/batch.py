@@ -178,10 +178,10 @@ class MeshBatch:
         return {
             "replicas": window.billed_replicas.sum(1),
             "violating_share": window.violating_seconds / np.maximum(window.seconds, 1.0),
-            "latency_mean_ms": window.latency_mean_ms,
-            "latency_p95_ms": window.latency_p95_ms,
-            "error_share": window.mesh_error_share,
-            "external_rps": window.external_rps,
+            "latency_mean_ms": window.latency_mean_ms.copy(),
+            "latency_p95_ms": window.latency_p95_ms.copy(),
+            "error_share": window.mesh_error_share.copy(),
+            "external_rps": window.external_rps.copy(),
             "scale_moves": self._changes.sum(1),
             "illegal_actions": self._illegal.astype(np.float32),
         }

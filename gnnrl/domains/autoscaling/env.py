@@ -117,9 +117,10 @@ class MeshVectorEnv(VectorEnv):
             batch.warm_up(starting, self._lag_windows)
         reward = np.where(acting, batch.decide(actions, acting), 0.0)
         batch.node_reward[starting] = 0.0
+        # Before churn, which clears the window of a mesh that changes.
+        infos: dict[str, Any] = batch.outcome()
         batch.churn()
         self._decisions = np.where(acting, self._decisions + 1, 0)
-        infos: dict[str, Any] = batch.outcome()
         infos["node_reward"] = batch.node_reward.copy() if self.copy else batch.node_reward
         truncated = self._decisions >= self.config.episode_decisions
         self._done = truncated
