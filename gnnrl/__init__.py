@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gnnrl.domains.autoscaling.mesh import Mesh
     from gnnrl.domains.autoscaling.mesh_file import load_mesh
     from gnnrl.envs import OnlineBoutique
+    from gnnrl.evaluation.comparison import compare
     from graph_space import DynamicGraphConfig, DynamicGraphSpace, Topology
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "PPO_GNN": "gnnrl.agents",
     "PolicyHead": "gnnrl.agents",
     "Topology": "graph_space",
+    "compare": "gnnrl.evaluation.comparison",
     "load_config": "gnnrl.config.loader",
     "load_mesh": "gnnrl.domains.autoscaling.mesh_file",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "PPOConfig",
     "PolicyHead",
     "Topology",
+    "compare",
     "load_config",
     "load_mesh",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs one benchmark or all and prints their figures beside what is aimed at."""
-    available = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
+    available = [path.stem.removeprefix("bench_") for path in sorted(FOLDER.glob("bench_*.py"))]
     if not available:
         raise UserError(f"{FOLDER}: no benchmarks here; they are part of the repository, run this from a clone of it")
     if args.list:
-        for name, path in available.items():
-            print(f"{name}: {_load(path).__doc__.strip().splitlines()[0]}")
+        for name in available:
+            print(f"{name}: {_load(name).__doc__.strip().splitlines()[0]}")
         return 0
     if args.name is not None and args.name not in available:
         raise UserError(f"{args.name!r} is not a benchmark; there are {', '.join(available)}")
     results: dict[str, list[dict[str, Any]]] = {}
     for name in [args.name] if args.name else available:
-        figures = [dict(figure) for figure in _measure(available[name])]
+        figures = _measure(name)
         results[name] = figures
         if not args.json:
             print_table(
@@ -51,23 +51,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(path: Path) -> Any:
+def _load(name: str) -> Any:
+    # The benchmarks import one another's parts as the package `benchmarks` of the repository.
     if str(FOLDER.parent) not in sys.path:
-        sys.path.append(str(FOLDER.parent))  # a benchmark may import its neighbours as `benchmarks.x`
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        sys.path.insert(0, str(FOLDER.parent))
+    try:
+        return importlib.import_module(f"benchmarks.bench_{name}")
+    except ModuleNotFoundError as error:
+        raise UserError(_missing(name, error)) from error
 
 
-def _measure(path: Path) -> Iterable[Mapping[str, Any]]:
+def _measure(name: str) -> list[dict[str, Any]]:
     """Figures of a benchmark: `figure`, `value`, `unit` and, where one is aimed at, `aim` such as `>= 3`."""
     try:
-        figures: Iterable[Mapping[str, Any]] = _load(path).measure()
+        return [dict(figure) for figure in _load(name).measure()]
     except ModuleNotFoundError as error:
-        raise UserError(f"{path.name} needs {error.name}: install the extra with pip install 'gnnrl[bench]'") from error
-    return figures
+        raise UserError(_missing(name, error)) from error
+
+
+def _missing(name: str, error: ModuleNotFoundError) -> str:
+    return (
+        f"benchmark {name} needs {error.name}; make bench installs it, or pip install -c constraints.txt -e '.[bench]'"
+    )
 
 
 def _reached(figure: Mapping[str, Any]) -> str:
