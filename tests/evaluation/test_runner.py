@@ -63,7 +63,9 @@ class TeacherPolicy:
         return teacher(obs, autoscaling_schema("history"), headroom=0.6), state
 
 
-def scenarios(workloads: Sequence[str] = ("bursty",), seeds: int = 3, config: AutoscalingConfig = CONFIG) -> ScenarioSet:
+def scenarios(
+    workloads: Sequence[str] = ("bursty",), seeds: int = 3, config: AutoscalingConfig = CONFIG
+) -> ScenarioSet:
     return draw_scenarios(config, workloads, seeds, split=Split.VALIDATION, violation_weight=200.0)
 
 
@@ -77,7 +79,7 @@ def test_constant_replicas_cost_what_they_cost_and_the_objective_is_its_formula(
     seconds, metrics = 600.0, played.metrics
     services = len(drawn.episodes[0].mesh.services)
     started = np.array([sum(abs(4 - s.replicas) for s in e.mesh.services if not s.stateful) for e in drawn.episodes])
-    moved = np.array([sum(4 != s.replicas for s in e.mesh.services if not s.stateful) for e in drawn.episodes])
+    moved = np.array([sum(s.replicas != 4 for s in e.mesh.services if not s.stateful) for e in drawn.episodes])
     assert drawn.seconds == seconds
     # 4 of each scalable service and 1 of redis; pods that are removed at the start drain for at most 30 s.
     floor = (4 * (services - 1) + 1) * seconds
@@ -181,7 +183,12 @@ def window(value: float, ready: int = 1) -> Any:
     columns = np.full((1, 3), value)
     counts = np.full((1, 3), ready)
     return SimpleNamespace(
-        ready=counts, desired=counts, cpu_millicores=columns, rps_in=columns, backlog=columns, external_rps=columns[:, 0]
+        ready=counts,
+        desired=counts,
+        cpu_millicores=columns,
+        rps_in=columns,
+        backlog=columns,
+        external_rps=columns[:, 0],
     )
 
 
