@@ -157,13 +157,16 @@ def _discounted(recorder: Recorder, storage: RolloutStorage) -> NDArray[np.float
     return sums[..., 0]
 
 
-def build_minibatches(agent: PPO_GNN, storage: RolloutStorage, targets: RolloutTargets) -> list[Minibatch]:
+def build_minibatches(
+    agent: PPO_GNN, storage: RolloutStorage, targets: RolloutTargets, rows: int | None = None
+) -> list[Minibatch]:
     """Deal the chunks of a rollout into minibatches, and each of them into one part per thread.
 
     Graphs are compacted and normalised here, once for all epochs; the epochs differ in the order of the minibatches.
+    `rows` observations a minibatch, instead of the configured number.
     """
     total = storage.num_chunks * storage.num_envs
-    per_minibatch = max(1, agent.config.minibatch_rows // storage.chunk_length)
+    per_minibatch = max(1, (rows or agent.config.minibatch_rows) // storage.chunk_length)
     shuffled = agent.rng.permutation(total)
     minibatches = []
     for chunks in np.array_split(shuffled, -(-total // per_minibatch)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from gnnrl.agents.ppo_gnn import PPO_GNN
 
 __all__ = ["Teacher", "clone_teacher"]
+
+CLONE_ROWS = 128
+"""Observations of a minibatch of cloning. The labels are exact, so many small steps beat the few large ones PPO wants."""
+CLONE_STEP = 2.0
+"""Step size of cloning at its start, in units of the configured one; it falls to 0 like a square root."""
 
 Teacher = Callable[[Observation], Array]
 """Batched observation [B, ...] -> actions as the environment takes them. It sees only what the policy sees."""
@@ -61,12 +67,16 @@ def clone_teacher(
     result = {"reward": float(storage.reward[live].mean())}
     agent.scaler.update({key: array[:-1] for key, array in storage.obs.items()})
     agent.scaler.frozen = True
+    loss = partial(clone_loss, value_coef=agent.config.value_coef)
+    rows = min(CLONE_ROWS, agent.config.minibatch_rows)
     for epoch in range(config.clone_epochs):
         recompute_states(agent, storage, values=True)
         targets = rollout_targets(agent, recorder, storage, lam=1.0, seen=epoch > 0)
         records = []
-        for minibatch in build_minibatches(agent, storage, targets):
-            loss = partial(clone_loss, value_coef=agent.config.value_coef)
+        minibatches = build_minibatches(agent, storage, targets, rows)
+        for index, minibatch in enumerate(minibatches):
+            done = (epoch + index / len(minibatches)) / config.clone_epochs
+            agent.learner.set_learning_rate(CLONE_STEP * agent.config.learning_rate * math.sqrt(1.0 - done))
             gradients, statistics = agent.learner.gradients([part for _, part in minibatch], loss)
             agent.learner.apply(gradients)
             records.append(statistics.numpy())
