@@ -16,7 +16,8 @@ __all__ = ["SUMMARY", "add_arguments", "run"]
 SUMMARY = "import, show or invent a service mesh"
 
 BUILT_IN = "online_boutique"
-PNG_INCHES, PNG_DPI = (11.0, 6.5), 130
+PNG_WIDTH, PNG_HEIGHT, INCHES_PER_NODE = 11.0, 6.5, 0.4
+PNG_DPI = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,9 +94,10 @@ def _draw(mesh: Mesh, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from gnnrl.evaluation.drawing import draw_mesh
+    from gnnrl.evaluation.drawing import draw_mesh, layered_positions, tallest_layer
 
-    figure, ax = pyplot.subplots(figsize=PNG_INCHES)
+    tallest = tallest_layer(layered_positions(mesh.to_networkx()))
+    figure, ax = pyplot.subplots(figsize=(PNG_WIDTH, max(PNG_HEIGHT, INCHES_PER_NODE * tallest)))
     draw_mesh(mesh, ax)
     ax.set_title(f"{mesh.name}: node area by CPU demand, edge width by calls per request", fontsize=10)
     try:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains in a new run folder, or continues one."""
-    config = load_experiment(args.config, args.overrides)
+    config = _with_absolute_files(load_experiment(args.config, args.overrides))
     from gnnrl.training import RunFolder, TrainingInterrupted
 
     if args.resume:
@@ -53,6 +54,24 @@ def run(args: argparse.Namespace) -> int:
         return INTERRUPTED
     print(f"{folder.path}: trained for {trainer.steps:,} steps; compare it with: gnnrl evaluate {folder.path}")
     return 0
+
+
+def _with_absolute_files(config: ExperimentConfig) -> ExperimentConfig:
+    """Mesh and load files by their whole path, so that the run can be resumed and compared from any folder."""
+
+    def absolute(names: tuple[str, ...], *suffixes: str) -> tuple[str, ...]:
+        return tuple(str(Path(name).resolve()) if name.lower().endswith(suffixes) else name for name in names)
+
+    environment, evaluation = config.environment, config.evaluation
+    return replace(
+        config,
+        environment=replace(
+            environment,
+            mesh=absolute(environment.mesh, ".yaml", ".yml"),
+            workloads=absolute(environment.workloads, ".csv"),
+        ),
+        evaluation=replace(evaluation, workloads=absolute(evaluation.workloads, ".csv")),
+    )
 
 
 def trainer_for(folder: RunFolder) -> Trainer:

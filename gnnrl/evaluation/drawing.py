@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import networkx as nx
@@ -13,7 +15,7 @@ from gnnrl.domains.autoscaling.mesh import Mesh
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_mesh", "layered_positions"]
+__all__ = ["draw_mesh", "layered_positions", "tallest_layer"]
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +23,8 @@ INK, EDGE, ROOT, SCALED, STATEFUL = "#1f2937", "#64748b", "#f59e0b", "#3b82f6", 
 LARGEST_NODE, SMALLEST_NODE = 1500.0, 120.0
 WIDEST_EDGE, THINNEST_EDGE = 5.0, 0.6
 MOST_LABELS = 60
+ROOMY_LAYER = 8
+"""Nodes that a layer holds at full size."""
 SWEEPS = 8
 
 
@@ -73,7 +77,7 @@ def draw_mesh(mesh: Mesh, ax: Axes, rates: Floats | None = None) -> None:
         )
     demand = arrays.mean_visits * arrays.cpu_ms
     area = SMALLEST_NODE + (LARGEST_NODE - SMALLEST_NODE) * _share(demand)
-    crowd = max(1.0, max(np.unique([x for x, _ in positions.values()], return_counts=True)[1]) / 8.0)
+    crowd = max(1.0, tallest_layer(positions) / ROOMY_LAYER)
     area /= crowd
     width = THINNEST_EDGE + (WIDEST_EDGE - THINNEST_EDGE) * _share(traffic)
     radius = dict(zip(mesh.names, np.sqrt(area / np.pi), strict=True))  # points, as shrinkA and shrinkB are
@@ -100,21 +104,28 @@ def draw_mesh(mesh: Mesh, ax: Axes, rates: Floats | None = None) -> None:
     points = np.array([positions[name] for name in mesh.names])
     ax.scatter(points[:, 0], points[:, 1], s=area, c=colours, edgecolors="white", linewidths=1.2, zorder=2)
     if len(mesh.services) <= MOST_LABELS:
+        # Where a layer is crowded there is no room below a node, but beside it.
+        beside = crowd > 1.0
         for name in mesh.names:
             ax.annotate(
                 name,
                 positions[name],
-                xytext=(0.0, -radius[name] - 2.0),
+                xytext=(radius[name] + 2.0, 0.0) if beside else (0.0, -radius[name] - 2.0),
                 textcoords="offset points",
-                ha="center",
-                va="top",
-                fontsize=max(5.0, 8.0 / crowd**0.5),
+                ha="left" if beside else "center",
+                va="center" if beside else "top",
+                fontsize=7.0 if beside else 8.0,
                 color=INK,
                 path_effects=[withStroke(linewidth=2.0, foreground="white")],
                 zorder=3,
             )
     ax.margins(0.12)
     ax.set_axis_off()
+
+
+def tallest_layer(positions: Mapping[str, tuple[float, float]]) -> int:
+    """Nodes of the layer that has most."""
+    return max(Counter(depth for depth, _ in positions.values()).values())
 
 
 def _centred(place: int, count: int) -> float:
