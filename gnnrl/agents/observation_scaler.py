@@ -14,14 +14,24 @@ from gnnrl.rl.normaliser import RunningNormaliser
 from gnnrl.rl.storage import Array, Observation
 from graph_space.schema import EDGES, GLOBALS, NODES
 
-__all__ = ["ObservationScaler"]
+__all__ = ["ObservationScaler", "shown_columns"]
+
+
+def shown_columns(key: str, columns: int) -> int:
+    """Columns the encoder sees of `columns` observed ones."""
+    return 2 * columns if key == NODES else columns
+
+
+def _twice(nodes: Array) -> Array:
+    return np.concatenate([nodes, nodes], axis=-1)
 
 
 class ObservationScaler:
     """The running statistics of node, edge and graph features.
 
     Loads, rates and times span orders of magnitude, so every column first passes sign(x) log(1 + |x|), which leaves
-    shares between 0 and 1 almost linear.
+    shares between 0 and 1 almost linear. Node columns are shown a second time as they are: a move is a difference of
+    counts, linear in them and not in their logarithms.
 
     Args:
         space: observation space of one environment.
@@ -33,7 +43,8 @@ class ObservationScaler:
             shape = space[key].shape
             if shape is None:
                 raise ValueError(f"observation space {key!r} has no fixed shape")
-            self.normalisers[key] = RunningNormaliser(shape[-1], signed_log=True)
+            columns = shown_columns(key, shape[-1])
+            self.normalisers[key] = RunningNormaliser(columns, signed_log=np.arange(columns) < shape[-1])
 
     @property
     def frozen(self) -> bool:
@@ -52,16 +63,17 @@ class ObservationScaler:
 
     def update(self, obs: Observation, live: Array | None = None) -> None:
         """Merge the real nodes and edges of observations [..., N, F] into the statistics."""
-        self.normalisers[NODES].update(obs[NODES], obs["node_mask"])
+        self.normalisers[NODES].update(_twice(obs[NODES]), obs["node_mask"])
         self.normalisers[EDGES].update(obs[EDGES], obs["edge_mask"])
         self.normalisers[GLOBALS].update(obs[GLOBALS], live)
 
     def sequence(self, obs: Observation, episode_start: Array) -> SequenceBatch:
         """Compact and normalise observations [T, B, ...] (or [B, ...])."""
         sequence = compact(obs, episode_start)
-        scaled = {
-            key: torch.from_numpy(self.normalisers[key](getattr(sequence, key).numpy())) for key in self.normalisers
-        }
+        scaled = {}
+        for key, normaliser in self.normalisers.items():
+            raw = getattr(sequence, key).numpy()
+            scaled[key] = torch.from_numpy(normaliser(_twice(raw) if key == NODES else raw))
         return sequence.with_features(**scaled)
 
     def state_dict(self) -> dict[str, dict[str, np.ndarray]]:

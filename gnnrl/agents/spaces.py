@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from encoders import GraphEncoder, build_encoder
+from gnnrl.agents.observation_scaler import shown_columns
 from gnnrl.config.experiment import EncoderConfig
 from gnnrl.rl.distributions import ActionMode
 from graph_space import DynamicGraphConfig, DynamicGraphSpace
@@ -40,7 +41,7 @@ def action_mode(observation_space: spaces.Dict, action_space: spaces.Space[Any])
 
 def described_encoder(config: EncoderConfig, space: spaces.Dict) -> GraphEncoder:
     """The encoder of a configuration, sized for an observation space."""
-    widths = {key: (space[key].shape or (0,))[-1] for key in (NODES, EDGES, GLOBALS)}
+    widths = {key: shown_columns(key, (space[key].shape or (0,))[-1]) for key in (NODES, EDGES, GLOBALS)}
     return build_encoder(
         **asdict(config),
         in_dim=widths[NODES],
