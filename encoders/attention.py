@@ -118,7 +118,7 @@ class _Attention(torch.autograd.Function):
         forward_columns = weight[: 3 * dim].t().split(widths)
         columns = torch.cat([weight, edge_matrix @ weight[:dim]]).split(widths, dim=1)
         grad_edge_matrix = torch.zeros_like(edge_matrix)
-        grad_columns = [torch.zeros_like(column) for column in columns]
+        grad_columns = [bias.new_zeros(width, len(columns[0])) for width in widths]
         grad_bias = bias.new_zeros(len(columns[0]))
         needs = ctx.needs_input_grad[5:]
         grad_parts = [torch.empty_like(part) if need else None for part, need in zip(parts, needs, strict=True)]
@@ -140,10 +140,10 @@ class _Attention(torch.autograd.Function):
             grad_edge_matrix.addmm_(mixed[lo:hi].t(), grad_out)
             grad_bias.addmv_(grad_projected.t(), ones[: hi - lo])
             for part, column, total, grad_part in zip(parts, columns, grad_columns, grad_parts, strict=True):
-                total.addmm_(grad_projected.t(), part[lo:hi])
+                total.addmm_(part[lo:hi].t(), grad_projected)
                 if grad_part is not None:
                     torch.mm(grad_projected, column, out=grad_part[lo:hi])
-        grad_weight = torch.cat(grad_columns, dim=1)
+        grad_weight = torch.cat(grad_columns).t().contiguous()
         # The last columns are edge_matrix @ query: their gradient goes on to both factors.
         over_edges, over_edges_bias = grad_weight[4 * dim :], grad_bias[4 * dim :]
         grad_edge_matrix += over_edges @ weight[:dim].t() + torch.outer(over_edges_bias, bias[:dim])

@@ -86,8 +86,9 @@ def gates_forward(  # type: ignore[no-untyped-def]
         projected: [r, 2 P + 3 M], from row lo on.
         from_input: [r, 3 M], from row lo on, the GRU on the mean message, without bias.
         bias: [4 M], of reset and update together, of the new gate on the message, of the new gate on memory.
+        memory_in: [r, M], from row lo on.
         gates: [R, 4 M], reset, update, new, and the new gate's part on memory, written (rows with a call).
-        memory_in, memory_out: [R, M].
+        memory_out: [R, M], written.
     """
     width = memory_in.shape[1]
     offset = projected.shape[1] - 3 * width
@@ -97,7 +98,7 @@ def gates_forward(  # type: ignore[no-untyped-def]
     for i in range(lo, hi):
         if pointers[i] == pointers[i + 1]:
             for d in range(width):
-                memory_out[i, d] = memory_in[i, d]
+                memory_out[i, d] = memory_in[i - lo, d]
             continue
         reset, update = gates[i, :width], gates[i, width : 2 * width]
         new, on_memory = gates[i, 2 * width : 3 * width], gates[i, 3 * width :]
@@ -110,16 +111,16 @@ def gates_forward(  # type: ignore[no-untyped-def]
         for d in range(width):
             new[d] = tanh(input_new[d] + input_bias[d] + reset[d] * on_memory[d])
         for d in range(width):
-            memory_out[i, d] = new[d] + update[d] * (memory_in[i, d] - new[d])
+            memory_out[i, d] = new[d] + update[d] * (memory_in[i - lo, d] - new[d])
 
 
 @njit(cache=True, nogil=True)
 def gather_memory(lo, hi, prev_row, memory_out, memory_in):  # type: ignore[no-untyped-def]
-    """Memory that rows lo .. hi - 1 start from: of their row one step earlier, zero where there is none."""
+    """Memory [r, M] that rows lo .. hi - 1 start from: of their row one step earlier, zero where there is none."""
     for i in range(lo, hi):
         past = prev_row[i]
         for d in range(memory_in.shape[1]):
-            memory_in[i, d] = memory_out[past, d] if past >= 0 else ZERO
+            memory_in[i - lo, d] = memory_out[past, d] if past >= 0 else ZERO
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -129,6 +130,7 @@ def gates_backward(  # type: ignore[no-untyped-def]
     """Gradients of `gates_forward`; those written start at row lo.
 
     Args:
+        memory_in: [r, M], from row lo on.
         grad_memory: [R, M], of `memory_out`, complete for these rows.
         grad_input: [r, 3 M], written.
         grad_projected: [r, 2 P + 3 M], last 3 M columns written.
@@ -155,7 +157,7 @@ def gates_backward(  # type: ignore[no-untyped-def]
         for d in range(width):
             grad_memory_in[r, d] = grad_memory[i, d] * update[d]
         for d in range(width):
-            grad_update[d] = grad_memory[i, d] * (memory_in[i, d] - new[d]) * update[d] * (ONE - update[d])
+            grad_update[d] = grad_memory[i, d] * (memory_in[r, d] - new[d]) * update[d] * (ONE - update[d])
         for d in range(width):
             grad_reset[d] = grad_new[d] * on_memory[d] * reset[d] * (ONE - reset[d])
         for d in range(2 * width):

@@ -31,10 +31,11 @@ def unroll_compiled(
     sequence: SequenceBatch, first_memory: Tensor, features: Tensor, clock: Tensor, *weights: Tensor
 ) -> Tensor:
     """`memory.unroll` with the same arguments and numbers. Features are data: they get no gradient."""
-    static = torch.cat([features.detach(), clock], dim=1)
+    first_memory = first_memory.contiguous()
     if torch.is_grad_enabled():
-        result: Tensor = _Unroll.apply(sequence, features.shape[1], first_memory, static, *weights)
+        result: Tensor = _Unroll.apply(sequence, first_memory, features.detach(), clock, *weights)
         return result
+    static = torch.cat([features, clock], dim=1)
     return _forward(sequence, features.shape[1], first_memory, static, *weights)[0]
 
 
@@ -84,21 +85,22 @@ def _widths(message: Tensor, memory_dim: int, feature_dim: int, edge_dim: int) -
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, sequence: SequenceBatch, feature_dim: int, first_memory: Tensor, static: Tensor, *weights: Tensor
+        ctx: Any, sequence: SequenceBatch, first_memory: Tensor, features: Tensor, clock: Tensor, *weights: Tensor
     ) -> Tensor:
-        memory, *kept = _forward(sequence, feature_dim, first_memory, static, *weights)
-        ctx.sequence, ctx.feature_dim = sequence, feature_dim
-        ctx.save_for_backward(*kept, static, *weights[:4])
+        static = torch.cat([features, clock], dim=1)
+        memory, *kept = _forward(sequence, features.shape[1], first_memory, static, *weights)
+        ctx.sequence, ctx.feature_dim = sequence, features.shape[1]
+        ctx.save_for_backward(first_memory, memory, *kept, static, *weights[:4])
         return memory
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        memory_in, mean, gates, active, static, message, _, gru_input, gru_memory = ctx.saved_tensors
+        first_memory, memory, mean, gates, active, static, message, _, gru_input, gru_memory = ctx.saved_tensors
         sequence: SequenceBatch = ctx.sequence
         feature_dim: int = ctx.feature_dim
         step_ptr, edge_ptr, adjacency = sequence.step_ptr, sequence.step_edge_ptr, sequence.adjacency_arrays
-        width, memory_dim = mean.shape[1], memory_in.shape[1]
+        width, memory_dim = mean.shape[1], memory.shape[1]
         weights = _Blocks.of(message, gru_memory, feature_dim, sequence.edges.shape[1])
         grads = _Blocks(*(torch.zeros_like(w, memory_format=torch.contiguous_format) for w in weights))
         time_weight = weights.static[:width, feature_dim:]
@@ -110,7 +112,7 @@ class _Unroll(torch.autograd.Function):
         most_rows, most_edges = _largest(step_ptr), _largest(edge_ptr)
         input_buffer = grad.new_empty(most_rows, 3 * memory_dim)
         projected_buffer = grad.new_empty(most_rows, len(weights.memory))
-        memory_buffer = grad.new_empty(most_rows, memory_dim)
+        memory_buffer, gathered = grad.new_empty(most_rows, memory_dim), grad.new_empty(most_rows, memory_dim)
         along_buffer = grad.new_empty(most_edges, width)
         ones = grad.new_ones(most_rows)
         before = grad_memory.numpy()
@@ -120,6 +122,9 @@ class _Unroll(torch.autograd.Function):
             grad_input, grad_projected = input_buffer[: hi - lo], projected_buffer[: hi - lo]
             grad_in, grad_along = memory_buffer[: hi - lo], along_buffer[: last_edge - first_edge]
             projected = grad_projected.numpy()
+            memory_in = gathered[: hi - lo] if t > 0 else first_memory
+            if t > 0:
+                gather_memory(lo, hi, sequence.prev_row.numpy(), memory.numpy(), memory_in.numpy())
             gates_backward(
                 lo,
                 hi,
@@ -146,19 +151,18 @@ class _Unroll(torch.autograd.Function):
             grad_in.addmm_(grad_projected, weights.memory)
             if t > 0:
                 scatter_back(lo, hi, sequence.prev_row.numpy(), grad_in.numpy(), before)
-            grads.memory.addmm_(grad_projected.t(), memory_in[lo:hi])
+            grads.memory.addmm_(grad_projected.t(), memory_in)
             grads.static.addmm_(grad_projected[:, : 2 * width].t(), static[lo:hi])
             grads.edge.addmm_(grad_along.t(), sequence.edges[first_edge:last_edge])
             grad_gru_input.addmm_(grad_input.t(), mean[lo:hi])
             grad_input_bias.addmv_(grad_input.t(), ones[: hi - lo])
             grad_projected_bias.addmv_(grad_projected.t(), ones[: hi - lo])
             torch.mm(grad_projected[:, :width], time_weight, out=grad_clock[lo:hi])
-        grad_static = torch.cat([grad.new_zeros(len(grad), feature_dim), grad_clock], dim=1)
         return (
             None,
-            None,
             memory_buffer[: step_ptr[1]],
-            grad_static,
+            None,
+            grad_clock,
             grads.message_layer(feature_dim),
             grad_projected_bias[:width],
             grad_gru_input,
@@ -179,17 +183,18 @@ def _forward(
     gru_memory: Tensor,
     gru_input_bias: Tensor,
     gru_memory_bias: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Memory after each row's step, memory before it, mean message, gates, open ReLUs."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Memory after each row's step, mean message, gates, open ReLUs."""
     step_ptr, edge_ptr, adjacency = sequence.step_ptr, sequence.step_edge_ptr, sequence.adjacency_arrays
     rows, width, memory_dim = sequence.num_rows, len(message), first_memory.shape[1]
     weights = _Blocks.of(message, gru_memory, feature_dim, sequence.edges.shape[1])
     on_memory, on_static, on_edge, on_mean = weights.memory.t(), weights.static.t(), weights.edge.t(), gru_input.t()
 
-    memory_out, memory_in = message.new_empty(rows, memory_dim), message.new_empty(rows, memory_dim)
-    mean, gates = message.new_empty(rows, width), message.new_empty(rows, 4 * memory_dim)
+    memory, mean = message.new_empty(rows, memory_dim), message.new_empty(rows, width)
+    gates = message.new_empty(rows, 4 * memory_dim)
     active = torch.empty(len(adjacency[1]), width, dtype=torch.int8)
     most_rows = _largest(step_ptr)
+    gathered = message.new_empty(most_rows, memory_dim)
     projected_buffer = message.new_empty(most_rows, len(weights.memory))
     input_buffer = message.new_empty(most_rows, 3 * memory_dim)
     along_buffer = message.new_empty(_largest(edge_ptr), width)
@@ -197,16 +202,15 @@ def _forward(
     both = 2 * memory_dim
     summed = (gru_input_bias + gru_memory_bias)[:both]
     gate_bias = torch.cat([summed, gru_input_bias[both:], gru_memory_bias[both:]]).numpy()
-    out = (memory_in.numpy(), gates.numpy(), memory_out.numpy())
-    memory_in[: step_ptr[1]] = first_memory
     for t in range(sequence.num_steps):
         lo, hi = step_ptr[t], step_ptr[t + 1]
         first_edge, last_edge = edge_ptr[t], edge_ptr[t + 1]
         projected, from_input = projected_buffer[: hi - lo], input_buffer[: hi - lo]
         along = along_buffer[: last_edge - first_edge]
+        memory_in = gathered[: hi - lo] if t > 0 else first_memory
         if t > 0:
-            gather_memory(lo, hi, sequence.prev_row.numpy(), out[2], out[0])
-        torch.mm(memory_in[lo:hi], on_memory, out=projected)
+            gather_memory(lo, hi, sequence.prev_row.numpy(), memory.numpy(), memory_in.numpy())
+        torch.mm(memory_in, on_memory, out=projected)
         projected[:, : 2 * width].addmm_(static[lo:hi], on_static)
         torch.mm(sequence.edges[first_edge:last_edge], on_edge, out=along)
         bias, against = message_terms
@@ -230,9 +234,11 @@ def _forward(
             from_input.numpy(),
             gate_bias,
             adjacency[0],
-            *out,
+            memory_in.numpy(),
+            gates.numpy(),
+            memory.numpy(),
         )
-    return memory_out, memory_in, mean, gates, active
+    return memory, mean, gates, active
 
 
 def _largest(pointers: list[int]) -> int:
