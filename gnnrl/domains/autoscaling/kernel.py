@@ -115,7 +115,7 @@ def _expire(
     store(scratch, BEFORE, calls)
     if not any_lane(age > calls * (YOUNG * request_timeout) + 1e-3):
         return
-    relative = minimum(age / (calls * request_timeout + 1e-9), 0.999) * float(len(expiry) - 2)
+    relative = maximum(minimum(age / (calls * request_timeout + 1e-9), 0.999), 0.0) * float(len(expiry) - 2)
     cell = truncate(relative)
     low = gather(expiry, cell, 1, 0)
     density = low + (gather(expiry, cell, 1, 1) - low) * (relative - as_float(cell))
@@ -188,7 +188,9 @@ def _find_rates(sv: Floats, element: Floats, passing: Floats, scratch: Floats, p
         store(scratch, RATE_DONE, done)
         for i in range(LANES):
             ratio = min(scratch[RATE_DONE, i] * sv[TIMEOUT, i], np.float32(80.0))
-            renege = scratch[RATE_DONE, i] / (math.exp(ratio) - np.float32(1.0) + np.float32(1e-9))
+            # e^x - 1 >= x, which rounds to 0 in float32 first: the bound keeps the limit 1 / timeout of small rates.
+            grown = max(np.float32(math.exp(ratio)) - np.float32(1.0), ratio, np.float32(1e-20))
+            renege = scratch[RATE_DONE, i] / grown
             sv[GIVE_UP, i] = np.float32(0.5) * (sv[GIVE_UP, i] + renege)
         give_up = select(alive, load(sv, GIVE_UP), NO_POD_RATE)
     # The fluctuation of the number of calls: linear noise, stationary at served / drain, spreading like a walk in an overload.
