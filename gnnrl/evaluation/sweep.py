@@ -29,7 +29,10 @@ GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "feed_forward": {"headroom": HEADROOMS},
     "feed_forward_estimated": {"headroom": HEADROOMS},
     "feed_forward_trend": {"headroom": HEADROOMS, "trend_weight": (0.25, 0.5, 1.0, 1.5)},
-    "oracle": {"surplus": (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0)},
+    "oracle": {
+        "surplus": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25),
+        "utilisation": (0.75, 0.8, 0.85, 0.9, 0.95, 1.0),
+    },
 }
 """Rule -> parameter -> values; every combination is played."""
 

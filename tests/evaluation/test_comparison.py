@@ -36,7 +36,7 @@ CONFIG = ExperimentConfig(
 GRIDS = {
     "hpa_calibrated": {"target_percent": (80.0, 110.0, 140.0), "down_window_seconds": (60.0,)},
     "feed_forward": {"headroom": (0.4, 0.55, 0.7)},
-    "oracle": {"surplus": (0.7, 1.0)},
+    "oracle": {"surplus": (0.7, 1.0), "utilisation": (1.0,)},
 }
 
 

@@ -129,13 +129,14 @@ class Calibration:
         rules = {
             rule: {
                 "chosen": dict(self.chosen(workload, rule).values),
+                "columns": [*settings[0].values, *_RESULTS],
                 "swept": [
-                    {
-                        **setting.values,
-                        "violating_share": round(setting.violating_share, 6),
-                        "replica_seconds": round(setting.replica_seconds, 1),
-                        "scale_moves": round(setting.scale_moves, 2),
-                    }
+                    [
+                        *setting.values.values(),
+                        round(setting.violating_share, 6),
+                        round(setting.replica_seconds, 1),
+                        round(setting.scale_moves, 2),
+                    ]
                     for setting in settings
                 ],
             }
@@ -151,22 +152,27 @@ class Calibration:
             CalibrationError: not such a file.
         """
         try:
-            document = yaml.safe_load(path.read_text())
+            document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
             if document["format"] != FORMAT:
                 raise CalibrationError(
                     f"{path}: calibration format {document['format']}, this version reads {FORMAT}; sweep again"
                 )
             frontiers = {
                 workload: {
-                    rule: tuple(_setting(row) for row in found["swept"]) for rule, found in family["rules"].items()
+                    rule: tuple(_setting(dict(zip(found["columns"], row, strict=True))) for row in found["swept"])
+                    for rule, found in family["rules"].items()
                 }
                 for workload, family in document["workloads"].items()
             }
             return cls(environment=document["environment"], seeds=int(document["seeds"]), frontiers=frontiers)
-        except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        except CalibrationError:
+            raise
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise CalibrationError(f"{path}: not a calibration file ({error!r}); sweep again") from error
 
 
+# libyaml where the wheel has it: a calibration is a few thousand numbers.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESULTS = ("violating_share", "replica_seconds", "scale_moves")
 
 

@@ -160,6 +160,7 @@ def test_the_oracle_sizes_for_the_most_it_could_meet_before_new_pods_are_ready()
     assert oracle.decide(telemetry(0.0), 80.0).tolist() == [[8, 9, 1, 0]]  # 6 + sqrt(6) = 8.45
     assert oracle.decide(telemetry(0.0), 110.0).tolist() == [[2, 2, 1, 0]]
     assert staffing(np.array([0.0, 4.0, 16.0]), 0.5).tolist() == [0, 5, 18]
+    assert staffing(np.array([0.0, 4.0, 16.0]), 0.5, 0.8).tolist() == [0, 6, 22]
 
 
 def test_static_provisions_the_peak_and_stays() -> None:

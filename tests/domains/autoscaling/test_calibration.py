@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.domains.autoscaling.calibration import Calibration, CalibrationError, Setting, pareto, violation_budget
+from gnnrl.config.loader import load_config
+from gnnrl.domains.autoscaling.baselines import BASELINES, is_calibrated
+from gnnrl.domains.autoscaling.calibration import (
+    Calibration,
+    CalibrationError,
+    Setting,
+    pareto,
+    shipped,
+    violation_budget,
+)
 
 
 def setting(target: float, share: float, cost: float) -> Setting:
@@ -63,3 +72,17 @@ def test_another_environment_is_not_merged_and_a_broken_file_is_named(tmp_path: 
     path.write_text("[1, 2")
     with pytest.raises(CalibrationError, match=r"broken\.yaml: not a calibration file"):
         Calibration.load(path)
+
+
+@pytest.mark.parametrize("name", ["demo", "online_boutique_ppo", "small"])
+def test_the_experiments_in_the_repository_come_with_their_calibration(name: str) -> None:
+    config = load_config(Path(__file__).parents[3] / "configs" / f"{name}.yaml")
+    found = shipped(config.environment)
+    assert found is not None
+    for workload in (*config.environment.workloads, *config.evaluation.workloads):
+        for rule in (name for name in BASELINES if is_calibrated(name)):
+            chosen = found.chosen(workload, rule)
+            assert chosen.replica_seconds > 0
+            best = pareto(found.settings(workload, rule))
+            assert [s.violating_share for s in best] == sorted(s.violating_share for s in best)
+    assert shipped(AutoscalingConfig(max_replicas=19)) is None

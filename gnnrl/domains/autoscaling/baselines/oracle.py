@@ -1,7 +1,7 @@
 """The oracle: it knows the load to come and the true costs, and sizes every service for the most of it that its pods
 could meet.
 
-A bound, not a competitor: what is saved beyond it nobody can save without violating more.
+A bound, not a competitor: it shows what there is to be saved by knowing the future.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ __all__ = ["Oracle", "staffing"]
 DEFAULT_SURPLUS = 1.0
 
 
-def staffing(offered_pods: NDArray[Any], surplus: ArrayLike) -> Replicas:
-    """Pods for an offered load in pods' worth of work, with a surplus in units of its square root (Halfin and Whitt
-    1981).
+def staffing(offered_pods: NDArray[Any], surplus: ArrayLike, utilisation: ArrayLike = 1.0) -> Replicas:
+    """Pods for an offered load in pods' worth of work, at a utilisation, with a surplus in units of the load's square root.
 
-    A fixed utilisation wastes pods where there are many and lacks them where there are few; the square root does
-    neither.
+    A fixed utilisation alone wastes pods where there are many and lacks them where there are few; the square root does
+    neither (Halfin and Whitt 1981). A pod or two of a service of few need a little of both.
     """
     offered = np.asarray(offered_pods, dtype=np.float64)
-    return np.ceil(offered + np.asarray(surplus) * np.sqrt(offered) - 1e-9).astype(np.int64)
+    return np.ceil(offered / np.asarray(utilisation) + np.asarray(surplus) * np.sqrt(offered) - 1e-9).astype(np.int64)
 
 
 class Oracle(Baseline):
@@ -38,6 +37,7 @@ class Oracle(Baseline):
         bounds, columns: as `Baseline`.
         rps: [B, T] the whole load, requests/s by second.
         surplus: square-root surplus, one number or one a mesh [B].
+        utilisation: share of the limit to use besides, one number or one a mesh [B].
         name: as it is reported.
     """
 
@@ -48,11 +48,13 @@ class Oracle(Baseline):
         rps: NDArray[Any],
         *,
         surplus: ArrayLike = DEFAULT_SURPLUS,
+        utilisation: ArrayLike = 1.0,
         name: str = "oracle",
     ) -> None:
         super().__init__(name, bounds, columns)
         self.rps = np.asarray(rps, dtype=np.float64)
         self.surplus = np.asarray(surplus, dtype=np.float64).reshape(-1, 1)
+        self.utilisation = np.asarray(utilisation, dtype=np.float64).reshape(-1, 1)
 
     def begin(self, meshes: Sequence[Mesh]) -> None:
         if len(meshes) != len(self.rps):
@@ -66,5 +68,7 @@ class Oracle(Baseline):
         ahead = np.maximum.accumulate(self.rps[:, now : now + int(seconds.max())], axis=1)
         column = np.minimum(seconds, ahead.shape[1]) - 1
         peak = np.take_along_axis(ahead, column, axis=1)
-        wanted = staffing(peak * self.table.demand_millicores / self.table.limit_millicores, self.surplus)
+        wanted = staffing(
+            peak * self.table.demand_millicores / self.table.limit_millicores, self.surplus, self.utilisation
+        )
         return self.bounds.clip(wanted, self.table, telemetry.desired.astype(np.int64))
