@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.churn import apply_event
-from gnnrl.domains.autoscaling.episode import Episode, warm_up_seconds
+from gnnrl.domains.autoscaling.episode import Episode, most_classes, warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.objective import service_rewards
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
@@ -18,8 +18,6 @@ from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
 from graph_space.schema import MOVES, GraphObservation
 
 __all__ = ["MeshBatch"]
-
-MAX_CLASSES = 6
 
 
 class MeshBatch:
@@ -35,7 +33,9 @@ class MeshBatch:
         self.config = config
         self.batch_size = batch_size
         self.strict_actions = strict_actions
-        self.simulation = MeshSimulation(batch_size, config.max_nodes, config.max_edges, MAX_CLASSES, PhysicsSettings())
+        self.simulation = MeshSimulation(
+            batch_size, config.max_nodes, config.max_edges, most_classes(config), PhysicsSettings()
+        )
         self.builder = ObservationBuilder(
             batch_size=batch_size,
             max_services=config.max_nodes,

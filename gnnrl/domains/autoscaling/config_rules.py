@@ -43,10 +43,26 @@ def _meshes(config: ExperimentConfig) -> Faults:
             yield "environment.mesh", f"{source!r} is not {BUILT_IN}, random:LOW-HIGH or a mesh .yaml file"
         else:
             try:
-                yield from fits(load_mesh(Path(source)), environment)
+                mesh = load_mesh(Path(source))
             except MeshError as error:
                 for line in str(error).splitlines():
                     yield "environment.mesh", line
+            else:
+                yield from fits(mesh, environment)
+                yield from _starts_in_time(mesh, environment)
+
+
+def _starts_in_time(mesh: Mesh, environment: AutoscalingConfig) -> Faults:
+    from gnnrl.domains.autoscaling.physics import PhysicsSettings
+
+    longest, factor = PhysicsSettings().longest_startup_seconds, environment.randomisation.startup_factor[1]
+    for service in mesh.services:
+        if factor * service.startup_seconds > longest:
+            yield (
+                "environment.mesh",
+                f"mesh {mesh.name!r}: service {service.name!r} takes up to {factor * service.startup_seconds:g} s to "
+                f"start (randomisation.startup_factor included), the simulation holds at most {longest} s",
+            )
 
 
 def _random_mesh(source: str, max_nodes: int) -> Faults:
@@ -100,7 +116,10 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 CONFIG_RULES: tuple[Rule, ...] = (
-    Rule(paths=("environment.mesh", "environment.max_nodes", "environment.max_edges"), check=_meshes),
+    Rule(
+        paths=("environment.mesh", "environment.max_nodes", "environment.max_edges", "environment.randomisation"),
+        check=_meshes,
+    ),
     _workloads("environment.workloads", lambda config: config.environment.workloads),
     _workloads("evaluation.workloads", lambda config: config.evaluation.workloads),
     Rule(paths=("evaluation.against",), check=_against),

@@ -23,8 +23,10 @@ from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.random_mesh import random_mesh
 from gnnrl.domains.autoscaling.workloads import make_trace
 
-__all__ = ["Episode", "Split", "draw_episode", "warm_up_seconds"]
+__all__ = ["Episode", "Split", "draw_episode", "most_classes", "warm_up_seconds"]
 
+RANDOM_MESH_CLASSES = 6
+"""`random_mesh` draws up to this many request classes."""
 START_UTILISATION = 0.6
 """Every policy starts from the replicas that put the first second's load at this share of the limit."""
 
@@ -124,6 +126,14 @@ def _mesh_of(source: str, rng: np.random.Generator) -> Mesh:
         services = int(rng.integers(int(low), int(high or low) + 1))
         return random_mesh(services, seed=int(rng.integers(2**31)))
     return _fixed_mesh(source)
+
+
+def most_classes(config: AutoscalingConfig) -> int:
+    """Request classes of the configured mesh that has most."""
+    return max(
+        RANDOM_MESH_CLASSES if source.startswith("random:") else len(_fixed_mesh(source).classes)
+        for source in config.mesh
+    )
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from gnnrl.config.experiment import ExperimentConfig
 from gnnrl.config.loader import ConfigError, dump_config, parse_config
 from gnnrl.domains.autoscaling.baselines.feed_forward import teacher
 from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES, TEACHERS
+from gnnrl.domains.autoscaling.env import MeshEnv
 from gnnrl.domains.autoscaling.mesh_file import save_mesh
+from gnnrl.domains.autoscaling.physics import PhysicsSettings
 from gnnrl.domains.autoscaling.random_mesh import random_mesh
 
 DEFAULT = dump_config(ExperimentConfig())
@@ -68,3 +71,22 @@ def test_files_are_read_and_every_fault_of_every_file_is_told(tmp_path: Path) ->
     assert found[0] == "ppo.clip: 2 is not in (0, 1)"
     assert any("20 is too few for mesh" in line and "30 services" in line for line in found)
     assert sum("load.csv" in line for line in found) >= 2
+
+
+def test_a_start_up_that_the_simulation_cannot_hold_is_told(tmp_path: Path) -> None:
+    mesh = random_mesh(5, seed=1)
+    slow = replace(mesh, services=(*mesh.services[:-1], replace(mesh.services[-1], startup_seconds=900.0)))
+    save_mesh(slow, tmp_path / "slow.yaml")
+    (found,) = faults(f"environment.mesh=[{tmp_path / 'slow.yaml'}]")
+    assert "takes up to 1350 s to start" in found
+    longest = PhysicsSettings().longest_startup_seconds
+    assert f"at most {longest} s" in found
+
+
+def test_a_mesh_with_many_request_classes_can_be_played(tmp_path: Path) -> None:
+    save_mesh(random_mesh(12, seed=1, classes=9), tmp_path / "wide.yaml")
+    override = f"environment.mesh=[{tmp_path / 'wide.yaml'}]"
+    assert faults(override) == []
+    env = MeshEnv(parse_config(DEFAULT, [override]).environment)
+    env.reset(seed=0)
+    assert len(env.mesh.classes) == 9
