@@ -186,7 +186,7 @@ def _fill(  # type: ignore[no-untyped-def]
     reverse,
 ):
     steps, batch, max_nodes = node_mask.shape
-    edge_dim = edges.shape[3]
+    node_dim, edge_dim = nodes.shape[3], edges.shape[3]
     slot_row = np.empty(max_nodes, dtype=np.int64)
     incoming = np.empty(max_nodes + 1, dtype=np.int64)
     heard = np.empty(max_nodes + 1, dtype=np.int64)
@@ -207,13 +207,15 @@ def _fill(  # type: ignore[no-untyped-def]
                 if past < -1 or past >= max_nodes:
                     return BAD_PREV_SLOT, t, b, n
                 row_index[3, row] = -1 if start[t, b] else past
-                row_nodes[row] = nodes[t, b, n]
+                for f in range(node_dim):
+                    row_nodes[row, f] = nodes[t, b, n, f]
                 row += 1
 
             first_row, rows = graph_ptr[g], graph_ptr[g + 1] - graph_ptr[g]
             first_edge, count = graph_edge_ptr[g], graph_edge_ptr[g + 1] - graph_edge_ptr[g]
-            incoming[: rows + 1] = 0
-            heard[: rows + 1] = 0
+            for i in range(rows + 1):
+                incoming[i] = 0
+                heard[i] = 0
             seen = 0
             e = 0
             while seen < count:
@@ -264,10 +266,11 @@ def _fill(  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def link_rows(graph_ptr, row_slot, prev_slot, steps, batch, max_nodes, prev_row):  # type: ignore[no-untyped-def]
     """Fill `prev_row` [R] of time-major rows from their slots and previous slots."""
-    slot_row = np.full((2, batch, max_nodes), -1, dtype=np.int64)
+    slot_row = np.empty((2, batch, max_nodes), dtype=np.int64)
+    slot_row.fill(-1)
     for t in range(steps):
         before, now = slot_row[(t + 1) % 2], slot_row[t % 2]
-        now[:] = -1
+        now.fill(-1)
         for b in range(batch):
             g = t * batch + b
             for row in range(graph_ptr[g], graph_ptr[g + 1]):

@@ -192,7 +192,7 @@ def messages_backward(  # type: ignore[no-untyped-def]
     width = grad_mean.shape[1]
     stride = grad_projected.shape[1]
     grad = np.empty(width, np.float32)
-    grad_along[:] = ZERO
+    grad_along.fill(ZERO)
     for r in range(hi - lo):
         for d in range(2 * width):
             grad_projected[r, d] = ZERO

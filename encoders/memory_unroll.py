@@ -58,7 +58,12 @@ class _Blocks(NamedTuple):
             _widths(message, gru_memory.shape[1], feature_dim, edge_dim), dim=1
         )
         of_hearer, of_speaker = torch.cat([static[0], time], 1), torch.cat([static[1], torch.zeros_like(time)], 1)
-        return cls(torch.cat([hearer, speaker, gru_memory]), torch.cat([of_hearer, of_speaker]), edge, flag.squeeze(1))
+        return cls(
+            torch.cat([hearer, speaker, gru_memory]),
+            torch.cat([of_hearer, of_speaker]),
+            edge,
+            flag.squeeze(1).contiguous().contiguous(),
+        )
 
     def message_layer(self, feature_dim: int) -> Tensor:
         """[P, ...], the inverse of `of`, for gradients."""

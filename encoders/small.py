@@ -107,10 +107,13 @@ def _attend(  # type: ignore[no-untyped-def]
     count, dim, edge_width = len(rows), out.shape[1], edges.shape[1]
     width, flag = dim // heads, edge_weight.shape[1] - 1
     padded_weight = np.zeros((dim, edge_width), np.float32)
-    padded_weight[:, : flag + 1] = edge_weight
+    for d in range(dim):
+        for f in range(flag + 1):
+            padded_weight[d, f] = edge_weight[d, f]
     plain = np.empty((count, 4 * dim), np.float32)
     for i in range(count):
-        plain[i] = bias
+        for d in range(4 * dim):
+            plain[i, d] = bias[d]
     _linear(rows, weight, 0, rows.shape[1], plain)
     projected = np.zeros((count, 4 * dim + heads * edge_width), np.float32)
     stride = projected.shape[1]
@@ -123,7 +126,8 @@ def _attend(  # type: ignore[no-untyped-def]
     alpha = np.empty((len(neighbors), heads), np.float32)
     mixed = np.empty((count, heads * edge_width), np.float32)
     shape = (heads, width, flag)
-    attention_forward(0, count, shape, projected, edges, pointers, neighbors, edge_of, reverse, alpha, mixed, out)
+    lo = np.int64(0)  # a literal would compile another version
+    attention_forward(lo, count, shape, projected, edges, pointers, neighbors, edge_of, reverse, alpha, mixed, out)
     for i in range(count):
         for d in range(dim):
             place = (i * heads + d // width) * edge_width
@@ -166,7 +170,8 @@ def _remember(  # type: ignore[no-untyped-def]
         age = elapsed[b]
         if past >= 0:
             age += state_age[b, past]
-            memory_in[i] = state_memory[b, past]
+            for d in range(memory_dim):
+                memory_in[i, d] = state_memory[b, past, d]
         for d in range(time_dim):
             clock[i, d] = math.cos(age * frequency[d] + phase[d])
         next_age[b, row_slot[i]] = age if pointers[i] == pointers[i + 1] else ZERO
@@ -185,23 +190,31 @@ def _remember(  # type: ignore[no-untyped-def]
     _linear(memory_in, gru_memory, 0, memory_dim, on_memory)
     along = np.zeros((len(edges), width), np.float32)
     _linear(edges, message, of_edges, edges.shape[1], along)
-    against = message[:, of_time - 1].copy()
+    against = np.empty(width, np.float32)
     projected = np.empty((rows, 2 * width + 3 * memory_dim), np.float32)
-    projected[:, :width] = hearer
-    projected[:, width : 2 * width] = speaker
-    projected[:, 2 * width :] = on_memory
+    for d in range(width):
+        against[d] = message[d, of_time - 1]
+        for i in range(rows):
+            projected[i, d] = hearer[i, d]
+            projected[i, width + d] = speaker[i, d]
+    for d in range(3 * memory_dim):
+        for i in range(rows):
+            projected[i, 2 * width + d] = on_memory[i, d]
     active, mean = np.empty((len(neighbors), width), np.int8), np.empty((rows, width), np.float32)
+    lo = np.int64(0)  # a literal would compile another version
     messages_forward(
-        0, rows, 0, projected, message_bias, along, against, pointers, neighbors, edge_of, reverse, active, mean
+        lo, rows, lo, projected, message_bias, along, against, pointers, neighbors, edge_of, reverse, active, mean
     )
     from_input = np.zeros((rows, 3 * memory_dim), np.float32)
     _linear(mean, gru_input, 0, width, from_input)
     gate_bias = np.empty(4 * memory_dim, np.float32)
     for d in range(2 * memory_dim):
         gate_bias[d] = gru_input_bias[d] + gru_memory_bias[d]
-    gate_bias[2 * memory_dim : 3 * memory_dim] = gru_input_bias[2 * memory_dim :]
-    gate_bias[3 * memory_dim :] = gru_memory_bias[2 * memory_dim :]
+    for d in range(2 * memory_dim, 3 * memory_dim):
+        gate_bias[d] = gru_input_bias[d]
+        gate_bias[memory_dim + d] = gru_memory_bias[d]
     gates = np.empty((rows, 4 * memory_dim), np.float32)
-    gates_forward(0, rows, projected, from_input, gate_bias, pointers, memory_in, gates, memory_out)
+    gates_forward(lo, rows, projected, from_input, gate_bias, pointers, memory_in, gates, memory_out)
     for i in range(rows):
-        next_memory[row_graph[i], row_slot[i]] = memory_out[i]
+        for d in range(memory_dim):
+            next_memory[row_graph[i], row_slot[i], d] = memory_out[i, d]
