@@ -15,6 +15,7 @@ from gnnrl.domains.autoscaling.calibration import Calibration, pareto, violation
 from gnnrl.domains.autoscaling.episode import Split
 from gnnrl.domains.autoscaling.workloads import WORKLOADS
 from gnnrl.evaluation.controllers import BaselineController, LearnedPolicy, PolicyController
+from gnnrl.evaluation.figures import figures
 from gnnrl.evaluation.frontier import Frontier, saving_at
 from gnnrl.evaluation.runner import METRICS, Playback, play
 from gnnrl.evaluation.scenarios import ScenarioSet, draw_scenarios, workload_label
@@ -124,6 +125,7 @@ class Evaluation:
                 workload_label(w): {name: _points(frontier) for name, frontier in found.items()}
                 for w, found in self.frontiers.items()
             },
+            "figures": [figure.to_json() for figure in figures(self)],
             "lowest_objective": {workload_label(w): self.best(w) for w in self.workloads},
             "objective": {
                 "formula": "replica_seconds + violation_weight * violating_seconds + change_weight * |replica_changes|",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from numpy.typing import NDArray
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
 
     from gnnrl.evaluation.comparison import Evaluation
 
-__all__ = ["COLOURS", "frontiers", "latencies", "learning_curve", "read_training_log", "timelines", "topology"]
+__all__ = [
+    "COLOURS",
+    "frontiers",
+    "latencies",
+    "learning_curve",
+    "read_training_log",
+    "smoothed_curve",
+    "timelines",
+    "topology",
+]
 
 COLOURS: Mapping[str, str] = {
     "policy": "#2563eb",
@@ -43,6 +53,7 @@ COLOURS: Mapping[str, str] = {
     "static": "#d1d5db",
     "random": "#e5b8b7",
 }
+Floats = NDArray[np.float64]
 OTHER = "#78716c"
 INK, FAINT = "#1f2937", "#e5e7eb"
 SHOWN_OVER_TIME = ("policy", "hpa_calibrated", "feed_forward", "oracle")
@@ -260,13 +271,14 @@ def learning_curve(log: Sequence[Mapping[str, Any]]) -> str | None:
         for axis, (name, points) in zip(axes, found.items(), strict=True):
             steps, values = np.array(points, dtype=np.float64).T
             axis.plot(steps / 1e3, values, color="#93c5fd", linewidth=0.8)
-            axis.plot(steps / 1e3, _smoothed(values), color=COLOURS["policy"], linewidth=1.6)
+            axis.plot(steps / 1e3, smoothed_curve(points)[1], color=COLOURS["policy"], linewidth=1.6)
             axis.set_title(wanted[name])
             axis.set_xlabel("thousand environment steps")
         return _svg(figure)
 
 
-def _smoothed(values: Any) -> Any:
-    width = max(1, len(values) // 20)
-    kernel = np.ones(width)
-    return np.convolve(values, kernel, mode="same") / np.convolve(np.ones(len(values)), kernel, mode="same")
+def smoothed_curve(points: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
+    """(steps, values) of a logged scalar, values as running means over a twentieth of the curve."""
+    steps, values = np.array(points, dtype=np.float64).T
+    kernel = np.ones(max(1, len(values) // 20))
+    return steps, np.convolve(values, kernel, mode="same") / np.convolve(np.ones(len(values)), kernel, mode="same")

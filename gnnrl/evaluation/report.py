@@ -5,15 +5,18 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gnnrl.config.loader import dump_config
 from gnnrl.domains.autoscaling.baselines import BASELINES
 from gnnrl.domains.autoscaling.calibration import violation_budget
 from gnnrl.evaluation import plots
 from gnnrl.evaluation.comparison import POLICY, Evaluation
+from gnnrl.evaluation.figures import Figure, figures
 from gnnrl.evaluation.runner import METRICS
 from gnnrl.evaluation.scenarios import workload_label
 from gnnrl.evaluation.statistics import Interval
@@ -81,7 +84,12 @@ def render(evaluation: Evaluation, run: Path | None = None) -> str:
         ),
     ]
     if curve is not None:
-        sections.append(_section("Learning", _figure(curve, "Logged while training, and smoothed.")))
+        sections.append(
+            _section("Learning", _figure(curve, "Logged while training, and smoothed.") + _training(evaluation, log))
+        )
+    targets = figures(evaluation)
+    if targets:
+        sections.append(_section("Figures to reach", _targets(targets)))
     sections.append(_section("Small print", _small_print(evaluation)))
     return _page(_title(evaluation), _subtitle(evaluation), "".join(sections))
 
@@ -204,6 +212,33 @@ def _swatch(name: str) -> str:
     return f"<i class='dot' style='background:{plots.COLOURS.get(name, plots.OTHER)}'></i>"
 
 
+def _targets(targets: Sequence[Figure]) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(target.claim)}</td><td>{html.escape(target.target)}</td><td>{html.escape(target.measured)}</td>"
+        f"<td class='{'good' if target.reached else 'bad' if target.reached is False else 'even'}'>"
+        f"{'reached' if target.reached else 'missed' if target.reached is False else 'cannot be told'}</td></tr>"
+        for target in targets
+    )
+    head = "<tr><th>what</th><th>target</th><th>measured</th><th></th></tr>"
+    return f"<table class='facts'><thead>{head}</thead><tbody>{rows}</tbody></table>"
+
+
+def _training(evaluation: Evaluation, log: Sequence[Mapping[str, Any]]) -> str:
+    """How much experience it took: steps, episodes, when most of the improvement was there."""
+    rewards = [(row["step"], row["train/reward"]) for row in log if "train/reward" in row]
+    facts = [("environment steps", f"{log[-1]['step']:,.0f}")]
+    facts.append(("episodes", f"{log[-1]['step'] / evaluation.config.environment.episode_decisions:,.0f}"))
+    if len(rewards) > 1:
+        steps, values = plots.smoothed_curve(rewards)
+        reached = steps[int(np.argmax(values >= values[0] + 0.95 * (values.max() - values[0])))]
+        facts.append(("95 % of the improvement after", f"{reached:,.0f} steps"))
+    speeds = [row["train/steps_per_second"] for row in log if "train/steps_per_second" in row]
+    if speeds:
+        facts.append(("environment steps a second, median", f"{np.median(speeds):,.0f}"))
+    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in facts)
+    return f"<table class='facts'>{rows}</table>"
+
+
 def _key() -> str:
     meanings = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in BASELINES.items())
     return f"<details><summary>Who is who</summary><dl>{''.join(meanings)}</dl></details>"
@@ -316,7 +351,8 @@ figure{margin:0}
 figure svg{width:100%;height:auto;display:block}
 figcaption{color:var(--soft);font-size:13px;margin-top:8px}
 .facts th,.facts td{text-align:left;white-space:normal;vertical-align:top}
-.facts th{width:170px;border-bottom:1px solid #f3f4f6}
+.facts thead th{color:var(--soft)}
+.facts tbody th{width:240px;border-bottom:1px solid #f3f4f6}
 details{margin-top:10px}
 summary{cursor:pointer;color:var(--accent);font-size:13px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;font-size:13px}
