@@ -40,6 +40,11 @@ class ActorCritic(nn.Module):
         self.head = head
         self.value = value
 
+    def decide(self, sequence: SequenceBatch, state: EncoderState) -> tuple[Tensor, EncoderState]:
+        """Logits [R, K] and the state after the last step; no value, which only learning needs."""
+        embedding, after = self.encoder.forward_compact(sequence, state)
+        return self.head(embedding), after
+
     def forward(self, sequence: SequenceBatch, state: EncoderState) -> Judgement:
         """Judge every row of a sequence whose features are already normalised."""
         embedding, after = self.encoder.forward_compact(sequence, state)

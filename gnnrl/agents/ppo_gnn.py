@@ -130,9 +130,11 @@ class PPO_GNN:
         Raises:
             EmptyMaskError: a real node (`joint`) or a graph (`select`) has no legal move.
         """
+        if deterministic and self.training:
+            raise ValueError("a deterministic action cannot be learned from; call train(False) first")
         single = obs[NODE_MASK].ndim == 1
         if single:
-            obs = {key: np.asarray(value)[None] for key, value in obs.items()}
+            obs = {key: np.asarray(array)[None] for key, array in obs.items()}
         batch, slots = obs[NODE_MASK].shape
         if state is None:
             state = self.initial_state(batch, slots)
@@ -144,9 +146,15 @@ class PPO_GNN:
         sequence = self.scaler.sequence(obs, np.atleast_1d(episode_start))
         flat = sequence.flat_slot.numpy()
         pointer = sequence.graph_ptr.numpy() if self.mode == "select" else None
+        if self.device.type != "cpu":
+            sequence = sequence.to(self.device)
+        value = None
         with torch.inference_mode():
-            judged = self.model(sequence if self.device.type == "cpu" else sequence.to(self.device), state)
-        logits = judged.logits.cpu().numpy()
+            if self.training:
+                scores, value, after = self.model(sequence, state)
+            else:
+                scores, after = self.model.decide(sequence, state)
+        logits = scores.cpu().numpy()
         mask = obs[ACTION_MASK].reshape(-1, self.num_moves)[flat]
         try:
             if deterministic:
@@ -170,11 +178,9 @@ class PPO_GNN:
             action = padded.reshape(batch, slots)
         else:
             action = flat[row] % slots * self.num_moves + move
-        if self.training:
-            if deterministic:
-                raise ValueError("a deterministic action cannot be learned from; call train(False) first")
-            self._note(obs, episode_start, state, action, log_prob, judged.value.cpu().numpy(), flat)
-        return (action[0] if single else action), judged.state
+        if value is not None:
+            self._note(obs, episode_start, state, action, log_prob, value.cpu().numpy(), flat)
+        return (action[0] if single else action), after
 
     def _note(
         self,

@@ -224,3 +224,16 @@ def test_a_pointer_picks_among_nodes():
     obs, _ = env.reset(seed=0)
     action, _ = agent.act(obs)
     assert (obs["node_mask"][np.arange(8), action] == 1).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_it_learns_on_a_gpu():
+    env = ToyMesh()
+    agent = PPO_GNN(
+        env.single_observation_space,
+        env.single_action_space,
+        config=PPOConfig(rollout_length=16, chunk_length=8),
+        encoder=EncoderConfig(hidden=16, memory_dim=8),
+        device="cuda",
+    )
+    assert len(list(iterations(agent, env, 128 * 2))) == 2
