@@ -62,7 +62,7 @@ class _Blocks(NamedTuple):
             torch.cat([hearer, speaker, gru_memory]),
             torch.cat([of_hearer, of_speaker]),
             edge,
-            flag.squeeze(1).contiguous().contiguous(),
+            flag.squeeze(1).contiguous(),
         )
 
     def message_layer(self, feature_dim: int) -> Tensor:

@@ -74,7 +74,7 @@ def remember_small(
         sequence.row_slot.numpy(),
         sequence.prev_slot.numpy(),
         sequence.elapsed_seconds.numpy(),
-        sequence.edges.numpy(),
+        sequence.edges.contiguous().numpy(),
         *sequence.adjacency_arrays,
         frequency.detach().numpy(),
         phase.detach().numpy(),

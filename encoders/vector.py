@@ -11,9 +11,10 @@ from typing import Any
 
 import numba.extending
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 
 __all__ = ["add_scaled", "dot", "fast_exp", "sigmoid", "tanh"]
 
@@ -24,6 +25,13 @@ LANES = 8
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
 FUSED = ("contract",)
+
+
+def _require_rows(name: str, *arrays: Any) -> None:
+    """Offsets are meaningless in other layouts, and other numbers would be read as float32."""
+    for array in arrays:
+        if array.dtype != types.float32 or array.layout != "C":
+            raise TypingError(f"{name} takes C-contiguous float32 arrays, got {array}")
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
@@ -55,6 +63,7 @@ def _horizontal_sum(builder: Any, vector: Any) -> Any:
 @intrinsic
 def dot(typing_context: Any, a: Any, i: Any, b: Any, j: Any, n: Any) -> Any:  # noqa: ARG001
     """sum of a.flat[i + l] * b.flat[j + l] over l < n."""
+    _require_rows("dot", a, b)
     signature = types.float32(a, types.intp, b, types.intp, types.intp)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -83,6 +92,7 @@ def dot(typing_context: Any, a: Any, i: Any, b: Any, j: Any, n: Any) -> Any:  # 
 @intrinsic
 def add_scaled(typing_context: Any, scale: Any, a: Any, i: Any, out: Any, j: Any, n: Any) -> Any:  # noqa: ARG001
     """out.flat[j + l] += scale * a.flat[i + l] for l < n."""
+    _require_rows("add_scaled", a, out)
     signature = types.void(types.float32, a, types.intp, out, types.intp, types.intp)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from numba import njit
+from numba.core.errors import TypingError
 from torch_geometric.nn import TransformerConv
 
-from encoders import EncoderState, SequenceBatch, build_encoder, compact
+from encoders import EncoderState, SequenceBatch, build_encoder, compact, cut_chunks
 from encoders.attention import GraphAttention, attend, attend_compiled
 from encoders.base import GraphEncoder, use_numba
 from encoders.memory import TemporalMemory
@@ -214,3 +217,30 @@ def test_dot_and_add_scaled_touch_n_values_and_no_more(n: int) -> None:
     result = _products(a, 5, b, 11, n, out)
     assert result == pytest.approx(float(a.flat[5 : 5 + n].astype(np.float64) @ b.flat[11 : 11 + n]), abs=1e-5)
     np.testing.assert_allclose(out, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 32)), np.zeros((32, 8), dtype=np.float32).T])
+def test_other_arrays_are_refused(wrong: np.ndarray) -> None:
+    right = np.zeros((4, 32), dtype=np.float32)
+    with pytest.raises(TypingError, match="takes C-contiguous float32 arrays"):
+        _products(wrong, 0, right, 0, 8, right)
+
+
+def test_two_threads_on_halves_give_the_gradient_of_the_whole() -> None:
+    """Kernels run without the lock and write nothing that is shared; weights are."""
+    torch.manual_seed(0)
+    encoder = build_encoder("tgn+gnn", in_dim=F, edge_dim=FE, global_dim=G, max_nodes=8, max_edges=24, hidden=16)
+    obs, start = random_observations(7, steps=4, batch=60)
+    whole = compact(obs, start)
+    halves = [cut_chunks(whole, np.zeros(30, np.int64), np.arange(30) + first, 4) for first in (0, 30)]
+    weights = list(encoder.parameters())
+
+    def gradients(sequence: SequenceBatch) -> tuple[torch.Tensor, ...]:
+        rows, _ = encoder.forward_compact(sequence, encoder.initial_state(sequence.batch_size, 8))
+        return torch.autograd.grad(rows.square().sum(), weights)
+
+    expected = gradients(whole)
+    with ThreadPoolExecutor(2) as pool:
+        for one, other in [pool.map(gradients, halves) for _ in range(5)]:
+            for a, b, both in zip(one, other, expected, strict=True):
+                torch.testing.assert_close(a + b, both, rtol=1e-4, atol=1e-5 * float(both.abs().max()))
