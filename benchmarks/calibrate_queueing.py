@@ -166,7 +166,7 @@ def main() -> None:
         fast[row] = fitted(q, f, grid, (1.0, 1.0), 5)
         residual = np.abs(np.interp(q, grid, efficiency[row]) - e).max()
         print(
-            f"n={pods:3d} residual {residual:.4f} q(.9)={q[11]:.3f} one={(f[11] * (1 + s[11]) + s[11]):.3f} slow={s[11]:.3f} slow end {slow[row][-1]:.3f} fast end {fast[row][-1]:.3f}",
+            f"{pods:3d} pods: residual {residual:.4f}, at rho 0.9 q {q[11]:.3f} slow {s[11]:.3f} fast {f[11]:.3f}",
             flush=True,
         )
     pods_axis = np.log(np.arange(1, MAX_PODS + 1))

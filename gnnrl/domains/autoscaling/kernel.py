@@ -28,9 +28,12 @@ from gnnrl.domains.autoscaling.lanes import (
     truncate,
 )
 
-__all__ = ["LANES", "advance_block"]
+__all__ = ["LANES", "MAX_PHASES", "advance_block"]
 
 Floats = NDArray[np.float32]
+
+MAX_PHASES = 8
+"""Visits in a row to one service are followed in at most this many phases, so that an overload delays the later ones."""
 
 # columns of `service` [row, column, lane]: constants, state, sums since the last scrape
 RATE, TIMEOUT, FATAL, PODS, TABLE_ROW = 0, 1, 2, 3, 4
@@ -38,11 +41,11 @@ FREE, CALLS, DEMAND, AGE, VARIANCE, GIVE_UP = 5, 6, 7, 8, 9, 10
 DONE, ARRIVED, LOAD, SOJOURN_SQUARED, LOST = 11, 12, 13, 14, 15
 SERVICE_COLUMNS = 16
 # columns of `element` [row, class, column, lane]
-PROBABILITY, VISITS, SPREAD, PER_PHASE = 0, 1, 2, 3
+PROBABILITY, VISITS, SPREAD, NATURAL = 0, 1, 2, 3
 ELEMENT_COLUMNS = 4
 # columns of `phase` [row, class, phase, column, lane]: constants, state
-SHARE, REMAINING, REQUESTS, AGES, AGES_SQUARED = 0, 1, 2, 3, 4
-PHASE_COLUMNS = 5
+SHARE, REMAINING, CONTINUE, REQUESTS, AGES, AGES_SQUARED = 0, 1, 2, 3, 4, 5
+PHASE_COLUMNS = 6
 # columns of `klass` [class, column, lane]: constants, state, sums (seconds under the SLO on average, then the others)
 WEIGHT, BASE, LAST_MEAN, LAST_SQUARE, FLOW, LATENCY, LATENCY_SQUARED = 0, 1, 2, 3, 4, 5, 6
 SLOW = 3
@@ -55,6 +58,9 @@ RATE_ON, RATE_LOST, RATE_DONE, FAST, COMMON, WAIT_SQUARED, EXPIRED, BEFORE = 0, 
 SCRATCH_ROWS = 8
 PASSING, PASSING_AGE, PASSING_AGE_SQUARED = 0, 1, 2
 
+OLD_SHARE = 0.25
+"""Weight of the tick's beginning in how many requests grow older during it. With 0 the ages of a growing backlog come out too high, with
+0.5 those of requests that pass many phases in a tick come out too low."""
 NO_POD_RATE = 1e4
 """Calls to a service without ready pods fail at this rate, that is at once."""
 LONGEST = 1e6
@@ -67,7 +73,7 @@ YOUNG = 0.08
 """Below this mean age, in request timeouts, nothing is old enough to expire."""
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def advance_block(
     service: Floats,
     element: Floats,
@@ -81,7 +87,10 @@ def advance_block(
     n_phases: NDArray[np.int32],
     request_timeout: float,
 ) -> None:
-    """Advance one block by one tick; `arriving` [1, lane] is requests/s, or users where `mesh[CLOSED]` is 1."""
+    """Advance one block by one tick; `arriving` [1, lane] is requests/s, or users where `mesh[CLOSED]` is 1.
+
+    `n_phases` [row, class] is the largest of the block, 0 where no mesh of it has the class visit the row.
+    """
     scratch = np.empty((SCRATCH_ROWS, LANES), np.float32)
     passing = np.empty((n_classes, 3, LANES), np.float32)
     given = load(arriving, 0)
@@ -95,54 +104,66 @@ def advance_block(
         store(passing, 3 * c + PASSING_AGE_SQUARED, splat(0.0))
     failed = splat(0.0)
     for r in range(n_rows):
-        _expire(service[r], phase[r], scratch, tables[2], n_classes, n_phases[r], request_timeout)
+        _expire(service[r], phase[r], scratch, tables[2], n_phases[r, :n_classes], request_timeout)
         failed += load(scratch, EXPIRED)
-        _find_rates(service[r], element[r], passing, scratch, tables[0], n_classes)
-        failed += _move(service[r], element[r], phase[r], passing, scratch, n_classes, n_phases[r])
+        _find_rates(service[r], element[r], passing, scratch, tables[0], n_phases[r, :n_classes])
+        failed += _move(service[r], element[r], phase[r], passing, scratch, n_phases[r, :n_classes])
     _leave(klass, mesh, passing, tables[1], n_classes, failed)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _expire(
-    sv: Floats, phase: Floats, scratch: Floats, expiry: Floats, n_classes: int, n_phases: int, request_timeout: float
+    sv: Floats, phase: Floats, scratch: Floats, expiry: Floats, n_phases: NDArray[np.int32], request_timeout: float
 ) -> None:
     """Give up the requests that have waited for the whole request timeout.
 
-    Their share a second follows from the mean age: an exponential law truncated at the timeout is taken for the ages.
+    Their share of a phase in this second follows from the mean and the variance of its ages (`queueing.expiry_table`).
     """
     calls, age = load(sv, CALLS), load(sv, AGE)
     store(scratch, EXPIRED, splat(0.0))
     store(scratch, BEFORE, calls)
-    if not any_lane(age > calls * (YOUNG * request_timeout) + 1e-3):
+    old = age > calls * (YOUNG * request_timeout) + 1e-3
+    if not any_lane(old):
         return
-    relative = maximum(minimum(age / (calls * request_timeout + 1e-9), 0.999), 0.0) * float(len(expiry) - 2)
-    cell = truncate(relative)
-    low = gather(expiry, cell, 1, 0)
-    density = low + (gather(expiry, cell, 1, 1) - low) * (relative - as_float(cell))
-    share = minimum(density / request_timeout, 0.9)
-    total = splat(0.0)
-    for c in range(n_classes):
-        for ph in range(n_phases):
+    means, spreads = float(expiry.shape[0]), float(expiry.shape[1])
+    per_timeout = 1.0 / request_timeout
+    total, demand = splat(0.0), splat(0.0)
+    for c in range(len(n_phases)):
+        for ph in range(n_phases[c]):
             ps = phase[c, ph]
-            gone = share * load(ps, REQUESTS)
+            requests, ages, squares = load(ps, REQUESTS), load(ps, AGES), load(ps, AGES_SQUARED)
+            scale = per_timeout / (requests + 1e-9)
+            mean = minimum(maximum(ages * scale, 0.0), 0.999)
+            spread = (squares * scale * per_timeout - mean * mean) / (mean * (1.0 - mean) + 1e-6)
+            m, v = mean * means, minimum(maximum(spread, 0.0), 0.999) * spreads
+            i, j = as_float(truncate(m)), as_float(truncate(v))
+            cell = truncate(i * spreads + j)
+            low = gather(expiry, cell, 4, 0) + gather(expiry, cell, 4, 1) * (v - j)
+            share = low + (gather(expiry, cell, 4, 2) + gather(expiry, cell, 4, 3) * (v - j)) * (m - i)
+            gone = select(old, share * requests, 0.0)
             total += gone
-            store(ps, REQUESTS, load(ps, REQUESTS) - gone)
-            store(ps, AGES, maximum(load(ps, AGES) - gone * request_timeout, 0.0))
-            left = load(ps, AGES_SQUARED) - gone * (request_timeout * request_timeout)
-            store(ps, AGES_SQUARED, maximum(left, 0.0))
+            demand += gone * load(ps, REMAINING)
+            store(ps, REQUESTS, requests - gone)
+            store(ps, AGES, maximum(ages - gone * request_timeout, 0.0))
+            store(ps, AGES_SQUARED, maximum(squares - gone * (request_timeout * request_timeout), 0.0))
+    share = total / (calls + 1e-9)
     store(sv, CALLS, calls - total)
-    store(sv, DEMAND, load(sv, DEMAND) * (1.0 - share))
+    store(sv, DEMAND, maximum(load(sv, DEMAND) - demand, 0.0))
     # What leaves at one end takes its share of the fluctuation with it.
     store(sv, VARIANCE, load(sv, VARIANCE) / (1.0 + 4.0 * share))
     store(scratch, EXPIRED, total)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _find_rates(sv: Floats, element: Floats, passing: Floats, scratch: Floats, pods_table: Floats, n_classes: int) -> None:
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _find_rates(
+    sv: Floats, element: Floats, passing: Floats, scratch: Floats, pods_table: Floats, n_phases: NDArray[np.int32]
+) -> None:
     """The rates at which calls of this service end in this tick, and the law of their sojourn."""
     points = float(pods_table.shape[1])
     entering, demand = splat(0.0), splat(0.0)
-    for c in range(n_classes):
+    for c in range(len(n_phases)):
+        if n_phases[c] == 0:
+            continue
         share = load(element[c], PROBABILITY) * load(passing, 3 * c + PASSING)
         entering += share
         demand += share * load(element[c], VISITS)
@@ -159,7 +180,7 @@ def _find_rates(sv: Floats, element: Floats, passing: Floats, scratch: Floats, p
     e = 1.0 + give_up * per_visit
     row = load(sv, TABLE_ROW) * points
     p = load(sv, FREE)
-    for _ in range(3):
+    for _ in range(2):
         q = 1.0 - p
         u = q * points
         cell = truncate(minimum(u, points - 1.0))
@@ -187,11 +208,11 @@ def _find_rates(sv: Floats, element: Floats, passing: Floats, scratch: Floats, p
     if any_lane(load(sv, TIMEOUT) < LONGEST):
         store(scratch, RATE_DONE, done)
         for i in range(LANES):
-            ratio = min(scratch[RATE_DONE, i] * sv[TIMEOUT, i], np.float32(80.0))
-            # e^x - 1 >= x, which rounds to 0 in float32 first: the bound keeps the limit 1 / timeout of small rates.
-            grown = max(np.float32(math.exp(ratio)) - np.float32(1.0), ratio, np.float32(1e-20))
-            renege = scratch[RATE_DONE, i] / grown
-            sv[GIVE_UP, i] = np.float32(0.5) * (sv[GIVE_UP, i] + renege)
+            if sv[TIMEOUT, i] < LONGEST:
+                ratio = min(scratch[RATE_DONE, i] * sv[TIMEOUT, i], np.float32(80.0))
+                relative = ratio / (math.exp(ratio) - np.float32(1.0)) if ratio > np.float32(1e-3) else np.float32(1.0)
+                renege = relative / sv[TIMEOUT, i]
+                sv[GIVE_UP, i] = np.float32(0.5) * (sv[GIVE_UP, i] + renege)
         give_up = select(alive, load(sv, GIVE_UP), NO_POD_RATE)
     # The fluctuation of the number of calls: linear noise, stationary at served / drain, spreading like a walk in an overload.
     drain = rate * (efficiency + q * step * points) * p * p
@@ -211,46 +232,64 @@ def _find_rates(sv: Floats, element: Floats, passing: Floats, scratch: Floats, p
     store(scratch, WAIT_SQUARED, 1.0 / (on * on + 1e-12))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _move(
-    sv: Floats, element: Floats, phase: Floats, passing: Floats, scratch: Floats, n_classes: int, n_phases: int
+    sv: Floats, element: Floats, phase: Floats, passing: Floats, scratch: Floats, n_phases: NDArray[np.int32]
 ) -> Any:
     """Move the requests of every class through their visits to this service; returns how many fail there."""
     on, lost = load(scratch, RATE_ON), load(scratch, RATE_LOST)
     fast, common, wait_squared = load(scratch, FAST), load(scratch, COMMON), load(scratch, WAIT_SQUARED)
     calls, demand, age = splat(0.0), splat(0.0), splat(0.0)
-    for c in range(n_classes):
+    for c in range(len(n_phases)):
+        if n_phases[c] == 0:
+            continue
         flow, flow_age = load(passing, 3 * c + PASSING), load(passing, 3 * c + PASSING_AGE)
         flow_square = load(passing, 3 * c + PASSING_AGE_SQUARED)
         probability = load(element[c], PROBABILITY)
         enter, enter_age, enter_square = probability * flow, probability * flow_age, probability * flow_square
+        first, first_age, first_square = enter, enter_age, enter_square
         flow -= enter
         flow_age -= enter_age
         flow_square -= enter_square
-        for ph in range(n_phases):
+        leave, leave_age, leave_square = splat(0.0), splat(0.0), splat(0.0)
+        for ph in range(n_phases[c]):
             ps = phase[c, ph]
             share = load(ps, SHARE)
-            hold = share / (share * (1.0 + lost) + on + 1e-20)
-            requests = load(ps, REQUESTS) + enter
+            scale = 1.0 / (share * (1.0 + lost) + on + 1e-20)
+            hold, go = share * scale, on * scale
+            waiting, waiting_age = load(ps, REQUESTS), load(ps, AGES)
+            requests = waiting + enter
             held = requests * hold
-            ages = load(ps, AGES) + enter_age + held
+            ages = waiting_age + enter_age + OLD_SHARE * waiting + (1.0 - OLD_SHARE) * held
             held_age = ages * hold
-            squares = load(ps, AGES_SQUARED) + enter_square + 2.0 * held_age
+            squares = (
+                load(ps, AGES_SQUARED) + enter_square + 2.0 * (OLD_SHARE * waiting_age + (1.0 - OLD_SHARE) * held_age)
+            )
             held_square = squares * hold
             store(ps, REQUESTS, held)
             store(ps, AGES, held_age)
             store(ps, AGES_SQUARED, held_square)
-            enter = requests - held - lost * held
-            enter_age = ages - held_age - lost * held_age
-            enter_square = squares - held_square - lost * held_square
+            enter, enter_age, enter_square = requests * go, ages * go, squares * go
             calls += held
             age += held_age
             demand += held * load(ps, REMAINING)
-        visits = load(element[c], VISITS)
-        excess = visits * fast + load(element[c], SPREAD) + visits * visits * (common - load(element[c], PER_PHASE))
-        store(passing, 3 * c + PASSING, flow + enter)
-        store(passing, 3 * c + PASSING_AGE, flow_age + enter_age)
-        store(passing, 3 * c + PASSING_AGE_SQUARED, flow_square + enter_square + enter * wait_squared * excess)
+            going_on = load(ps, CONTINUE)
+            leave += (1.0 - going_on) * enter
+            leave_age += (1.0 - going_on) * enter_age
+            leave_square += (1.0 - going_on) * enter_square
+            enter *= going_on
+            enter_age *= going_on
+            enter_square *= going_on
+        visits, natural = load(element[c], VISITS), load(element[c], NATURAL)
+        wanted = visits * fast + load(element[c], SPREAD) + visits * visits * common
+        corrected = leave_square + leave * wait_squared * (wanted - natural)
+        if n_phases[c] == phase.shape[1]:
+            corrected = _rescaled(
+                corrected, visits, wanted / natural, first, first_age, first_square, leave, leave_age, leave_square
+            )
+        store(passing, 3 * c + PASSING, flow + leave)
+        store(passing, 3 * c + PASSING_AGE, flow_age + leave_age)
+        store(passing, 3 * c + PASSING_AGE_SQUARED, flow_square + corrected)
     store(sv, CALLS, calls)
     store(sv, DEMAND, demand)
     store(sv, AGE, age)
@@ -266,18 +305,36 @@ def _move(
     return lost * calls
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _rescaled(
+    corrected: Any, visits: Any, ratio: Any, first: Any, first_age: Any, first_square: Any, leave: Any, leave_age: Any,
+    leave_square: Any,
+) -> Any:  # fmt: skip
+    """Sum of squared ages where visits are lumped into fewer phases: what the stage adds to the variance is scaled instead.
+
+    An additive correction would be that of the present wait, which in an overload is much longer than it was.
+    """
+    per_entry, per_exit = 1.0 / (first + 1e-9), 1.0 / (leave + 1e-9)
+    mean_in, mean_out = first_age * per_entry, leave_age * per_exit
+    variance_in = maximum(first_square * per_entry - mean_in * mean_in, 0.0)
+    added = leave_square * per_exit - mean_out * mean_out - variance_in
+    scaled = leave * (mean_out * mean_out + variance_in + added * ratio)
+    return select(visits > MAX_PHASES + 0.01, select(added > 0.0, scaled, leave_square), corrected)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _leave(klass: Floats, mesh: Floats, passing: Floats, tail_table: Floats, n_classes: int, failed: Any) -> None:
     """Latencies of the requests that leave in this tick, and whether it violates the SLO."""
     slo = load(mesh, SLO)
     total, latency, exceeding = splat(0.0), splat(0.0), splat(0.0)
     for c in range(n_classes):
         flow = maximum(load(passing, 3 * c + PASSING), 0.0)
-        per_request = 1.0 / (flow + 1e-9)
-        mean = load(passing, 3 * c + PASSING_AGE) * per_request + 1e-6
-        square = load(passing, 3 * c + PASSING_AGE_SQUARED) * per_request
-        # The ages are those at the end of the tick; what leaves in it is as old as in its middle.
+        some = flow > 1e-6
+        per_request = 1.0 / maximum(flow, 1e-6)
         last_mean, last_square = load(klass[c], LAST_MEAN), load(klass[c], LAST_SQUARE)
+        mean = select(some, load(passing, 3 * c + PASSING_AGE) * per_request + 1e-6, last_mean)
+        square = select(some, load(passing, 3 * c + PASSING_AGE_SQUARED) * per_request, last_square)
+        # The ages are those at the end of the tick; what leaves in it is as old as in its middle.
         known = last_mean > 0.0
         store(klass[c], LAST_MEAN, mean)
         store(klass[c], LAST_SQUARE, square)
@@ -286,8 +343,8 @@ def _leave(klass: Floats, mesh: Floats, passing: Floats, tail_table: Floats, n_c
         base = load(klass[c], BASE)
         total += flow
         latency += flow * (mean + base)
-        spread = maximum(square / (mean * mean) - 1.0, 0.0)
-        exceeding += flow * _tail(tail_table, maximum(slo - base, 0.0) / mean, spread)
+        spread = maximum(square / (mean * mean + 1e-12) - 1.0, 0.0)
+        exceeding += flow * _tail(tail_table, maximum(slo - base, 0.0) / (mean + 1e-6), spread)
         store(passing, 3 * c + PASSING, flow)
         store(passing, 3 * c + PASSING_AGE, flow * mean)
         store(passing, 3 * c + PASSING_AGE_SQUARED, flow * square)
@@ -307,7 +364,7 @@ def _leave(klass: Floats, mesh: Floats, passing: Floats, tail_table: Floats, n_c
     store(mesh, VIOLATING, load(mesh, VIOLATING) + violating)
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _tail(table: Floats, x: Any, spread: Any) -> Any:
     """P(X > x) of a gamma variable of mean 1 and this squared coefficient of variation; `table` [h, y, 4] of bilinear cells."""
     rows, columns = float(table.shape[0]), float(table.shape[1])

@@ -1,4 +1,4 @@
-"""A numba type for sixteen floats at once: what a kernel over environments computes with.
+"""A numba type for many floats at once: what a kernel over environments computes with.
 
 numba vectorises a loop only where it can prove that no arrays overlap, which it cannot for the many small arrays of a simulation. This
 type says it instead: arithmetic, comparison and selection act on `LANES` float32 values, and LLVM maps them to whatever registers the
@@ -14,18 +14,35 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from llvmlite import ir
+import numba.extending
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
-from numba.core.datamodel import PrimitiveModel, register_default
+from numba.core.datamodel.models import PrimitiveModel
+from numba.core.datamodel.registry import register_default
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-__all__ = ["LANES", "any_lane", "as_float", "gather", "load", "maximum", "minimum", "select", "splat", "square_root", "store", "truncate"]
+__all__ = [
+    "LANES",
+    "any_lane",
+    "as_float",
+    "gather",
+    "load",
+    "maximum",
+    "minimum",
+    "select",
+    "splat",
+    "square_root",
+    "store",
+    "truncate",
+]
 
-LANES = 16
+LANES = 32
+"""Environments per operation: two of the widest registers there are, so that one half computes while the other waits."""
+
+intrinsic: Any = numba.extending.intrinsic
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
@@ -33,7 +50,7 @@ _BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
 class LanesType(types.Type):
-    """Sixteen values: "float32", "int32" or "bool"."""
+    """`LANES` values: "float32", "int32" or "bool"."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -50,9 +67,10 @@ class _LanesModel(PrimitiveModel):
         super().__init__(dmm, fe_type, backend)
 
 
-def _spread(builder: Any, value: Any) -> Any:
-    vector = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(vector, ir.Constant(_FLOATS, ir.Undefined), ir.Constant(_INTS, [0] * LANES))
+def _spread(builder: Any, value: Any, vector_type: Any = _FLOATS) -> Any:
+    undefined = ir.Constant(vector_type, ir.Undefined)
+    vector = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(vector, undefined, ir.Constant(_INTS, [0] * LANES))
 
 
 def _as_lanes(context: Any, builder: Any, value: Any, kind: Any) -> Any:
@@ -88,18 +106,19 @@ for _function in (operator.add, operator.iadd):
     _define(_function, lanes_f32, lambda builder, a, b: builder.fadd(a, b, flags=_FAST))
 for _function in (operator.sub, operator.isub):
     _define(_function, lanes_f32, lambda builder, a, b: builder.fsub(a, b, flags=_FAST))
-_define(operator.mul, lanes_f32, lambda builder, a, b: builder.fmul(a, b, flags=_FAST))
+for _function in (operator.mul, operator.imul):
+    _define(_function, lanes_f32, lambda builder, a, b: builder.fmul(a, b, flags=_FAST))
 _define(operator.truediv, lanes_f32, lambda builder, a, b: builder.fdiv(a, b, flags=_FAST))
 _define(operator.gt, lanes_bool, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
 _define(operator.lt, lanes_bool, lambda builder, a, b: builder.fcmp_ordered("<", a, b))
 
 
-def minimum(a: Any, b: Any) -> Any:
+def minimum(a: Any, b: Any) -> Any:  # noqa: ARG001
     """The smaller in each lane."""
     raise RuntimeError("minimum is for compiled functions")
 
 
-def maximum(a: Any, b: Any) -> Any:
+def maximum(a: Any, b: Any) -> Any:  # noqa: ARG001
     """The larger in each lane."""
     raise RuntimeError("maximum is for compiled functions")
 
@@ -216,19 +235,23 @@ def gather(typingctx: Any, table: Any, index: Any, stride: Any, column: Any) -> 
     _check_array(table)
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide, pointers = ir.VectorType(ir.IntType(64), LANES), ir.VectorType(ir.FloatType().as_pointer(), LANES)
         array = make_array(sig.args[0])(context, builder, args[0])
-        data = array.data
         room = builder.sub(builder.sub(array.nitems, args[3]), ir.Constant(ir.IntType(64), 1))
-        last_row = builder.trunc(builder.udiv(room, args[2]), ir.IntType(32))
-        first = builder.insert_element(ir.Constant(_INTS, ir.Undefined), last_row, ir.Constant(ir.IntType(32), 0))
-        last = builder.shuffle_vector(first, ir.Constant(_INTS, ir.Undefined), ir.Constant(_INTS, [0] * LANES))
-        rows = builder.select(builder.icmp_unsigned("<", args[1], last), args[1], last)
-        result = ir.Constant(_FLOATS, ir.Undefined)
-        for lane in range(LANES):
-            at = ir.Constant(ir.IntType(32), lane)
-            row = builder.zext(builder.extract_element(rows, at), ir.IntType(64))
-            offset = builder.add(builder.mul(row, args[2]), args[3])
-            result = builder.insert_element(result, builder.load(builder.gep(data, [offset])), at)
-        return result
+        last = _spread(builder, builder.trunc(builder.udiv(room, args[2]), ir.IntType(32)), _INTS)
+        row = builder.select(builder.icmp_unsigned("<", args[1], last), args[1], last)
+        first = builder.ptrtoint(builder.gep(array.data, [args[3]]), ir.IntType(64))
+        size = _spread(builder, builder.mul(args[2], ir.Constant(args[2].type, 4)), wide)
+        offset = builder.mul(builder.zext(row, wide), size)
+        addresses = builder.inttoptr(builder.add(offset, _spread(builder, first, wide)), pointers)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(_FLOATS, [pointers, ir.IntType(32), _BITS, _FLOATS]),
+            f"llvm.masked.gather.v{LANES}f32.v{LANES}p0",
+        )
+        everywhere = ir.Constant(_BITS, [1] * LANES)
+        return builder.call(
+            function, [addresses, ir.Constant(ir.IntType(32), 4), everywhere, ir.Constant(_FLOATS, ir.Undefined)]
+        )
 
     return lanes_f32(table, lanes_i32, types.intp, types.intp), emit

@@ -32,7 +32,7 @@ NEVER = 1 << 62
 class Pods(NamedTuple):
     """Pods of B meshes by service column."""
 
-    count: NDArray[np.int32]  # [B, S, 5] ready, starting, pending, draining, desired
+    counts: NDArray[np.int32]  # [B, S, 5] ready, starting, pending, draining, desired
     starting: NDArray[np.int16]  # [B, R, S] pods that become ready in second `t % R`
     draining: NDArray[np.int16]  # [B, R, S] pods that are gone in second `t % R`
     clock: NDArray[np.int64]  # [B] seconds since the mesh was loaded
@@ -52,7 +52,7 @@ def make_pods(batch_size: int, max_services: int, ring_seconds: int) -> Pods:
     """Empty meshes; the rings reach `ring_seconds` - 1 seconds ahead."""
     b, s, r = batch_size, max_services, ring_seconds
     return Pods(
-        count=np.zeros((b, s, 5), np.int32),
+        counts=np.zeros((b, s, 5), np.int32),
         starting=np.zeros((b, r, s), np.int16),
         draining=np.zeros((b, r, s), np.int16),
         clock=np.zeros(b, np.int64),
@@ -69,24 +69,24 @@ def make_pods(batch_size: int, max_services: int, ring_seconds: int) -> Pods:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def settle(pods: Pods, b: int) -> None:
     """Bring the bill of mesh `b` up to its clock; call it before any count changes."""
     seconds = pods.clock[b] - pods.billed_until[b]
     if seconds > 0:
         for s in range(pods.n_services[b]):
-            count = pods.count[b, s]
+            count = pods.counts[b, s]
             pods.billed[b, s] += seconds * (count[READY] + count[STARTING] + count[DRAINING])
     pods.billed_until[b] = pods.clock[b]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def turn(pods: Pods, b: int) -> None:
     """The events of the present second of mesh `b`: pods become ready, drained pods go, pending pods find room."""
     settle(pods, b)
     slot = pods.clock[b] % pods.starting.shape[1]
     for s in range(pods.n_services[b]):
-        count = pods.count[b, s]
+        count = pods.counts[b, s]
         started, gone = pods.starting[b, slot, s], pods.draining[b, slot, s]
         count[READY] += started
         count[STARTING] -= started
@@ -96,7 +96,7 @@ def turn(pods: Pods, b: int) -> None:
     _admit(pods, b)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _admit(pods: Pods, b: int) -> None:
     """Start pending pods, the service that has waited longest first; one that does not fit lets smaller ones pass."""
     n = pods.n_services[b]
@@ -104,7 +104,7 @@ def _admit(pods: Pods, b: int) -> None:
     used = 0.0
     waiting = 0
     for s in range(n):
-        count = pods.count[b, s]
+        count = pods.counts[b, s]
         used += pods.request[b, s] * (count[READY] + count[STARTING] + count[DRAINING])
         waiting += count[PENDING]
     if waiting > 0:
@@ -112,13 +112,13 @@ def _admit(pods: Pods, b: int) -> None:
         for _ in range(n):
             first = -1
             for s in range(n):
-                if not tried[s] and pods.count[b, s, PENDING] > 0:
-                    if first < 0 or pods.waiting_since[b, s] < pods.waiting_since[b, first]:
-                        first = s
+                waits = not tried[s] and pods.counts[b, s, PENDING] > 0
+                if waits and (first < 0 or pods.waiting_since[b, s] < pods.waiting_since[b, first]):
+                    first = s
             if first < 0:
                 break
             tried[first] = True
-            count = pods.count[b, first]
+            count = pods.counts[b, first]
             while count[PENDING] > 0 and used + pods.request[b, first] <= pods.node_cpu[b]:
                 used += pods.request[b, first]
                 count[PENDING] -= 1
@@ -136,7 +136,7 @@ def _admit(pods: Pods, b: int) -> None:
                 return
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def want(pods: Pods, b: int, desired: NDArray[np.int64], drain_seconds: NDArray[np.int32]) -> None:
     """Set the desired counts [S] of mesh `b`. Pods that serve least go first: pending, then the youngest starting, then ready.
 
@@ -145,7 +145,7 @@ def want(pods: Pods, b: int, desired: NDArray[np.int64], drain_seconds: NDArray[
     n, ring = pods.n_services[b], pods.starting.shape[1]
     changed = False
     for s in range(n):
-        changed = changed or desired[s] != pods.count[b, s, DESIRED]
+        changed = changed or desired[s] != pods.counts[b, s, DESIRED]
     if not changed:
         return
     settle(pods, b)
@@ -154,7 +154,7 @@ def want(pods: Pods, b: int, desired: NDArray[np.int64], drain_seconds: NDArray[
         turn(pods, b)
     now = pods.clock[b]
     for s in range(n):
-        count = pods.count[b, s]
+        count = pods.counts[b, s]
         step = desired[s] - count[DESIRED]
         if step == 0:
             continue
@@ -183,11 +183,11 @@ def want(pods: Pods, b: int, desired: NDArray[np.int64], drain_seconds: NDArray[
     _admit(pods, b)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def crash(pods: Pods, b: int, s: int, number: int) -> int:
     """Kill ready pods of service `s`; they start again. Returns how many there were to kill."""
     settle(pods, b)
-    count = pods.count[b, s]
+    count = pods.counts[b, s]
     killed = min(number, count[READY])
     count[READY] -= killed
     if pods.startup[b, s] == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -16,12 +17,9 @@ from numpy.typing import NDArray
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.traffic import call_matrices
 
-__all__ = ["MAX_PHASES", "QueueTables", "RequestWalk", "queue_tables", "request_walk"]
+__all__ = ["QueueTables", "RequestWalk", "expiry_table", "queue_tables", "request_walk"]
 
 Floats = NDArray[np.float64]
-
-MAX_PHASES = 4
-"""Visits in a row to one service are followed in at most this many phases, so that an overload delays the later ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +33,6 @@ class QueueTables:
     c its squared coefficient of variation."""
     quantile95: NDArray[np.float32]
     """[h]: where that tail is 5 %."""
-    expiry: NDArray[np.float32]
-    """[mean]: density at 1 of an exponential law truncated to [0, 1] with this mean."""
 
 
 @lru_cache(maxsize=1)
@@ -49,13 +45,10 @@ def queue_tables() -> QueueTables:
             table = np.concatenate([data[name][:1], data[name]])
             columns += [table[:, :-1], np.diff(table, axis=1)]
         tail = data["gamma_tail"]
-    along_y, along_h = np.diff(tail, axis=1), np.diff(tail, axis=0)
-    cells = (tail[:-1, :-1], along_y[:-1], along_h[:, :-1], np.diff(along_h, axis=1))
     return QueueTables(
         pods=np.ascontiguousarray(np.stack(columns, axis=-1), dtype=np.float32),
-        tail=np.ascontiguousarray(np.stack(cells, axis=-1), dtype=np.float32),
+        tail=_cells(tail),
         quantile95=_quantile(tail, 0.95),
-        expiry=_expiry(),
     )
 
 
@@ -65,12 +58,47 @@ def _quantile(tail: NDArray[np.float32], level: float) -> NDArray[np.float32]:
     return np.array([x / (1.0 - x) for x in found], dtype=np.float32)
 
 
-def _expiry() -> NDArray[np.float32]:
-    rate = np.concatenate([np.linspace(200.0, 1e-3, 4000), np.linspace(-1e-3, -200.0, 4000)])
-    mean = 1.0 / rate - 1.0 / np.expm1(rate)
-    density = rate / np.expm1(rate)
-    # One point past 1, so that the last cell has a right end.
-    return np.interp(np.linspace(0.0, 1.0, 130), mean, density).astype(np.float32)
+@lru_cache(maxsize=8)
+def expiry_table(timeout_seconds: float) -> NDArray[np.float32]:
+    """Share of waiting requests that reach the timeout within a second, by the mean and the variance of their ages.
+
+    The ages, in timeouts, are taken for a beta law: [m, v, 4] cells as in `QueueTables.tail`, m the mean, v the variance over
+    m (1 - m). In a lasting overload they are a truncated exponential law, whose share is known exactly; the beta law's is
+    multiplied, mean by mean, by what makes it right there.
+    """
+    mean = np.linspace(0.0, 1.0, 65)
+    inner = np.clip(mean, 0.004, 0.996)
+    rate = np.concatenate([np.linspace(400.0, 1e-3, 4000), np.linspace(-1e-3, -400.0, 4000)])
+    of_rate = 1.0 / rate - 1.0 / np.expm1(rate)
+    with np.errstate(over="ignore"):
+        variance = 1.0 / rate**2 - 1.0 / (4.0 * np.sinh(np.clip(rate / 2.0, -300.0, 300.0)) ** 2)
+    last = min(1.0 / timeout_seconds, 1.0)
+    exact = np.interp(inner, of_rate, np.expm1(rate * last) / np.expm1(rate))
+    lasting = np.interp(inner, of_rate, variance) / (inner * (1.0 - inner))
+    spread = np.clip(np.linspace(0.0, 1.0, 33), 0.004, 0.996)
+    share = np.array([_beta_tail(np.full(33, m), spread, last) for m in inner])
+    at_lasting = np.array([np.interp(v, spread, row) for v, row in zip(lasting, share, strict=True)])
+    factor = exact / np.maximum(at_lasting, 1e-30)
+    table = np.clip(share * np.clip(factor, 0.0, 20.0)[:, None], 0.0, 0.95)
+    return _cells(table)
+
+
+def _beta_tail(mean: Floats, spread: Floats, last: float) -> Floats:
+    """P(U > 1 - last) of beta laws with these means and variances over m (1 - m), by midpoints in a variable that flattens the ends."""
+    size = 1.0 / spread - 1.0
+    a, b = (mean * size)[:, None], ((1.0 - mean) * size)[:, None]
+    angle = (np.arange(600) + 0.5) / 600 * np.pi / 2.0
+    low, high = np.sin(angle) ** 2, np.cos(angle) ** 2
+    log_weight = (a - 0.5) * np.log(low) + (b - 0.5) * np.log(high)
+    weight = np.exp(log_weight - log_weight.max(1, keepdims=True))
+    result: Floats = (weight * (high < last)).sum(1) / weight.sum(1)
+    return result
+
+
+def _cells(table: NDArray[Any]) -> NDArray[np.float32]:
+    along_second, along_first = np.diff(table, axis=1), np.diff(table, axis=0)
+    cells = (table[:-1, :-1], along_second[:-1], along_first[:, :-1], np.diff(along_first, axis=1))
+    return np.ascontiguousarray(np.stack(cells, axis=-1), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)

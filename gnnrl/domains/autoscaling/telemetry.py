@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -35,9 +36,7 @@ __all__ = [
     "Telemetry",
     "copy_counts",
     "make_telemetry",
-    "scrape_calls",
-    "scrape_mesh",
-    "scrape_services",
+    "scrape_meshes",
 ]
 
 Floats = NDArray[np.float32]
@@ -90,7 +89,7 @@ def make_telemetry(batch_size: int, max_services: int, max_calls: int, *, histog
     integers = {"ready", "starting", "pending", "draining", "desired"}
     names = list(Telemetry.__dataclass_fields__)
     first_of_mesh = names.index("seconds")
-    arrays: dict[str, NDArray[np.int32] | Floats] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for position, name in enumerate(names):
         shape: tuple[int, ...] = (batch_size, sizes.get(name, max_services))
         if name == "latency_histogram":
@@ -98,7 +97,7 @@ def make_telemetry(batch_size: int, max_services: int, max_calls: int, *, histog
         elif position >= first_of_mesh:
             shape = (batch_size,)
         arrays[name] = np.zeros(shape, np.int32 if name in integers else np.float32)
-    return Telemetry(**arrays)  # type: ignore[arg-type]
+    return Telemetry(**arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,18 +112,18 @@ class Columns:
     source: Ints  # [B, E]
     target: Ints  # [B, E]
     share: Floats  # [B, E] of the target's calls that this call makes
-    n_calls: Ints  # [B]
-    n_classes: Ints  # [B]
+    n_calls: NDArray[np.int64]  # [B]
+    n_classes: NDArray[np.int64]  # [B]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def copy_counts(
     pods: Pods, b: int, ready: Ints, starting: Ints, pending: Ints, draining: Ints, desired: Ints, since: Floats
 ) -> None:
     """The counts as they stand now; columns past the last service are 0."""
     n = pods.n_services[b]
     for s in range(ready.shape[1]):
-        count = pods.count[b, s]
+        count = pods.counts[b, s]
         ready[b, s] = count[READY]
         starting[b, s] = count[STARTING]
         pending[b, s] = count[PENDING]
@@ -133,7 +132,7 @@ def copy_counts(
         since[b, s] = pods.clock[b] - pods.changed_at[b, s] if s < n else 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def scrape_services(
     pods: Pods, b: int, service: Floats, row: Ints, cpu_ms: Floats, memory_base: Floats, memory_limit: Floats, base_ms: Floats,
     quantile95: Floats, sidecar: float, memory_per_call: float, billed: Floats, cpu: Floats, memory: Floats, rps_in: Floats,
@@ -157,7 +156,7 @@ def scrape_services(
         pods.billed[b, s] = 0.0
         cpu[b, s] = done * per_second * cpu_ms[b, s] + sv[ARRIVED, i] * per_second * sidecar
         rps_in[b, s] = sv[ARRIVED, i] * per_second
-        count = pods.count[b, s]
+        count = pods.counts[b, s]
         alive = count[READY] + count[STARTING] + count[DRAINING]
         serving = max(count[READY] + count[DRAINING], 1)
         each = memory_base[b, s] + memory_per_call * sv[CALLS, i] / serving
@@ -184,7 +183,7 @@ def scrape_services(
     pods.changes[b] = 0
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def scrape_calls(
     b: int, n_calls: int, source: Ints, target: Ints, share: Floats, rps_in: Floats, p95: Floats, errors: Floats,
     rps_out: Floats, call_rps: Floats, call_p95: Floats, call_errors: Floats, n_services: int,
@@ -201,17 +200,17 @@ def scrape_calls(
         call_errors[b, e] = errors[b, t] if rate > 0 else 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _exceeding(table: Floats, n: int, parts: Floats, x: float) -> float:
-    """Requests slower than x seconds in a mixture of gamma laws, `parts` [n, 5]: weight, mean, spread, shift, truncated tail."""
+    """Requests slower than x seconds in a mixture of gamma laws, `parts` [n, 4]: weight, mean, spread, shift."""
     total = 0.0
     for k in range(n):
         ratio = max(x - parts[k, 3], 0.0) / parts[k, 1]
-        total += parts[k, 0] * max(_tail(table, ratio, parts[k, 2]) - parts[k, 4], 0.0) / (1.0 - parts[k, 4])
+        total += parts[k, 0] * _tail(table, ratio, parts[k, 2])
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _tail(table: Floats, x: float, spread: float) -> float:
     """P(X > x) of a gamma variable of mean 1; as in the kernel, for one number."""
     h = min(spread / (1.0 + spread), 0.9999) * table.shape[0]
@@ -222,7 +221,7 @@ def _tail(table: Floats, x: float, spread: float) -> float:
     return cell[0] + cell[1] * y + (cell[2] + cell[3] * y) * (h - i)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _time_exceeded(table: Floats, n: int, parts: Floats, number: float, low: float, high: float) -> float:
     """The time that `number` requests exceed, by bisection and a last linear step."""
     for _ in range(12):
@@ -235,7 +234,7 @@ def _time_exceeded(table: Floats, n: int, parts: Floats, number: float, low: flo
     return low + (high - low) * min(max((above - number) / max(above - below, 1e-9), 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def scrape_mesh(
     b: int, n_classes: int, klass: Floats, mesh: Floats, table: Floats, request_timeout: float, seconds: Floats,
     external: Floats, mean_ms: Floats, p50: Floats, p95: Floats, p99: Floats, errors: Floats, violating: Floats,
@@ -243,10 +242,11 @@ def scrape_mesh(
 ) -> None:  # fmt: skip
     """End to end: moments and percentiles of the window's mixture; resets what it read.
 
-    Each class is one gamma law for the seconds that met the SLO on average and one for the others, cut at the request timeout.
+    Each class is one gamma law for the seconds that met the SLO on average and one for the others; nothing is slower
+    than the request timeout.
     """
     block, i = b // LANES, b % LANES
-    parts = np.zeros((2 * n_classes, 5), np.float32)
+    parts = np.zeros((2 * n_classes, 4), np.float32)
     n = 0
     total = 0.0
     sum_latency = 0.0
@@ -259,9 +259,10 @@ def scrape_mesh(
                 n += 1
                 part[0] = flow
                 part[1] = klass[block, c, first + LATENCY - FLOW, i] / flow + 1e-6
-                part[2] = max(klass[block, c, first + LATENCY_SQUARED - FLOW, i] / flow / (part[1] * part[1]) - 1.0, 1e-4)
+                part[2] = max(
+                    klass[block, c, first + LATENCY_SQUARED - FLOW, i] / flow / (part[1] * part[1]) - 1.0, 1e-4
+                )
                 part[3] = klass[block, c, BASE, i]
-                part[4] = min(_tail(table, request_timeout / part[1], part[2]), 0.5)
                 total += flow
                 sum_latency += flow * (part[1] + part[3])
                 longest = min(part[1] * (1.0 + 12.0 * np.sqrt(part[2]) + 12.0 * part[2]), request_timeout)
@@ -286,3 +287,30 @@ def scrape_mesh(
             histogram[b, k] = previous - now
             previous = now
         histogram[b, len(edges_ms)] = previous
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def scrape_meshes(
+    pods: Pods, service: Floats, klass: Floats, mesh: Floats, tail_table: Floats, quantile95: Floats,
+    request_timeout: float, columns: Any, counts: Any,
+    services: Any, calls: Any, meshes: Any, edges_ms: NDArray[np.float64], sidecar: float, memory_per_call: float,
+) -> None:  # fmt: skip
+    row, cpu_ms, memory_base, memory_limit, base_ms, source, target, share, n_calls, n_classes = columns
+    ready, starting, pending, draining, desired, since = counts
+    billed, cpu, memory, rps_in, p95, mean, errors, backlog, excess, replica_seconds, core_seconds, changes = services
+    rps_out, call_rps, call_p95, call_errors = calls
+    seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99, mesh_errors, violating, histogram = meshes
+    for b in range(len(n_calls)):
+        scrape_mesh(
+            b, n_classes[b], klass, mesh, tail_table, request_timeout, seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99, mesh_errors,
+            violating, histogram, edges_ms,
+        )  # fmt: skip
+        scrape_services(
+            pods, b, service, row, cpu_ms, memory_base, memory_limit, base_ms, quantile95, sidecar, memory_per_call, billed,
+            cpu, memory, rps_in, p95, mean, errors, backlog, excess, replica_seconds, core_seconds, changes, seconds[b],
+        )  # fmt: skip
+        scrape_calls(
+            b, n_calls[b], source, target, share, rps_in, p95, errors, rps_out, call_rps, call_p95, call_errors,
+            pods.n_services[b],
+        )  # fmt: skip
+        copy_counts(pods, b, ready, starting, pending, draining, desired, since)
