@@ -183,6 +183,7 @@ def compare(
     config: ExperimentConfig,
     policy: LearnedPolicy | None = None,
     *,
+    others: Mapping[str, LearnedPolicy] | None = None,
     against: Sequence[str] | None = None,
     workloads: Sequence[str] | None = None,
     seeds: int | None = None,
@@ -199,6 +200,7 @@ def compare(
     Args:
         config: the experiment; what is not given below is taken from its `evaluation`.
         policy: a trained agent, played deterministically as `policy`; None = baselines alone.
+        others: further agents by name (an ablation, the teacher, a clone), with frontiers of their own.
         against: names of baselines.
         workloads: families or CSV files.
         seeds: scenarios a workload.
@@ -231,9 +233,10 @@ def compare(
     if calibration is None:
         calibration = calibrated_for(environment, chosen_workloads, rules, progress=progress)
     playbacks: dict[str, Playback] = {}
-    if policy is not None:
-        progress(POLICY)
-        playbacks[POLICY] = play(PolicyController(policy, environment, name=POLICY), scenarios, violation_weight=weight)
+    agents = {**({} if policy is None else {POLICY: policy}), **(others or {})}
+    for name, agent in agents.items():
+        progress(name)
+        playbacks[name] = play(PolicyController(agent, environment, name=name), scenarios, violation_weight=weight)
     bounds = ReplicaBounds(min_replicas=environment.min_replicas, max_replicas=environment.max_replicas)
     for name in names:
         progress(name)
@@ -242,8 +245,8 @@ def compare(
         playbacks[name] = play(controller, scenarios, violation_weight=weight)
     found: dict[str, dict[str, Frontier]] = {}
     if frontiers:
-        weights = asked.frontier_weights if policy is not None else ()
-        found = _play_frontiers(policy, weights, environment, scenarios, rules, calibration, progress)
+        weights = asked.frontier_weights
+        found = _play_frontiers(agents, weights, environment, scenarios, rules, calibration, progress)
     return Evaluation(
         config=config,
         scenarios=scenarios,
@@ -255,7 +258,7 @@ def compare(
 
 
 def _play_frontiers(
-    policy: LearnedPolicy | None,
+    agents: Mapping[str, LearnedPolicy],
     weights: Sequence[float],
     environment: AutoscalingConfig,
     scenarios: ScenarioSet,
@@ -264,14 +267,14 @@ def _play_frontiers(
     progress: Progress,
 ) -> dict[str, dict[str, Frontier]]:
     found: dict[str, dict[str, Frontier]] = {workload: {} for workload in scenarios.workloads}
-    if policy is not None and weights:
-        progress("frontier of the policy")
+    for name, agent in agents.items() if weights else ():
+        progress(f"frontier of {name}")
         each = len(scenarios.episodes)
         tiled = scenarios.tiled(len(weights), violation_weight=list(weights))
-        together = play(PolicyController(policy, environment), tiled, violation_weight=0.0, histogram=False)
+        together = play(PolicyController(agent, environment, name=name), tiled, violation_weight=0.0, histogram=False)
         parts = [together.part(slice(k * each, (k + 1) * each)) for k in range(len(weights))]
         for workload in scenarios.workloads:
-            found[workload][POLICY] = _frontier(
+            found[workload][name] = _frontier(
                 [part.part(scenarios.rows(workload)) for part in parts], [f"a = {weight:g}" for weight in weights]
             )
     for rule in (rule for rule in FRONTIER_RULES if rule in rules):

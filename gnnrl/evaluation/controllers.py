@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.domains.autoscaling.baselines import Autoscaler, Telemetry
+from gnnrl.domains.autoscaling.baselines import Autoscaler, Telemetry, teacher
+from gnnrl.domains.autoscaling.baselines.feed_forward import DEFAULT_HEADROOM
 from gnnrl.domains.autoscaling.episode import Episode
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
-from graph_space.schema import ACTION_MASK, MOVES, GraphObservation
+from graph_space.schema import ACTION_MASK, MOVES, GraphObservation, autoscaling_schema
 
-__all__ = ["BaselineController", "Controller", "LearnedPolicy", "PolicyController", "column_sources"]
+__all__ = ["BaselineController", "Controller", "LearnedPolicy", "PolicyController", "TeacherPolicy", "column_sources"]
 
 Replicas = NDArray[np.int64]
 
@@ -30,6 +31,29 @@ class LearnedPolicy(Protocol):
         self, obs: GraphObservation, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[NDArray[Any], Any]:
         """(actions [B, N] or [B], next state)."""
+
+
+class TeacherPolicy:
+    """The teacher of behaviour cloning as a policy of its own, for the row beside its pupil's.
+
+    Args:
+        config: the environment; its node columns must include the CPU limit.
+        headroom: share of the limit to use.
+    """
+
+    def __init__(self, config: AutoscalingConfig, headroom: float = DEFAULT_HEADROOM) -> None:
+        self._schema = autoscaling_schema(config.node_columns)
+        self._headroom = headroom
+
+    def act(
+        self,
+        obs: GraphObservation,
+        state: Any = None,
+        episode_start: Any = None,  # noqa: ARG002
+        deterministic: bool = False,  # noqa: ARG002
+    ) -> tuple[NDArray[np.int64], Any]:
+        """(moves [B, N], state unchanged)."""
+        return teacher(obs, self._schema, headroom=self._headroom), state
 
 
 class Controller(Protocol):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gnnrl.evaluation.statistics import Interval, percentile_interval, resamples
 
-__all__ = ["Frontier", "envelope", "replica_seconds_at", "saving_at"]
+__all__ = ["Frontier", "envelope", "replica_seconds_at", "saving_at", "violating_share_at", "violation_reduction_at"]
 
 Floats = NDArray[np.float64]
 
@@ -92,3 +92,34 @@ def saving_at(policy: Frontier, reference: Frontier, share: float, *, seed: int 
 
     replicates = np.array([saving(index) for index in resamples(scenarios, seed=seed, draws=500)])
     return percentile_interval(saving(None), replicates)
+
+
+def violating_share_at(violating_share: NDArray[Any], replica_seconds: NDArray[Any], cost: float) -> float:
+    """Violating share of a frontier's curve at `cost` replica-seconds; the mirror image of `replica_seconds_at`."""
+    x, y = envelope(violating_share, replica_seconds)
+    if cost < y[-1]:
+        return float("nan")
+    return float(np.interp(cost, y[::-1], x[::-1]))
+
+
+def violation_reduction_at(policy: Frontier, reference: Frontier, cost: float, *, seed: int = 0) -> Interval:
+    """1 - policy / reference in violating share at equal replica-seconds a scenario, scenarios resampled together.
+
+    The cost of a resample is scaled with what its scenarios cost the reference, so that heavy and light resamples are
+    compared at the same point of the curve. Not-a-number where the reference does not violate at that cost.
+    """
+    scenarios = policy.violating_share.shape[1]
+    if reference.violating_share.shape[1] != scenarios:
+        raise ValueError(
+            f"paired scenarios: {scenarios} against {reference.violating_share.shape[1]}; "
+            "play both on the same episodes"
+        )
+    whole = reference.replica_seconds.mean()
+
+    def reduction(index: NDArray[np.int64]) -> float:
+        scaled = cost * reference.replica_seconds[:, index].mean() / whole
+        theirs = violating_share_at(*reference.means(index), scaled)
+        return 1.0 - violating_share_at(*policy.means(index), scaled) / theirs if theirs > 0 else float("nan")
+
+    replicates = np.array([reduction(index) for index in resamples(scenarios, seed=seed, draws=500)])
+    return percentile_interval(reduction(np.arange(scenarios)), replicates)

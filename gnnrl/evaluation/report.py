@@ -172,7 +172,7 @@ def _table(evaluation: Evaluation, workload: str) -> str:
         saved = evaluation.saving(workload, name, reference) if reference and name != reference else None
         cells: list[Cell] = [
             (
-                f"{_swatch(name)}{html.escape(name)}{' <span class=win>lowest objective</span>' if name == best else ''}",
+                f"{_swatch(name)}{html.escape(name)}{' <span class=win>lowest</span>' if name == best else ''}",
                 "name",
             ),
             (_bar(replicas.mean / seconds, most, name) + _number(replicas, 1 / seconds, 1), "wide"),

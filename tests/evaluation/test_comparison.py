@@ -17,6 +17,7 @@ from gnnrl.domains.autoscaling.calibration import Calibration
 from gnnrl.domains.autoscaling.episode import Split
 from gnnrl.evaluation import plots, report, sweep
 from gnnrl.evaluation.comparison import POLICY, Evaluation, compare
+from gnnrl.evaluation.controllers import TeacherPolicy
 from gnnrl.evaluation.runner import METRICS
 from gnnrl.evaluation.scenarios import draw_scenarios
 from gnnrl.evaluation.sweep import calibrate, calibrated_for, play_settings
@@ -168,6 +169,16 @@ def test_churn_happens_only_where_it_is_asked_for(calibration: Calibration) -> N
     assert moving.split()["churn"] == "as in training"
     assert np.isnan(still.values("noisy", "hpa_80", "change_response_seconds")).all()
     assert np.isfinite(moving.values("noisy", "hpa_80", "change_response_seconds")).all()
+
+
+def test_other_agents_stand_beside_the_policy(calibration: Calibration) -> None:
+    lean, ample = TeacherPolicy(ENVIRONMENT, 0.75), TeacherPolicy(ENVIRONMENT, 0.45)
+    config = replace(CONFIG, evaluation=replace(CONFIG.evaluation, against=("hpa_80",), seeds=2))
+    found = compare(config, ample, others={"lean": lean}, workloads=["noisy"], calibration=calibration)
+    assert list(found.playbacks) == [POLICY, "lean", "hpa_80"]
+    cost = {name: found.mean("noisy", name, "replica_seconds").mean for name in found.playbacks}
+    assert cost["lean"] < 0.8 * cost[POLICY]
+    assert set(found.frontiers["noisy"]) == {POLICY, "lean"}
 
 
 def test_the_report_stands_alone_and_shows_whoever_wins(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gnnrl.evaluation.frontier import Frontier, envelope, replica_seconds_at, saving_at
+from gnnrl.evaluation.frontier import (
+    Frontier,
+    envelope,
+    replica_seconds_at,
+    saving_at,
+    violating_share_at,
+    violation_reduction_at,
+)
 
 SHARE = np.array([0.0, 0.02, 0.01, 0.04, 0.03])
 COST = np.array([200.0, 110.0, 140.0, 100.0, 160.0])
@@ -51,3 +58,19 @@ def test_a_frontier_that_never_gets_down_to_the_share_saves_nothing_that_can_be_
 def test_frontiers_of_different_scenarios_are_refused() -> None:
     with pytest.raises(ValueError, match="same episodes"):
         saving_at(frontier(np.ones(3)), frontier(np.ones(4)), 0.01)
+
+
+def test_violating_time_is_read_off_at_equal_cost() -> None:
+    assert violating_share_at(SHARE, COST, 170.0) == pytest.approx(0.005)
+    assert violating_share_at(SHARE, COST, 105.0) == pytest.approx(0.03)
+    assert violating_share_at(SHARE, COST, 500.0) == 0.0
+    assert np.isnan(violating_share_at(SHARE, COST, 99.0))
+
+
+def test_half_the_violations_at_every_cost_are_a_reduction_by_half() -> None:
+    scale = np.array([1.0, 3.0, 0.5, 2.0])
+    reference = frontier(scale)
+    policy = Frontier(0.5 * reference.violating_share, reference.replica_seconds)
+    found = violation_reduction_at(policy, reference, float(120.0 * scale.mean()))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert np.isnan(violation_reduction_at(policy, reference, float(500.0 * scale.mean())).mean)
