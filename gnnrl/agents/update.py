@@ -48,8 +48,9 @@ def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: Enco
         reference = agent.clone.log_probs(storage, agent.mode == "select")
         targets = RolloutTargets(targets.advantage, targets.target, reference)
     minibatches = build_minibatches(agent, storage, targets)
+    checked = {}
     if not agent.replay_checked:
-        check_replay(agent, minibatches)
+        checked = {"replay_error": check_replay(agent, minibatches)}
         agent.replay_checked = True
     deviation = 1.0 if config.normalise_reward else agent.return_scale.deviation
     coefficients = Coefficients(
@@ -82,6 +83,7 @@ def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: Enco
         del result["clone_kl"]
     return {
         **result,
+        **checked,
         "grad_norm": float(np.mean(norms)) if norms else 0.0,
         "explained_variance": explained_variance(storage.value[:-1][live], targets.target[live]),
         "optimiser_steps": float(len(norms)),
@@ -182,8 +184,8 @@ def build_minibatches(
     return minibatches
 
 
-def check_replay(agent: PPO_GNN, minibatches: list[Minibatch]) -> None:
-    """Stop where the replay is not the rollout.
+def check_replay(agent: PPO_GNN, minibatches: list[Minibatch]) -> float:
+    """Stop where the replay is not the rollout; returns the largest |ratio - 1| over all live decisions.
 
     Raises:
         ReplayError: |ratio - 1| exceeds the tolerance.
@@ -196,6 +198,7 @@ def check_replay(agent: PPO_GNN, minibatches: list[Minibatch]) -> None:
             "Pass act() the state it returned last, and episode_start where an episode starts; do not change weights "
             "or the environment's prev_slot inside a rollout"
         )
+    return error
 
 
 @torch.no_grad()

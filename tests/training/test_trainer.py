@@ -59,8 +59,9 @@ def test_a_run_leaves_checkpoint_logs_and_configuration(finished):
     lines = [json.loads(line) for line in (run.path / "training.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [PER_ROLLOUT * (i + 1) for i in range(6)]
     assert set(lines[-1]) == NAMES | {"step", "toy/violating_share"}
+    assert lines[0]["train/replay_error"] <= 1e-5
     events = EventAccumulator(str(run.tensorboard)).Reload()
-    assert set(events.Tags()["scalars"]) == NAMES | {"toy/violating_share"}
+    assert set(events.Tags()["scalars"]) == NAMES | {"toy/violating_share", "train/replay_error"}
     assert [event.step for event in events.Scalars("train/reward")] == [line["step"] for line in lines]
     assert events.Scalars("train/reward")[3].value == pytest.approx(lines[3]["train/reward"])
     assert not agent.training
