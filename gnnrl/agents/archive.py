@@ -9,7 +9,6 @@ import contextlib
 import io
 import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,11 +59,11 @@ def write_archive(path: str | Path, tree: Mapping[str, Any]) -> None:
     path = Path(path)
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, "tree": _pack(tree)}, buffer)
-    temporary = ""
+    # Always the same name: what a killed process left behind is written over, not added to.
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
@@ -75,9 +74,8 @@ def write_archive(path: str | Path, tree: Mapping[str, Any]) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         kept = "; the checkpoint that was there is kept" if path.exists() else ""
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}){kept}") from error
 
