@@ -37,9 +37,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _calibrate(args: argparse.Namespace) -> int:
     config = load_experiment(args.config, args.overrides)
+    from gnnrl.domains.autoscaling.workloads import WORKLOADS
     from gnnrl.evaluation.sweep import calibrate
 
-    workloads = tuple(dict.fromkeys((*config.environment.workloads, *config.evaluation.workloads)))
+    # Every family, so that a shipped file leaves nothing to be swept; and the CSV files of this configuration.
+    workloads = tuple(dict.fromkeys((*WORKLOADS, *config.environment.workloads, *config.evaluation.workloads)))
     calibration = calibrate(
         config.environment, workloads, progress=lambda message: print(f"sweeping {message}", file=sys.stderr)
     )
