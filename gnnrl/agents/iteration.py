@@ -66,8 +66,9 @@ class Collector:
         self.state: EncoderState | None = None
 
     def reset(self, agent: PPO_GNN) -> None:
-        """Start all environments and forget."""
+        """Start all environments and forget; the seed counts once, so that later starts play other episodes."""
         self.obs, _ = self.env.reset(seed=self.seed)
+        self.seed = None
         self.state = agent.initial_state(self.env.num_envs)
         agent.record(self.env.num_envs)
 

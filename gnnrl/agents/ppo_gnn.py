@@ -274,8 +274,14 @@ class PPO_GNN:
     def learn(self, env: VectorEnv, total_steps: int) -> PPO_GNN:
         """Train for `total_steps` environment steps, rounded up to whole rollouts; `Trainer` adds logs and
         checkpoints."""
-        for _ in iterations(self, env, total_steps):
-            pass
+        threads = torch.get_num_threads()
+        # Small work: torch's own threads would only wait for each other beside those of the learner.
+        torch.set_num_threads(1)
+        try:
+            for _ in iterations(self, env, total_steps):
+                pass
+        finally:
+            torch.set_num_threads(threads)
         return self.train(False)
 
     def state_dict(self) -> dict[str, Any]:

@@ -42,6 +42,9 @@ def _terms(  # type: ignore[no-untyped-def]
     held = clone_coef > 0.0
     for d in range(len(pointer) - 1):
         first, last = pointer[d] * moves, pointer[d + 1] * moves
+        if weight[d] == 0.0:
+            out[first:last] = 0.0
+            continue
         top = np.float32(-np.inf)
         for i in range(first, last):
             if legal[i] and flat[i] > top:
