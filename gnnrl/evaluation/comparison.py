@@ -20,7 +20,7 @@ from gnnrl.evaluation.frontier import Frontier, saving_at
 from gnnrl.evaluation.runner import METRICS, Playback, play
 from gnnrl.evaluation.scenarios import ScenarioSet, draw_scenarios, workload_label
 from gnnrl.evaluation.statistics import Interval, mean_interval, paired_difference, relative_saving
-from gnnrl.evaluation.sweep import Progress, calibrated_for, play_settings, silent
+from gnnrl.evaluation.sweep import Progress, calibrated_for, play_oracle, play_settings, silent
 from gnnrl.training.run_folder import code_revision
 
 __all__ = ["POLICY", "Evaluation", "compare"]
@@ -240,6 +240,9 @@ def compare(
     bounds = ReplicaBounds(min_replicas=environment.min_replicas, max_replicas=environment.max_replicas)
     for name in names:
         progress(name)
+        if name == "oracle":
+            playbacks[name] = play_oracle(scenarios, violation_weight=weight)
+            continue
         autoscaler = make(name, bounds, environment.max_nodes, scenarios.load(), calibration, seed=config.seed)
         controller = BaselineController(autoscaler, environment.metrics_lag_seconds)
         playbacks[name] = play(controller, scenarios, violation_weight=weight)

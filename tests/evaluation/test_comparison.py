@@ -37,7 +37,6 @@ CONFIG = ExperimentConfig(
 GRIDS = {
     "hpa_calibrated": {"target_percent": (80.0, 110.0, 140.0), "down_window_seconds": (60.0,)},
     "feed_forward": {"headroom": (0.4, 0.55, 0.7)},
-    "oracle": {"surplus": (0.7, 1.0), "utilisation": (1.0,)},
 }
 
 
@@ -136,6 +135,14 @@ def test_bounds_and_controls_stand_where_they_must(evaluation: Evaluation) -> No
         assert min(objective, key=objective.__getitem__) == "oracle"
         assert max(objective, key=objective.__getitem__) == "random"
         assert evaluation.best(workload) not in ("oracle", "random")
+
+
+def test_the_oracle_has_its_best_setting_for_each_scenario() -> None:
+    drawn = draw_scenarios(ENVIRONMENT, ["flash"], 3, split=Split.VALIDATION, violation_weight=1.0)
+    best = sweep.play_oracle(drawn, violation_weight=200.0).metrics["objective"]
+    fixed = [{"surplus": 0.4, "utilisation": 0.9}, {"surplus": 1.0, "utilisation": 1.0}]
+    for played in play_settings("oracle", drawn, fixed, violation_weight=200.0):
+        assert (best <= played.metrics["objective"] + 1e-6).all()
 
 
 def test_frontiers_are_played_by_weight_and_by_setting(evaluation: Evaluation) -> None:

@@ -28,7 +28,7 @@ BASELINES: Mapping[str, str] = {
     "feed_forward_estimated": "the same with ratios and costs estimated from CPU and traffic",
     "feed_forward_trend": "estimated, with the load's trend carried on; headroom and weight calibrated",
     "feed_forward_70": "true ratios and costs at 70 % of the limit, not calibrated (any share: feed_forward_60, ...)",
-    "oracle": "knows the load until its pods are ready and the true costs; surplus calibrated",
+    "oracle": "a bound: knows the load until its pods are ready, the true costs, and its best setting for the scenario",
     "static": "replicas for the peak, never changed",
     "random": "a random legal move for every service and decision",
 }
@@ -36,7 +36,7 @@ BASELINES: Mapping[str, str] = {
 
 _PERCENT = re.compile(r"(hpa|feed_forward)_([1-9]\d{0,2})")
 
-_CALIBRATED = ("hpa_calibrated", "kpa", "feed_forward", "feed_forward_estimated", "feed_forward_trend", "oracle")
+_CALIBRATED = ("hpa_calibrated", "kpa", "feed_forward", "feed_forward_estimated", "feed_forward_trend")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +87,8 @@ def make(
         if fixed[1] == "hpa":
             return HorizontalPodAutoscaler(bounds, columns, target_percent=float(fixed[2]), name=name)
         return FeedForward(bounds, columns, headroom=int(fixed[2]) / 100, name=name)
+    if name == "oracle":
+        return Oracle(bounds, columns, load.rps)
     if name == "static":
         return StaticPeak(bounds, columns, load.rps)
     if name == "random":
@@ -97,7 +99,7 @@ def make(
 def make_with(
     name: str, bounds: ReplicaBounds, columns: int, load: Load, settings: Mapping[str, ArrayLike]
 ) -> Autoscaler:
-    """A calibrated baseline at given settings, each one number or one a mesh [B] (what a sweep plays)."""
+    """A calibrated baseline, or the oracle, at given settings, each one number or one a mesh [B] (what a sweep plays)."""
     values = dict(settings)
     if name == "hpa_calibrated":
         return HorizontalPodAutoscaler(bounds, columns, name=name, **values)
@@ -107,4 +109,4 @@ def make_with(
         return Oracle(bounds, columns, load.rps, name=name, **values)
     if name in _CALIBRATED:
         return FeedForward(bounds, columns, estimated=name != "feed_forward", name=name, **values)
-    raise ValueError(f"{name!r} has no settings; those that have are {', '.join(_CALIBRATED)}")
+    raise ValueError(f"{name!r} has no settings; those that have are {', '.join(_CALIBRATED)} and oracle")
