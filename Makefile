@@ -25,7 +25,7 @@ $(BENCH_STAMP): $(STAMP)
 	@touch $@
 
 demo: $(STAMP) ## train on the simulated Online Boutique, compare with the baselines, write runs/demo/report.html
-	rm -rf runs/demo
+	@rm -rf runs/demo
 	$(BIN)/gnnrl train configs/demo.yaml --out runs/demo
 	$(BIN)/gnnrl evaluate runs/demo --json runs/demo/evaluation.json --report runs/demo/report.html
 

@@ -89,7 +89,6 @@ def trainer_for(folder: RunFolder) -> Trainer:
         env,
         teacher=(lambda observation: teacher(dict(observation), schema)) if config.warm_start.teacher else None,
         validation=lambda agent: _validate(agent, config),
-        progress=sys.stderr.isatty(),
     )
 
 
