@@ -183,7 +183,7 @@ _BASIC_GLOBALS = (
 _EXTENDED_GLOBALS = (
     *_BASIC_GLOBALS,
     Feature("log_violation_weight", "1", "natural logarithm of the weight of a violating decision interval"),
-    Feature("latency_p95_over_slo", "1", "95th percentile end to end over the SLO"),
+    Feature("latency_p95_over_slo", "1", "95th percentile end to end over the SLO, at most 2"),
     Feature("violating_share_window", "1", "share of violating seconds in the window, 0 to 1"),
     Feature("slo_seconds", "s", "service-level objective of the 95th percentile end to end"),
 )

@@ -84,6 +84,9 @@ class AutoscalingConfig:
     """Range of the log-uniform weight `a` of a violating decision interval, drawn per episode, shown to the policy."""
     change_weight: NonNegative = 0.02
     """Weight of one replica started or removed, in replica-decisions."""
+    violation_softness: NonNegative = 0.05
+    """Width of the reward's edge at the SLO, as a share of it: half of the violation is charged by a logistic curve of the P95, so that
+    a decision that only comes nearer is worth something; 0 = violating seconds alone. Evaluation always counts violating seconds."""
     slo_factor: Annotated[float, Gt(1.0)] = 2.0
     """SLO = this x the idle P95 of the mesh, where the mesh states none."""
     node_columns: Literal["basic", "extended", "history"] = "history"

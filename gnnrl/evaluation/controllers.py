@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.baselines import Autoscaler, Telemetry, teacher
-from gnnrl.domains.autoscaling.baselines.feed_forward import DEFAULT_HEADROOM
 from gnnrl.domains.autoscaling.episode import Episode
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
@@ -38,10 +37,10 @@ class TeacherPolicy:
 
     Args:
         config: the environment; its node columns must include the CPU limit.
-        headroom: share of the limit to use.
+        headroom: share of the limit to use; None = by the violation weight, as the clone was taught.
     """
 
-    def __init__(self, config: AutoscalingConfig, headroom: float = DEFAULT_HEADROOM) -> None:
+    def __init__(self, config: AutoscalingConfig, headroom: float | None = None) -> None:
         self._schema = autoscaling_schema(config.node_columns)
         self._headroom = headroom
 

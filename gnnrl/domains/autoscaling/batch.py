@@ -12,7 +12,7 @@ from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.churn import apply_event
 from gnnrl.domains.autoscaling.episode import Episode, most_classes, warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh
-from gnnrl.domains.autoscaling.objective import service_rewards
+from gnnrl.domains.autoscaling.objective import service_rewards, softened
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
 from graph_space.schema import MOVES, GraphObservation
@@ -127,12 +127,17 @@ class MeshBatch:
         self._advance(np.ones(self.batch_size, dtype=np.bool_))
         window = self.simulation.scrape()
         builder.push(window, np.ones(self.batch_size, dtype=np.bool_))
+        violation = softened(
+            (window.violating_seconds / np.maximum(window.seconds, 1.0)).astype(np.float32),
+            window.latency_p95_ms / self._slo_ms,
+            config.violation_softness,
+        )
         per_service = service_rewards(
             config.goal,
             window.billed_replicas,
             self._changes,
             window.queue_excess,
-            (window.violating_seconds / np.maximum(window.seconds, 1.0)).astype(np.float32),
+            violation,
             window.latency_mean_ms / self._slo_ms,
             builder.violation_weight,
             config.change_weight,

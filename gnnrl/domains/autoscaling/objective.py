@@ -39,6 +39,22 @@ def objective(
     return replica_seconds + violation_weight * violating_seconds + change_weight_seconds * replica_changes
 
 
+def softened(violating_share: Floats, p95_over_slo: Floats, softness: float) -> Floats:
+    """The violation the reward charges: the violating share, half of it replaced by a logistic curve of the P95 around the SLO.
+
+    Crossing the SLO often takes several replicas of several services; the curve pays for the first of them.
+
+    Args:
+        violating_share: [B] violating seconds over seconds.
+        p95_over_slo: [B] end-to-end P95 over the SLO.
+        softness: width of the curve as a share of the SLO; 0 gives `violating_share`.
+    """
+    if softness == 0.0:
+        return violating_share
+    edge = np.clip((p95_over_slo - 1.0) / softness, -30.0, 30.0)
+    return (0.5 * (violating_share + 1.0 / (1.0 + np.exp(-edge)))).astype(np.float32)
+
+
 def service_rewards(
     goal: Goal,
     replicas: Floats,

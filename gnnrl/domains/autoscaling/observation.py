@@ -40,6 +40,8 @@ HISTORY_SECONDS = 3600.0
 """Time constant of the decayed extremes."""
 VOLATILITY_SECONDS = 300.0
 """Time constant of the volatility."""
+LARGEST_P95_OVER_SLO = 2.0
+"""Shown at most: what matters is the neighbourhood of 1, and a backlog would stretch the scale by two orders of magnitude."""
 _METRICS = 6  # cpu, memory, rps in, rps out, p95, error share: the columns of a lagged window
 _HISTORY = 6  # maximum, minimum, jump, mean squared change, last value, last change
 
@@ -337,7 +339,7 @@ def _push(  # type: ignore[no-untyped-def]
             call_metrics[new, b, e, 1] = call_p95[b, e]
             call_metrics[new, b, e, 2] = call_error[b, e]
         mesh_metrics[new, b, 0] = external_rps[b]
-        mesh_metrics[new, b, 1] = latency_p95[b] / slo_ms[b]
+        mesh_metrics[new, b, 1] = min(latency_p95[b] / slo_ms[b], LARGEST_P95_OVER_SLO)
         mesh_metrics[new, b, 2] = violating_seconds[b] / max(seconds[b], 1.0)
 
 
