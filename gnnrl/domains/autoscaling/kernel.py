@@ -37,12 +37,12 @@ MAX_PHASES = 8
 
 # columns of `service` [row, column, lane]: constants, state, sums since the last scrape
 RATE, TIMEOUT, FATAL, PODS, TABLE_ROW = 0, 1, 2, 3, 4
-FREE, CALLS, DEMAND, AGE, VARIANCE, GIVE_UP = 5, 6, 7, 8, 9, 10
-DONE, ARRIVED, LOAD, SOJOURN_SQUARED, LOST = 11, 12, 13, 14, 15
-SERVICE_COLUMNS = 16
+FREE, CALLS, DEMAND, AGE, VARIANCE, GIVE_UP, MISFIT = 5, 6, 7, 8, 9, 10, 11
+DONE, ARRIVED, LOAD, SOJOURN_SQUARED, LOST = 12, 13, 14, 15, 16
+SERVICE_COLUMNS = 17
 # columns of `element` [row, class, column, lane]
-PROBABILITY, VISITS, SPREAD, NATURAL = 0, 1, 2, 3
-ELEMENT_COLUMNS = 4
+PROBABILITY, VISITS, SPREAD, NATURAL, TOGETHER = 0, 1, 2, 3, 4
+ELEMENT_COLUMNS = 5
 # columns of `phase` [row, class, phase, column, lane]: constants, state
 SHARE, REMAINING, CONTINUE, REQUESTS, AGES, AGES_SQUARED = 0, 1, 2, 3, 4, 5
 PHASE_COLUMNS = 6
@@ -54,9 +54,10 @@ CLASS_COLUMNS = 10
 SLO, CLOSED, MEAN_LATENCY, SECONDS, EXTERNAL, FAILED, VIOLATING = 0, 1, 2, 3, 4, 5, 6
 MESH_COLUMNS = 7
 # rows of the scratch arrays: [row, lane], and [class, row, lane]
-RATE_ON, RATE_LOST, RATE_DONE, FAST, COMMON, WAIT_SQUARED, EXPIRED, BEFORE = 0, 1, 2, 3, 4, 5, 6, 7
-SCRATCH_ROWS = 8
-PASSING, PASSING_AGE, PASSING_AGE_SQUARED = 0, 1, 2
+RATE_ON, RATE_LOST, RATE_DONE, FAST, COMMON, WAIT, EXPIRED, BEFORE, FORESEEN = 0, 1, 2, 3, 4, 5, 6, 7, 8
+SCRATCH_ROWS = 9
+PASSING, PASSING_AGE, PASSING_AGE_SQUARED, PASSING_COMMON = 0, 1, 2, 3
+PASSING_ROWS = 4
 
 OLD_SHARE = 0.25
 """Weight of the tick's beginning in how many requests grow older during it. With 0 the ages of a growing backlog come out too high, with
@@ -92,16 +93,17 @@ def advance_block(
     `n_phases` [row, class] is the largest of the block, 0 where no mesh of it has the class visit the row.
     """
     scratch = np.empty((SCRATCH_ROWS, LANES), np.float32)
-    passing = np.empty((n_classes, 3, LANES), np.float32)
+    passing = np.empty((n_classes, PASSING_ROWS, LANES), np.float32)
     given = load(arriving, 0)
     closed = given * REQUESTS_PER_TASK / (load(mesh, MEAN_LATENCY) + THINK_SECONDS)
     rps = select(load(mesh, CLOSED) > 0.5, closed, given)
     store(mesh, SECONDS, load(mesh, SECONDS) + 1.0)
     store(mesh, EXTERNAL, load(mesh, EXTERNAL) + rps)
     for c in range(n_classes):
-        store(passing, 3 * c + PASSING, rps * load(klass[c], WEIGHT))
-        store(passing, 3 * c + PASSING_AGE, splat(0.0))
-        store(passing, 3 * c + PASSING_AGE_SQUARED, splat(0.0))
+        store(passing, PASSING_ROWS * c + PASSING, rps * load(klass[c], WEIGHT))
+        store(passing, PASSING_ROWS * c + PASSING_AGE, splat(0.0))
+        store(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED, splat(0.0))
+        store(passing, PASSING_ROWS * c + PASSING_COMMON, splat(0.0))
     failed = splat(0.0)
     for r in range(n_rows):
         _expire(service[r], phase[r], scratch, tables[2], n_phases[r, :n_classes], request_timeout)
@@ -164,7 +166,7 @@ def _find_rates(
     for c in range(len(n_phases)):
         if n_phases[c] == 0:
             continue
-        share = load(element[c], PROBABILITY) * load(passing, 3 * c + PASSING)
+        share = load(element[c], PROBABILITY) * load(passing, PASSING_ROWS * c + PASSING)
         entering += share
         demand += share * load(element[c], VISITS)
     calls, rate = load(sv, CALLS), load(sv, RATE)
@@ -175,7 +177,7 @@ def _find_rates(
     alive = served > 0.5
     give_up = select(alive, load(sv, GIVE_UP), NO_POD_RATE)
     # With p = 1 / (1 + calls per pod), backward Euler reads (1 / p - 1) e + beta G(p) = z; G is made linear around the last p.
-    z = total / maximum(served, 1e-6)
+    z = load(sv, MISFIT) * total / maximum(served, 1e-6)
     beta = rate * per_visit
     e = 1.0 + give_up * per_visit
     row = load(sv, TABLE_ROW) * points
@@ -229,7 +231,8 @@ def _find_rates(
     store(scratch, RATE_DONE, done)
     store(scratch, FAST, fast)
     store(scratch, COMMON, common)
-    store(scratch, WAIT_SQUARED, 1.0 / (on * on + 1e-12))
+    store(scratch, WAIT, 1.0 / (on + 1e-6))
+    store(scratch, FORESEEN, total / (1.0 + (done + give_up) * per_visit))
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -238,13 +241,14 @@ def _move(
 ) -> Any:
     """Move the requests of every class through their visits to this service; returns how many fail there."""
     on, lost = load(scratch, RATE_ON), load(scratch, RATE_LOST)
-    fast, common, wait_squared = load(scratch, FAST), load(scratch, COMMON), load(scratch, WAIT_SQUARED)
+    fast, common, wait = load(scratch, FAST), load(scratch, COMMON), load(scratch, WAIT)
+    wait_squared = wait * wait
     calls, demand, age = splat(0.0), splat(0.0), splat(0.0)
     for c in range(len(n_phases)):
         if n_phases[c] == 0:
             continue
-        flow, flow_age = load(passing, 3 * c + PASSING), load(passing, 3 * c + PASSING_AGE)
-        flow_square = load(passing, 3 * c + PASSING_AGE_SQUARED)
+        flow, flow_age = load(passing, PASSING_ROWS * c + PASSING), load(passing, PASSING_ROWS * c + PASSING_AGE)
+        flow_square = load(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED)
         probability = load(element[c], PROBABILITY)
         enter, enter_age, enter_square = probability * flow, probability * flow_age, probability * flow_square
         first, first_age, first_square = enter, enter_age, enter_square
@@ -287,12 +291,17 @@ def _move(
             corrected = _rescaled(
                 corrected, visits, wanted / natural, first, first_age, first_square, leave, leave_age, leave_square
             )
-        store(passing, 3 * c + PASSING, flow + leave)
-        store(passing, 3 * c + PASSING_AGE, flow_age + leave_age)
-        store(passing, 3 * c + PASSING_AGE_SQUARED, flow_square + corrected)
+        store(passing, PASSING_ROWS * c + PASSING, flow + leave)
+        store(passing, PASSING_ROWS * c + PASSING_AGE, flow_age + leave_age)
+        together = load(element[c], TOGETHER) * wait
+        own = (flow + leave) * together * together
+        store(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED, flow_square + corrected - own)
+        store(passing, PASSING_ROWS * c + PASSING_COMMON, load(passing, PASSING_ROWS * c + PASSING_COMMON) + together)
     store(sv, CALLS, calls)
     store(sv, DEMAND, demand)
     store(sv, AGE, age)
+    misfit = calls / (load(scratch, FORESEEN) + 1e-9)
+    store(sv, MISFIT, select(calls > 1e-6, minimum(maximum(misfit, 0.25), 4.0), 1.0))
     before, expired = load(scratch, BEFORE), load(scratch, EXPIRED)
     rate_done = load(scratch, RATE_DONE)
     done = rate_done * calls
@@ -328,12 +337,14 @@ def _leave(klass: Floats, mesh: Floats, passing: Floats, tail_table: Floats, n_c
     slo = load(mesh, SLO)
     total, latency, exceeding = splat(0.0), splat(0.0), splat(0.0)
     for c in range(n_classes):
-        flow = maximum(load(passing, 3 * c + PASSING), 0.0)
+        flow = maximum(load(passing, PASSING_ROWS * c + PASSING), 0.0)
         some = flow > 1e-6
         per_request = 1.0 / maximum(flow, 1e-6)
         last_mean, last_square = load(klass[c], LAST_MEAN), load(klass[c], LAST_SQUARE)
-        mean = select(some, load(passing, 3 * c + PASSING_AGE) * per_request + 1e-6, last_mean)
-        square = select(some, load(passing, 3 * c + PASSING_AGE_SQUARED) * per_request, last_square)
+        mean = select(some, load(passing, PASSING_ROWS * c + PASSING_AGE) * per_request + 1e-6, last_mean)
+        common = load(passing, PASSING_ROWS * c + PASSING_COMMON)
+        square = load(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED) * per_request + common * common
+        square = select(some, square, last_square)
         # The ages are those at the end of the tick; what leaves in it is as old as in its middle.
         known = last_mean > 0.0
         store(klass[c], LAST_MEAN, mean)
@@ -345,15 +356,15 @@ def _leave(klass: Floats, mesh: Floats, passing: Floats, tail_table: Floats, n_c
         latency += flow * (mean + base)
         spread = maximum(square / (mean * mean + 1e-12) - 1.0, 0.0)
         exceeding += flow * _tail(tail_table, maximum(slo - base, 0.0) / (mean + 1e-6), spread)
-        store(passing, 3 * c + PASSING, flow)
-        store(passing, 3 * c + PASSING_AGE, flow * mean)
-        store(passing, 3 * c + PASSING_AGE_SQUARED, flow * square)
+        store(passing, PASSING_ROWS * c + PASSING, flow)
+        store(passing, PASSING_ROWS * c + PASSING_AGE, flow * mean)
+        store(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED, flow * square)
     some = total > 1e-6
     average = latency / (total + 1e-9)
     is_slow = select(average > slo, 1.0, 0.0)
     for c in range(n_classes):
         for k in range(3):
-            value = load(passing, 3 * c + k)
+            value = load(passing, PASSING_ROWS * c + k)
             store(klass[c], FLOW + k, load(klass[c], FLOW + k) + value * (1.0 - is_slow))
             store(klass[c], FLOW + SLOW + k, load(klass[c], FLOW + SLOW + k) + value * is_slow)
     store(mesh, MEAN_LATENCY, select(some, average, load(mesh, MEAN_LATENCY)))

@@ -71,7 +71,7 @@ class MeshState:
         self.meshes: list[Mesh | None] = [None] * batch_size
         self._idle_memory_share = idle_memory_share
         # Lanes without a mesh must not divide by zero.
-        self.service[:, :, (k.RATE, k.PODS, k.TABLE_ROW, k.FREE)] = 1.0
+        self.service[:, :, (k.RATE, k.PODS, k.TABLE_ROW, k.FREE, k.MISFIT)] = 1.0
         self.service[:, :, k.TIMEOUT] = 1e30
         self.element[:, :, :, (k.VISITS, k.NATURAL)] = 1.0
         self.mesh[:, k.SLO] = 1.0
@@ -195,7 +195,7 @@ class MeshState:
         service = self.service[block, :, :, i]  # [S, columns]
         service[:, k.RATE] = 1.0
         service[:, k.TIMEOUT] = 1e30
-        service[:, k.PODS] = service[:, k.TABLE_ROW] = service[:, k.FREE] = 1.0
+        service[:, k.PODS] = service[:, k.TABLE_ROW] = service[:, k.FREE] = service[:, k.MISFIT] = 1.0
         service[:n, k.RATE] = (arrays.cpu_limit / arrays.cpu_ms)[order]
         service[:n, k.TIMEOUT] = np.minimum(arrays.timeout_ms[order] / 1000.0, 1e30)
         service[:n, k.FATAL] = arrays.fatal[order]
@@ -210,6 +210,7 @@ class MeshState:
         element[:n, :n_classes, k.PROBABILITY] = walk.probability[:, order].T
         element[:n, :n_classes, k.VISITS] = visits
         element[:n, :n_classes, k.SPREAD] = walk.spread[:, order].T
+        element[:n, :n_classes, k.TOGETHER] = walk.together[:, order].T
         element[:n, :n_classes, k.NATURAL] = np.where(
             few, visits + np.clip(part * (1.0 - part), 0.0, 0.25), visits**2 / phases
         )

@@ -111,6 +111,8 @@ class RequestWalk:
     """Mean number of visits, given at least one (1 where never visited)."""
     spread: Floats
     """Variance of that number, given at least one."""
+    together: Floats
+    """What the numbers of visits have in common: their covariance between services is close to the product of two of these."""
     order: NDArray[np.int64]
     """[S] services in the order in which a request first meets them: depth first along the calls, in the order of the mesh."""
 
@@ -118,26 +120,34 @@ class RequestWalk:
 def request_walk(mesh: Mesh) -> RequestWalk:
     """Visit counts of an external request when a fractional number of calls is its whole part plus one more at random.
 
-    With N_s the visits to a service t on behalf of one invocation of s, the mean and the variance solve linear systems
-    (E N = e_t + P E N, Var N = P Var N + sum of Var(calls) E N^2), and P(N = 0) is a fixed point of the
-    product of the callees' own; cycles included.
+    Let P[s, t] be the calls to t per invocation of s and M = (I - P)^-1 the visits on behalf of one invocation. The visit counts of
+    a request have the covariance sum over calls (s, t) of E[invocations of s] Var[calls] M[t]' M[t], and P(no visit) is a
+    fixed point of the product of the callees' own; cycles included.
     """
     arrays = mesh.arrays()
     n_services, n_classes = len(mesh.services), len(mesh.classes)
-    probability, variance = np.zeros((n_classes, n_services)), np.zeros((n_classes, n_services))
+    probability, variance, together = (np.zeros((n_classes, n_services)) for _ in range(3))
+    pod_seconds = arrays.cpu_ms / arrays.cpu_limit
     matrices = call_matrices(n_services, arrays.call_source, arrays.call_target, arrays.call_ratio)
     for c in range(n_classes):
         matrix, root = matrices[c], int(arrays.class_root[c])
         part = matrix - np.floor(matrix)
         solve = np.linalg.inv(np.eye(n_services) - matrix)
-        variance[c] = (solve @ (part * (1.0 - part)) @ solve**2)[root]
+        caller, callee = np.nonzero(part)
+        weight = solve[root, caller] * (part * (1.0 - part))[caller, callee]
+        counts = np.sqrt(np.maximum(weight, 0.0))[:, None] * solve[callee]  # covariance = counts' counts
+        variance[c] = (counts**2).sum(0)
+        if len(counts):
+            # The first principal component, services weighted by what a visit costs.
+            _, size, direction = np.linalg.svd(counts * pod_seconds, full_matrices=False)
+            together[c] = np.abs(size[0] * direction[0]) / pod_seconds
         missed = _missed(n_services, arrays.call_source, arrays.call_target, arrays.call_ratio[c])[root]
         probability[c] = np.where(arrays.visits[c] > 0, 1.0 - missed, 0.0)
     safe = np.maximum(probability, 1e-12)
     visits = np.where(probability > 0, np.maximum(arrays.visits / safe, 1.0), 1.0)
     second = (variance + arrays.visits**2) / safe
     spread = np.where(probability > 0, np.maximum(second - visits**2, 0.0), 0.0)
-    return RequestWalk(probability=probability, visits=visits, spread=spread, order=_first_met(mesh))
+    return RequestWalk(probability=probability, visits=visits, spread=spread, together=together, order=_first_met(mesh))
 
 
 @njit(cache=True)
