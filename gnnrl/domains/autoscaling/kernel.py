@@ -56,8 +56,8 @@ MESH_COLUMNS = 7
 # rows of the scratch arrays: [row, lane], and [class, row, lane]
 RATE_ON, RATE_LOST, RATE_DONE, FAST, COMMON, WAIT, EXPIRED, BEFORE, FORESEEN = 0, 1, 2, 3, 4, 5, 6, 7, 8
 SCRATCH_ROWS = 9
-PASSING, PASSING_AGE, PASSING_AGE_SQUARED, PASSING_COMMON = 0, 1, 2, 3
-PASSING_ROWS = 4
+PASSING, PASSING_AGE, PASSING_AGE_SQUARED, TOGETHER_SUM, TOGETHER_SQUARES = 0, 1, 2, 3, 4
+PASSING_ROWS = 5
 
 OLD_SHARE = 0.25
 """Weight of the tick's beginning in how many requests grow older during it. With 0 the ages of a growing backlog come out too high, with
@@ -103,7 +103,8 @@ def advance_block(
         store(passing, PASSING_ROWS * c + PASSING, rps * load(klass[c], WEIGHT))
         store(passing, PASSING_ROWS * c + PASSING_AGE, splat(0.0))
         store(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED, splat(0.0))
-        store(passing, PASSING_ROWS * c + PASSING_COMMON, splat(0.0))
+        store(passing, PASSING_ROWS * c + TOGETHER_SUM, splat(0.0))
+        store(passing, PASSING_ROWS * c + TOGETHER_SQUARES, splat(0.0))
     failed = splat(0.0)
     for r in range(n_rows):
         _expire(service[r], phase[r], scratch, tables[2], n_phases[r, :n_classes], request_timeout)
@@ -146,8 +147,9 @@ def _expire(
             total += gone
             demand += gone * load(ps, REMAINING)
             store(ps, REQUESTS, requests - gone)
-            store(ps, AGES, maximum(ages - gone * request_timeout, 0.0))
-            store(ps, AGES_SQUARED, maximum(squares - gone * (request_timeout * request_timeout), 0.0))
+            left, left_square = ages - gone * request_timeout, squares - gone * (request_timeout * request_timeout)
+            store(ps, AGES, select(old, maximum(left, 0.0), ages))
+            store(ps, AGES_SQUARED, select(old, maximum(left_square, 0.0), squares))
     share = total / (calls + 1e-9)
     store(sv, CALLS, calls - total)
     store(sv, DEMAND, maximum(load(sv, DEMAND) - demand, 0.0))
@@ -231,7 +233,8 @@ def _find_rates(
     store(scratch, RATE_DONE, done)
     store(scratch, FAST, fast)
     store(scratch, COMMON, common)
-    store(scratch, WAIT, 1.0 / (on + 1e-6))
+    # Where no call ends, the wait has no meaning; a bound keeps its square from drowning everything else.
+    store(scratch, WAIT, 1.0 / maximum(on, 0.01))
     store(scratch, FORESEEN, total / (1.0 + (done + give_up) * per_visit))
 
 
@@ -293,10 +296,11 @@ def _move(
             )
         store(passing, PASSING_ROWS * c + PASSING, flow + leave)
         store(passing, PASSING_ROWS * c + PASSING_AGE, flow_age + leave_age)
+        store(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED, flow_square + corrected)
         together = load(element[c], TOGETHER) * wait
-        own = (flow + leave) * together * together
-        store(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED, flow_square + corrected - own)
-        store(passing, PASSING_ROWS * c + PASSING_COMMON, load(passing, PASSING_ROWS * c + PASSING_COMMON) + together)
+        row = PASSING_ROWS * c + TOGETHER_SUM
+        store(passing, row, load(passing, row) + together)
+        store(passing, row + 1, load(passing, row + 1) + together * together)
     store(sv, CALLS, calls)
     store(sv, DEMAND, demand)
     store(sv, AGE, age)
@@ -342,8 +346,10 @@ def _leave(klass: Floats, mesh: Floats, passing: Floats, tail_table: Floats, n_c
         per_request = 1.0 / maximum(flow, 1e-6)
         last_mean, last_square = load(klass[c], LAST_MEAN), load(klass[c], LAST_SQUARE)
         mean = select(some, load(passing, PASSING_ROWS * c + PASSING_AGE) * per_request + 1e-6, last_mean)
-        common = load(passing, PASSING_ROWS * c + PASSING_COMMON)
-        square = load(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED) * per_request + common * common
+        # Twice the covariances of the times at different services: the square of the sum less the squares.
+        together = load(passing, PASSING_ROWS * c + TOGETHER_SUM)
+        shared = maximum(together * together - load(passing, PASSING_ROWS * c + TOGETHER_SQUARES), 0.0)
+        square = load(passing, PASSING_ROWS * c + PASSING_AGE_SQUARED) * per_request + shared
         square = select(some, square, last_square)
         # The ages are those at the end of the tick; what leaves in it is as old as in its middle.
         known = last_mean > 0.0
