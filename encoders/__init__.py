@@ -7,6 +7,7 @@ from encoders.combined import SummedEncoder, build_encoder
 from encoders.dynamic_tgn import DynamicTGNEncoder
 from encoders.gnn import GNNEncoder
 from encoders.mlp import MLPEncoder
+from encoders.pyg import to_batch, to_data, to_observation
 from encoders.sequence import SequenceBatch
 from encoders.state import EncoderState, initial_state, remap
 
@@ -25,4 +26,7 @@ __all__ = [
     "cut_chunks",
     "initial_state",
     "remap",
+    "to_batch",
+    "to_data",
+    "to_observation",
 ]

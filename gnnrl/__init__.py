@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gnnrl.registration import register_with_gymnasium
 
 if TYPE_CHECKING:
-    from encoders import DynamicTGNEncoder, GNNEncoder
+    from encoders import DynamicTGNEncoder, GNNEncoder, to_batch, to_data
     from gnnrl.agents import PPO_GNN, PolicyHead
     from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig, PPOConfig
     from gnnrl.config.loader import ConfigError, load_config
@@ -38,6 +38,8 @@ _HOMES = {
     "compare": "gnnrl.evaluation.comparison",
     "load_config": "gnnrl.config.loader",
     "load_mesh": "gnnrl.domains.autoscaling.mesh_file",
+    "to_batch": "encoders",
+    "to_data": "encoders",
 }
 
 __all__ = [
@@ -57,6 +59,8 @@ __all__ = [
     "compare",
     "load_config",
     "load_mesh",
+    "to_batch",
+    "to_data",
 ]
 
 __version__: str
