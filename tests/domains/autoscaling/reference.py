@@ -174,44 +174,54 @@ def _simulate(
         for s in range(n_services):
             total += rate[s] * most
             cumulative[s] = total
-        now += np.random.exponential() / total
-        n_ending = 0
-        if now >= seconds:
-            break
-        # what was due before this moment: changes of pods, then deadlines
-        while next_event < len(event_at) and event_at[next_event] <= now:
-            kind, s, n = event[next_event]
-            if kind == 0:
-                active[s] = n
-            else:
-                for p in range(active[s] - 1, max(active[s] - n, 0) - 1, -1):
-                    for j in range(count[s, p]):
-                        ending[n_ending] = held[s, p, j] * 4 + 2
-                        n_ending += 1
-            next_event += 1
-        while p_head < p_back:
-            k = p_head % len(patience)
-            r = patience[k]
-            if serial[r] == patience_serial[k]:
-                if arrived[r] + request_timeout > now:
-                    break
-                ending[n_ending] = r * 4 + 3
-                n_ending += 1
+        # What is due before the next random event comes first; that event is drawn anew then, having no memory.
+        while p_head < p_back and serial[patience[p_head % len(patience)]] != patience_serial[p_head % len(patience)]:
             p_head += 1
+        change_due = event_at[next_event] if next_event < len(event_at) else np.inf
+        patience_due, call_due, impatient = np.inf, np.inf, -1
+        if p_head < p_back:
+            patience_due = arrived[patience[p_head % len(patience)]] + request_timeout
         for s in range(n_services):
+            if timeout[s] == np.inf:
+                continue
             while w_head[s] < w_back[s]:
                 k = w_head[s] % waiting.shape[1]
                 r = waiting[s, k]
-                if serial[r] != waiting_serial[s, k] or position[r] != waiting_position[s, k]:
-                    w_head[s] += 1
-                elif joined[r] + timeout[s] <= now:
-                    ending[n_ending] = r * 4 + 1
-                    n_ending += 1
-                    w_head[s] += 1
-                else:
+                if serial[r] == waiting_serial[s, k] and position[r] == waiting_position[s, k]:
+                    if joined[r] + timeout[s] < call_due:
+                        call_due, impatient = joined[r] + timeout[s], s
                     break
+                w_head[s] += 1
+        due = min(change_due, patience_due, call_due)
+        upcoming = now + np.random.exponential() / total
+        random_event = upcoming < due
+        now = min(upcoming, due)
+        n_ending = 0
+        if now >= seconds:
+            break
+        if not random_event:
+            if due == change_due:
+                kind, s, n = event[next_event]
+                next_event += 1
+                if kind == 0:
+                    active[s] = n
+                else:
+                    for p in range(active[s] - 1, max(active[s] - n, 0) - 1, -1):
+                        for j in range(count[s, p]):
+                            if n_ending == len(ending):
+                                ending = _grown(ending)
+                            ending[n_ending] = held[s, p, j] * 4 + 2
+                            n_ending += 1
+            elif due == patience_due:
+                ending[0] = patience[p_head % len(patience)] * 4 + 3
+                n_ending = 1
+                p_head += 1
+            else:
+                ending[0] = waiting[impatient, w_head[impatient] % waiting.shape[1]] * 4 + 1
+                n_ending = 1
+                w_head[impatient] += 1
         u = np.random.random() * total
-        if u < top:
+        if random_event and u < top:
             if np.random.random() * top < rps[int(now)]:
                 arrivals += 1
                 if n_free == 0:
@@ -240,7 +250,7 @@ def _simulate(
                 pod_of[r] = -2
                 ending[n_ending] = r * 4
                 n_ending += 1
-        else:
+        elif random_event:
             s = np.searchsorted(cumulative, u, side="right")
             p = np.random.randint(most)
             if count[s, p] > 0:
