@@ -1,4 +1,4 @@
-"""Observation wrappers: the documented layout, for models that were written against it."""
+"""Observation wrappers: for models written against the documented layout, and for Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graph_space.schema import ACTION_MASK, EDGE_INDEX, EDGE_MASK, EDGES, GLOBALS, NODE_MASK, NODES
 
-__all__ = ["DocumentedObservation"]
+__all__ = ["DocumentedObservation", "StableBaselines3Observation"]
 
 NODE_COLUMNS = 6
 EDGE_COLUMNS = 7
@@ -69,3 +69,45 @@ class DocumentedObservation(gymnasium.ObservationWrapper):
             "num_nodes": np.asarray(observation[NODE_MASK].sum(), dtype=np.int64),
             "invalid_action_mask": (1 - observation[ACTION_MASK][: self._services]).reshape(-1).astype(np.int8),
         }
+
+
+class StableBaselines3Observation(gymnasium.ObservationWrapper):
+    """The same observation for the policies of Stable-Baselines3 and sb3-contrib (`MultiInputPolicy`), and its action masks.
+
+    They flatten every array from its first axis on, which an array without axes does not have: `elapsed_seconds` (or
+    `num_nodes` of `DocumentedObservation`) becomes an array of shape [1]. Everything else is passed on.
+    `MaskablePPO` asks for `action_masks`, in `joint` and in `select` mode; goes around `DocumentedObservation` too.
+
+    Args:
+        env: a mesh environment with a graph observation.
+
+    Raises:
+        ValueError: the observation is not a dict, so needs no wrapper.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        source = env.observation_space
+        if not isinstance(source, spaces.Dict):
+            raise ValueError(
+                f"StableBaselines3Observation: the observation is no dict but {source}; use the environment as it is"
+            )
+        self._scalars = tuple(key for key, part in source.items() if part.shape == ())
+        self.observation_space = spaces.Dict(
+            {key: _with_an_axis(part) if key in self._scalars else part for key, part in source.items()}
+        )
+
+    def observation(self, observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Scalars become arrays of shape [1]."""
+        return observation | {key: observation[key].reshape(1) for key in self._scalars}
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """See `MeshEnv.action_masks`."""
+        masks: NDArray[np.bool_] = self.env.get_wrapper_attr("action_masks")()
+        return masks
+
+
+def _with_an_axis(part: spaces.Space[Any]) -> spaces.Box:
+    assert isinstance(part, spaces.Box)
+    assert part.dtype is not None
+    return spaces.Box(part.low.reshape(1), part.high.reshape(1), (1,), part.dtype.type)
