@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.fidelity import Window, chain, modelled, overload, referred, steady, with_replicas
+from benchmarks.bench_fidelity import Window, chain, modelled, overload, referred, steady, with_replicas
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.random_mesh import random_mesh

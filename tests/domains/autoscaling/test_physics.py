@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.numpy_mesh import NumpyMeshes
 from gnnrl.domains.autoscaling.idle_latency import idle_latency, idle_p95_ms
 from gnnrl.domains.autoscaling.kernel import FAILED, FLOW, LANES, REQUESTS, SLOW
 from gnnrl.domains.autoscaling.mesh import Call, Mesh, RequestClass, Service
@@ -414,3 +415,18 @@ def test_memory_grows_with_what_waits_up_to_the_limit() -> None:
     busy = play(simulation, 300.0, 30).memory_mib[0, 0]
     assert calm == pytest.approx(0.7 * 64.0, rel=0.02)
     assert busy == 128.0
+
+
+def test_the_compiled_tick_is_the_plain_one() -> None:
+    meshes = [BOUTIQUE, random_mesh(15, 7, cycles=1), single()]
+    simulation = MeshSimulation(3, 20, 60, 6, PhysicsSettings(request_timeout_seconds=6.0))
+    for b, mesh in enumerate(meshes):
+        simulation.load(b, mesh)
+    plain = NumpyMeshes(simulation)
+    load = np.repeat([[10.0, 90.0, 20.0, 10.0], [5.0, 200.0, 10.0, 5.0], [50.0, 150.0, 60.0, 0.0]], 12, axis=1)
+    for start in range(0, 48, 12):
+        simulation.advance(load[:, start : start + 12])
+        plain.advance(load[:, start : start + 12].astype(np.float32))
+        same = NumpyMeshes(simulation)
+        for name in ("service", "phase", "klass", "mesh"):
+            np.testing.assert_allclose(getattr(plain, name), getattr(same, name), rtol=2e-3, atol=2e-4, err_msg=name)
