@@ -81,6 +81,14 @@ def test_missing_pods_do_not_make_a_scale_down_a_scale_up() -> None:
     assert propose(4, [40], missing=3) == 4
 
 
+def test_exactly_on_target_missing_pods_are_not_counted() -> None:
+    # 50 % of 50 % is neither up nor down: nothing is assumed of the missing, the ratio stays 1 and nothing happens.
+    assert propose(5, [50], missing=4) == 5
+    # One point to either side they count: 51 / 500 = 10 %, against the direction; (49 + 400) / 500 = 89 %, likewise.
+    assert propose(5, [51], missing=4) == 5
+    assert propose(5, [49], missing=4) == 5
+
+
 def test_without_any_sample_the_metric_has_failed() -> None:
     proposal, valid = resource_proposal(
         np.array([5, 5]), np.array([0, 5]), np.array([0.0, 400.0]), 100, 50, unready=np.array([5, 0])
@@ -234,5 +242,18 @@ def test_each_mesh_has_its_own_target_and_window_and_a_service_keeps_its_past_wh
         for name in ("desired", "ready", "cpu_millicores", "metric_ready", "metric_ready_start")
     }
     moved = Telemetry(**{**t.__dict__, **swapped})
-    # `web`, now in column 1, is held at 8 by its past; the new service has no past and goes down at once.
-    assert hpa.decide(moved, 15.0).tolist() == [[2, 8]]
+    # `web`, now in column 1, is held at 8 by its past, and the new service by the replicas it was found with.
+    assert hpa.decide(moved, 15.0).tolist() == [[8, 8]]
+    # At 300 s the past of `web` is over (its 8 was at 0 s); that of the new service (15 s) is not.
+    assert hpa.decide(moved, 300.0).tolist() == [[8, 2]]
+    assert hpa.decide(moved, 315.0).tolist() == [[2, 2]]
+
+
+def test_a_target_is_held_at_the_replicas_it_was_found_with_even_while_its_metric_fails() -> None:
+    hpa = HorizontalPodAutoscaler(ReplicaBounds(min_replicas=1, max_replicas=20), 2, down_window_seconds=60)
+    hpa.reset([one_service_mesh()])
+    assert int(hpa.decide(telemetry(8, 8 * 20.0, before=0), 0.0)[0, 0]) == 8  # no sample counts yet
+    assert [int(hpa.decide(telemetry(8, 8 * 20.0), 15.0 * sync)[0, 0]) for sync in (1, 2, 3, 4)] == [8, 8, 8, 2]
+    without = HorizontalPodAutoscaler(ReplicaBounds(min_replicas=1, max_replicas=20), 2, down_window_seconds=0)
+    without.reset([one_service_mesh()])
+    assert int(without.decide(telemetry(8, 8 * 20.0), 0.0)[0, 0]) == 2

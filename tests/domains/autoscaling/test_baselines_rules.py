@@ -12,7 +12,7 @@ from gnnrl.domains.autoscaling.baselines.oracle import Oracle, staffing
 from gnnrl.domains.autoscaling.baselines.simple import RandomMoves, StaticPeak
 from gnnrl.domains.autoscaling.calibration import Calibration, CalibrationError, Setting
 from gnnrl.domains.autoscaling.mesh import Call, Mesh, RequestClass, Service
-from graph_space.schema import ACTION_MASK, MOVES, NODES, autoscaling_schema
+from graph_space.schema import ACTION_MASK, GLOBALS, MOVES, NODES, autoscaling_schema
 
 BOUNDS = ReplicaBounds(min_replicas=1, max_replicas=20)
 COLUMNS = 4
@@ -131,6 +131,17 @@ def test_kpa_panics_at_twice_its_pods_and_never_scales_down_until_a_stable_windo
     assert not state.panicking.any()
 
 
+def test_kpa_keeps_the_pods_it_finds_until_a_stable_window_has_passed() -> None:
+    kpa = KnativePodAutoscaler(BOUNDS, COLUMNS, concurrency=2.0 / 0.7)  # target 2 calls a pod
+    kpa.reset([mesh()])
+    # 6 calls want 3 pods. Where 10 are found they stay for 60 s after the first tick; a single pod is no panic.
+    wanted = [
+        kpa.decide(telemetry(1.0, (10, 1, 1, 0), concurrency=6.0), 2.0 * tick)[0, :2].tolist() for tick in range(32)
+    ]
+    assert wanted[:31] == [[10, 3]] + [[10, 3]] * 30
+    assert wanted[31] == [5, 3]  # calm again: half of what is ready at most
+
+
 def test_kpa_windows_are_means_of_60_and_6_seconds() -> None:
     kpa = KnativePodAutoscaler(BOUNDS, COLUMNS, concurrency=2.0 / 0.7)  # target 2 calls a pod
     kpa.reset([mesh()])
@@ -208,7 +219,11 @@ def test_the_teacher_reads_one_observation_and_gives_the_nearest_legal_move() ->
     # 4 are right; 5 wanted; 15 wanted but 7 is the largest move; 1 wanted, -7; 36 wanted, 20 is the bound; padding 0.
     assert change.tolist() == [0, 1, 7, -7, 2, 0]
     rising = observed([4], [560], [0.5])  # 2.8 pods' worth, rising by 0.5: 3.3 / 0.7 = 4.7
-    assert MOVES[teacher(rising, schema)[0]].tolist() == [1, 0]
+    assert MOVES[teacher(rising, schema, headroom=0.7)[0]].tolist() == [1, 0]
+    # Without a headroom the shown weight decides: 0.6 at a weight of 200, 3.3 / 0.6 = 5.5.
+    shown = np.zeros((1, len(schema.globals)))
+    shown[0, schema.index(GLOBALS, "log_violation_weight")] = np.log(200.0)
+    assert MOVES[teacher({**rising, GLOBALS: shown}, schema)[0]].tolist() == [2, 0]
     with pytest.raises(KeyError, match="cpu_limit_millicores"):
         teacher(rising, autoscaling_schema("basic"))
 

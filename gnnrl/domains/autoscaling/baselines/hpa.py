@@ -129,7 +129,8 @@ def resource_proposal(
     # up; so do unready.
     with_unready = (unready > 0) & (ratio > 1.0)
     assumed = np.where(ratio < 1.0, missing * request * np.maximum(100.0, target) / 100.0, 0.0)
-    counted = np.maximum(ready + missing + np.where(with_unready, unready, 0), 1)
+    counted_missing = np.where(ratio == 1.0, 0, missing)  # exactly on target nothing is assumed of them
+    counted = np.maximum(ready + counted_missing + np.where(with_unready, unready, 0), 1)
     second = _usage_ratio(usage + assumed, request * counted, target)
 
     plain = np.where(_within(ratio, tolerance), current, _ceil(ratio * ready))
@@ -276,16 +277,20 @@ class HorizontalPodAutoscaler(Baseline):
         # 0 recommends nothing: a maximum with it changes nothing, and a new service starts with it.
         self._past = np.zeros(shape, dtype=np.int64)
         self._past_seconds = np.full(self._depth, -np.inf)
+        self._seen_mask = np.zeros(shape[1:], dtype=np.bool_)
         self._sync = 0
 
     def service_state(self) -> Sequence[NDArray[Any]]:
-        return (self._past,)
+        return (self._past, self._seen_mask)
 
     def decide(self, telemetry: Telemetry, now_seconds: float) -> Replicas:
         current = telemetry.desired.astype(np.int64)
-        if self._sync == 0:
-            # The controller records the present replicas when it first sees a target (recordInitialRecommendation).
-            self._record(current, now_seconds)
+        slot = self._sync % self._depth  # what it holds is older than every window
+        self._sync += 1
+        # The controller records the present replicas when it first sees a target (recordInitialRecommendation).
+        self._past[slot] = np.where(self.table.mask & ~self._seen_mask, current, 0)
+        self._past_seconds[slot] = now_seconds
+        self._seen_mask |= self.table.mask
         sampled = np.minimum(np.minimum(telemetry.metric_ready_start, telemetry.metric_ready), telemetry.ready)
         ready = np.minimum(sampled, current)
         serving = np.maximum(0.5 * (telemetry.metric_ready_start + telemetry.metric_ready), 1.0)
@@ -308,10 +313,5 @@ class HorizontalPodAutoscaler(Baseline):
         # One sync a period: with the default policies no earlier change is younger than their 15 s.
         limited = rate_limit(current, stabilised, np.zeros((0, *current.shape), dtype=np.int64), np.zeros((0, 1, 1)))
         # A failed metric ends the sync before anything is recorded.
-        self._record(np.where(valid, proposal, 0), now_seconds)
+        self._past[slot] = np.maximum(self._past[slot], np.where(valid, proposal, 0))
         return self.bounds.clip(np.where(valid, limited, current), self.table, current)
-
-    def _record(self, recommendation: Replicas, now_seconds: float) -> None:
-        self._past[self._sync % self._depth] = recommendation
-        self._past_seconds[self._sync % self._depth] = now_seconds
-        self._sync += 1

@@ -1,6 +1,6 @@
 """Knative's Pod Autoscaler, batched: concurrency over a stable and a panic window.
 
-Source: knative/serving `pkg/autoscaler/scaling/autoscaler.go` (Scale) with the defaults of `config-autoscaler`: 70 % of
+Source: knative/serving `pkg/autoscaler/scaling/autoscaler.go` (newAutoscaler, Scale) with the defaults of `config-autoscaler`: 70 % of
     the target concurrency,
 stable window 60 s, panic window 10 % of it, panic threshold 200 %, at most x 1000 up and / 2 down a tick, tick 2 s.
 """
@@ -100,7 +100,7 @@ class KnativePodAutoscaler(Baseline):
         self.target = TARGET_UTILISATION * np.asarray(concurrency, dtype=np.float64).reshape(-1, 1)
 
     def begin(self, meshes: Sequence[Mesh]) -> None:
-        """Empty windows, no panic."""
+        """Empty windows; panic begins, if at all, with the first tick."""
         shape = (len(meshes), self.columns)
         self._samples = np.zeros((int(STABLE_SECONDS / TICK_SECONDS), *shape))
         self._count = np.zeros(shape, dtype=np.int64)
@@ -114,6 +114,11 @@ class KnativePodAutoscaler(Baseline):
         return (self._samples, self._count, state.panicking, state.panic_seconds, state.max_panic_pods)
 
     def decide(self, telemetry: Telemetry, now_seconds: float) -> Replicas:
+        # Knative's starts in panic where it finds several pods: they stay until a stable window has been seen.
+        found_mask = (self._count == 0) & (telemetry.ready > 1)
+        self._state.panicking |= found_mask
+        self._state.panic_seconds[found_mask] = now_seconds
+        self._state.max_panic_pods[found_mask] = telemetry.ready[found_mask]
         depth = len(self._samples)
         self._samples[self._tick % depth] = telemetry.concurrency
         recent = (self._tick - np.arange(int(PANIC_SECONDS / TICK_SECONDS))) % depth
