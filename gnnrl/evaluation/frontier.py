@@ -7,6 +7,7 @@ neighbours (two settings used in turn reach any point between them).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,9 @@ def replica_seconds_at(violating_share: NDArray[Any], replica_seconds: NDArray[A
 def saving_at(policy: Frontier, reference: Frontier, share: float, *, seed: int = 0) -> Interval:
     """1 - policy / reference in replica-seconds at an equal violating share, scenarios resampled together.
 
-    The mean is not-a-number where one of the two never gets down to `share`.
+    The mean is not-a-number where one of the two never gets down to `share`. A resample in which the policy alone does
+    not get there counts as boundlessly bad, one in which the reference alone does not as boundlessly good: to leave it
+    out would flatter whoever just gets there.
     """
     scenarios = policy.violating_share.shape[1]
     if reference.violating_share.shape[1] != scenarios:
@@ -85,13 +88,11 @@ def saving_at(policy: Frontier, reference: Frontier, share: float, *, seed: int 
             "play both on the same episodes"
         )
 
-    def saving(index: NDArray[np.int64] | None) -> float:
-        return 1.0 - replica_seconds_at(*policy.means(index), share) / replica_seconds_at(
-            *reference.means(index), share
-        )
+    def saving(index: NDArray[np.int64]) -> float:
+        mine = replica_seconds_at(*policy.means(index), share)
+        return _saved(mine, replica_seconds_at(*reference.means(index), share))
 
-    replicates = np.array([saving(index) for index in resamples(scenarios, seed=seed, draws=500)])
-    return percentile_interval(saving(None), replicates)
+    return _resampled(saving, scenarios, seed)
 
 
 def violating_share_at(violating_share: NDArray[Any], replica_seconds: NDArray[Any], cost: float) -> float:
@@ -106,7 +107,8 @@ def violation_reduction_at(policy: Frontier, reference: Frontier, cost: float, *
     """1 - policy / reference in violating share at equal replica-seconds a scenario, scenarios resampled together.
 
     The cost of a resample is scaled with what its scenarios cost the reference, so that heavy and light resamples are
-    compared at the same point of the curve. Not-a-number where the reference does not violate at that cost.
+    compared at the same point of the curve. Not-a-number where the reference does not violate at that cost; resamples
+    in which one of the two cannot be that cheap count as in `saving_at`.
     """
     scenarios = policy.violating_share.shape[1]
     if reference.violating_share.shape[1] != scenarios:
@@ -118,8 +120,21 @@ def violation_reduction_at(policy: Frontier, reference: Frontier, cost: float, *
 
     def reduction(index: NDArray[np.int64]) -> float:
         scaled = cost * reference.replica_seconds[:, index].mean() / whole
+        mine = violating_share_at(*policy.means(index), scaled)
         theirs = violating_share_at(*reference.means(index), scaled)
-        return 1.0 - violating_share_at(*policy.means(index), scaled) / theirs if theirs > 0 else float("nan")
+        return _saved(mine, theirs) if theirs != 0 else float("nan")
 
-    replicates = np.array([reduction(index) for index in resamples(scenarios, seed=seed, draws=500)])
-    return percentile_interval(reduction(np.arange(scenarios)), replicates)
+    return _resampled(reduction, scenarios, seed)
+
+
+def _saved(mine: float, theirs: float) -> float:
+    """1 - mine / theirs; minus infinity where only mine could not be read, infinity where only theirs could not."""
+    if np.isnan(mine):
+        return float("nan") if np.isnan(theirs) else -np.inf
+    return np.inf if np.isnan(theirs) else 1.0 - mine / theirs
+
+
+def _resampled(figure: Callable[[NDArray[np.int64]], float], scenarios: int, seed: int) -> Interval:
+    replicates = np.array([figure(index) for index in resamples(scenarios, seed=seed, draws=500)])
+    estimate = figure(np.arange(scenarios))
+    return percentile_interval(estimate if np.isfinite(estimate) else float("nan"), replicates, scenarios)

@@ -1,12 +1,15 @@
 """Means with bootstrap intervals over scenarios, paired differences, and when a policy counts as not worse.
 
 Every policy plays the same scenarios, so differences are taken scenario by scenario before they are resampled (Efron
-and Tibshirani 1993, percentile intervals).
+and Tibshirani 1993, percentile intervals). With few scenarios those are too narrow (5 cover the truth 84 times in a
+hundred), so their percentiles are moved outwards as Student's t asks (Hesterberg 2015, expanded percentile intervals).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -37,14 +40,39 @@ def resamples(count: int, *, seed: int = 0, draws: int = DRAWS) -> NDArray[np.in
     return np.random.default_rng(seed).integers(count, size=(draws, count))
 
 
-def percentile_interval(estimate: float, replicates: NDArray[np.float64]) -> Interval:
-    """The interval that holds the middle 95 % of finite replicates."""
-    finite = replicates[np.isfinite(replicates)]
-    if not np.isfinite(estimate) or finite.size == 0:
+def percentile_interval(estimate: float, replicates: NDArray[np.float64], count: int) -> Interval:
+    """The interval that holds the middle of the replicates, 95 % of it as far as `count` scenarios can tell.
+
+    Args:
+        estimate: the figure itself.
+        replicates: the figure of each resample; one that is not a number is left out, an infinite one is a bound that
+            cannot be told and stays at its end.
+        count: scenarios that were resampled.
+    """
+    told = replicates[~np.isnan(replicates)]
+    if not np.isfinite(estimate) or told.size == 0:
         return Interval(float(estimate), float("nan"), float("nan"))
-    tail = 50.0 * (1.0 - CONFIDENCE)
-    low, high = np.percentile(finite, [tail, 100.0 - tail])
+    tail = _tail_share(count)
+    low, high = np.quantile(told, [tail, 1.0 - tail], method="inverted_cdf")
     return Interval(float(estimate), float(low), float(high))
+
+
+def _tail_share(count: int) -> float:
+    """Share of replicates beyond either end: normal tail at sqrt(n / (n - 1)) times the t quantile of n - 1.
+
+    The quantile is the series of Abramowitz and Stegun 26.7.5, right to 0.3 % from 4 degrees of freedom up.
+    """
+    normal = NormalDist()
+    if count < 2:
+        return 0.0
+    z, freedom = normal.inv_cdf(0.5 + 0.5 * CONFIDENCE), count - 1
+    t = (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
+    return normal.cdf(-math.sqrt(count / freedom) * t)
 
 
 def mean_interval(values: NDArray[Any], *, seed: int = 0) -> Interval:
@@ -53,7 +81,9 @@ def mean_interval(values: NDArray[Any], *, seed: int = 0) -> Interval:
     finite = finite[np.isfinite(finite)]
     if finite.size == 0:
         return Interval(float("nan"), float("nan"), float("nan"))
-    return percentile_interval(float(finite.mean()), finite[resamples(finite.size, seed=seed)].mean(axis=1))
+    return percentile_interval(
+        float(finite.mean()), finite[resamples(finite.size, seed=seed)].mean(axis=1), finite.size
+    )
 
 
 def paired_difference(values: NDArray[Any], reference: NDArray[Any], *, seed: int = 0) -> Interval:
@@ -75,7 +105,7 @@ def relative_saving(values: NDArray[Any], reference: NDArray[Any], *, seed: int 
         )
     index = resamples(len(values), seed=seed)
     replicates = 1.0 - values[index].mean(axis=1) / reference[index].mean(axis=1)
-    return percentile_interval(float(1.0 - values.mean() / reference.mean()), replicates)
+    return percentile_interval(float(1.0 - values.mean() / reference.mean()), replicates, len(values))
 
 
 def not_worse(values: NDArray[Any], reference: NDArray[Any], tolerance: float, *, seed: int = 0) -> bool:

@@ -55,6 +55,23 @@ def test_a_frontier_that_never_gets_down_to_the_share_saves_nothing_that_can_be_
     assert np.isnan(saving_at(frontier(ones, 0.05), frontier(ones), 0.01).mean)
 
 
+def test_resamples_that_miss_the_share_widen_the_interval_instead_of_being_left_out() -> None:
+    # One of four scenarios violates 4 % at the policy's safest setting: 1 % on average, 2 % where it is drawn twice
+    # (a quarter of the resamples have two or more). The reference always gets there.
+    hard = np.array([0.0, 0.0, 0.0, 0.04])
+    policy = Frontier(np.stack([hard, hard + 0.02]), np.stack([np.full(4, 100.0), np.full(4, 90.0)]))
+    reference = frontier(np.ones(4))
+    found = saving_at(policy, reference, 0.01)
+    assert found.mean == pytest.approx(1 - 100 / 140)
+    assert found.low == -np.inf
+    assert np.isfinite(found.high)
+    assert found.to_json()["ci95"][0] is None
+    # The other way round the policy's advantage has no bound.
+    other = saving_at(reference, policy, 0.01)
+    assert np.isfinite(other.low)
+    assert other.high == np.inf
+
+
 def test_frontiers_of_different_scenarios_are_refused() -> None:
     with pytest.raises(ValueError, match="same episodes"):
         saving_at(frontier(np.ones(3)), frontier(np.ones(4)), 0.01)
