@@ -291,15 +291,19 @@ def _play_frontiers(
 
 
 def _frontier_settings(calibration: Calibration, workload: str, rule: str) -> list[Any]:
-    """Pareto-optimal settings of the calibration, the nearest to the violation budget, and always some on either
-    side."""
+    """Pareto-optimal settings of the calibration: the least and the most violating, and the nearest to the budget.
+
+    The two ends keep the curve from stopping short of the budget where held-out scenarios are harder or easier than
+    those of the calibration.
+    """
     best = pareto(calibration.settings(workload, rule))
     budget = violation_budget(workload)
     useful = [setting for setting in best if setting.violating_share <= LONGEST_SHARE * budget] or list(best[:2])
     if len(useful) <= FRONTIER_SETTINGS:
         return useful
-    near = sorted(useful, key=lambda setting: abs(np.log((setting.violating_share + 1e-4) / budget)))
-    return sorted(near[:FRONTIER_SETTINGS], key=lambda setting: setting.violating_share)
+    ends = [useful[0], useful[-1]]
+    near = sorted(useful[1:-1], key=lambda setting: abs(np.log((setting.violating_share + 1e-4) / budget)))
+    return sorted([*ends, *near[: FRONTIER_SETTINGS - 2]], key=lambda setting: setting.violating_share)
 
 
 def _frontier(playbacks: Sequence[Playback], labels: Sequence[str]) -> Frontier:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig, EvaluationConfig, ExperimentConfig
 from gnnrl.domains.autoscaling.baselines import teacher
-from gnnrl.domains.autoscaling.calibration import Calibration
+from gnnrl.domains.autoscaling.calibration import Calibration, Setting
 from gnnrl.domains.autoscaling.episode import Split
 from gnnrl.evaluation import plots, report, sweep
-from gnnrl.evaluation.comparison import POLICY, Evaluation, compare
+from gnnrl.evaluation.comparison import POLICY, Evaluation, _frontier_settings, compare
 from gnnrl.evaluation.controllers import TeacherPolicy
 from gnnrl.evaluation.runner import METRICS
 from gnnrl.evaluation.scenarios import draw_scenarios
@@ -153,6 +153,18 @@ def test_frontiers_are_played_by_weight_and_by_setting(evaluation: Evaluation) -
     assert points[0]["violating_share"] > points[1]["violating_share"]
     assert {"hpa_calibrated", "feed_forward"} <= set(document["frontiers"]["noisy"])
     assert document["equal_violation"]["flash"]["violating_share"] == 0.03
+
+
+def test_a_frontier_keeps_both_ends_of_the_calibrations_and_the_settings_nearest_the_budget() -> None:
+    shares = [0.0, 0.001, *(0.006 + 0.001 * k for k in range(10)), 0.049, 0.2]
+    settings = tuple(
+        Setting(values={"headroom": k}, violating_share=share, replica_seconds=100.0 - k, scale_moves=0.0)
+        for k, share in enumerate(shares)
+    )
+    swept = Calibration(environment={}, seeds=1, frontiers={"noisy": {"feed_forward": settings}})
+    chosen = [setting.violating_share for setting in _frontier_settings(swept, "noisy", "feed_forward")]
+    # 20 % is beyond five times the budget of 1 %.
+    assert chosen == pytest.approx([0.0, 0.008, 0.009, 0.010, 0.011, 0.012, 0.013, 0.049])
 
 
 def test_the_same_comparison_gives_the_same_document(evaluation: Evaluation, calibration: Calibration) -> None:

@@ -12,11 +12,18 @@ import pytest
 from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig
-from gnnrl.domains.autoscaling.baselines import Baseline, FeedForward, ReplicaBounds, Telemetry, teacher
+from gnnrl.domains.autoscaling.baselines import (
+    Baseline,
+    FeedForward,
+    HorizontalPodAutoscaler,
+    ReplicaBounds,
+    Telemetry,
+    teacher,
+)
 from gnnrl.domains.autoscaling.env import MeshVectorEnv
 from gnnrl.domains.autoscaling.episode import Episode, Split
 from gnnrl.domains.autoscaling.mesh import Call, Mesh, RequestClass, Service
-from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS
+from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS, MeshSimulation, PhysicsSettings
 from gnnrl.evaluation.controllers import BaselineController, PolicyController, column_sources
 from gnnrl.evaluation.runner import histogram_quantile, play, step_second
 from gnnrl.evaluation.scenarios import ScenarioSet, draw_scenarios, workload_label
@@ -91,6 +98,53 @@ def test_constant_replicas_cost_what_they_cost_and_the_objective_is_its_formula(
     expected = metrics["replica_seconds"] + 200.0 * violating + 0.02 * 15 * started
     np.testing.assert_allclose(metrics["objective"], expected, rtol=1e-6)
     np.testing.assert_allclose(played.violating_seconds.sum(axis=1), violating, rtol=1e-6)
+
+
+class Recorded(BaselineController):
+    """Keeps what was asked for."""
+
+    def reset(self, episodes: Any) -> None:
+        super().reset(episodes)
+        self.asked: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def decide(self, window: Any, now_seconds: float) -> Any:
+        wanted = super().decide(window, now_seconds)
+        self.asked.append((window.desired.copy(), wanted.copy()))
+        return wanted
+
+
+def test_metrics_are_what_a_count_second_by_second_gives() -> None:
+    drawn = scenarios(seeds=1)
+    episode = drawn.episodes[0]
+    hpa = HorizontalPodAutoscaler(BOUNDS, CONFIG.max_nodes, target_percent=110, down_window_seconds=60)
+    controller = Recorded(hpa, CONFIG.metrics_lag_seconds)
+    found = {name: float(values[0]) for name, values in play(controller, drawn, violation_weight=200.0).metrics.items()}
+    simulation = MeshSimulation(
+        1, CONFIG.max_nodes, CONFIG.max_edges, len(episode.mesh.classes), PhysicsSettings(histogram=False)
+    )
+    simulation.load(0, episode.mesh, slo_ms=episode.slo_ms)
+    warm_up, period = CONFIG.metrics_lag_seconds + CONFIG.decision_seconds, CONFIG.decision_seconds
+    simulation.advance(drawn.rps[:, :warm_up])
+    simulation.scrape()
+    replica_seconds = violating = moves = changes = 0
+    for k, (before, wanted) in enumerate(controller.asked):
+        moves += int((wanted != before).sum())
+        changes += int(abs(wanted - before).sum())
+        simulation.set_desired(wanted)
+        for second in range(warm_up + k * period, warm_up + (k + 1) * period):
+            simulation.advance(drawn.rps[:, second : second + 1])
+            now = simulation.scrape()
+            replica_seconds += int((now.ready + now.starting + now.draining).sum())
+            violating += bool(now.latency_p95_ms[0] > episode.slo_ms or now.mesh_error_share[0] > 0.01)
+    assert violating > 0
+    assert moves > 0
+    assert found["replica_seconds"] == replica_seconds
+    assert found["scale_moves"] == moves
+    assert found["replica_changes"] == changes
+    # The P95 of a second is read off by bisection, so a second on the very edge may fall on either side.
+    assert found["violating_share"] * drawn.seconds == pytest.approx(violating, abs=2)
+    expected = replica_seconds + 200.0 * found["violating_share"] * drawn.seconds + 0.02 * 15 * changes
+    assert found["objective"] == pytest.approx(expected)
 
 
 def test_too_few_replicas_violate_and_enough_do_not() -> None:
