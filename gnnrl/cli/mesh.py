@@ -129,7 +129,12 @@ def _described(mesh: Mesh) -> dict[str, Any]:
             for s, service in enumerate(mesh.services)
         ],
         "calls": [
-            {"source": call.source, "target": call.target, "calls_per_request": float(rate)}
+            {
+                "source": call.source,
+                "target": call.target,
+                "calls_per_request": float(rate),
+                "error_share": call.error_share,
+            }
             for call, rate in zip(mesh.calls, arrays.mean_call_rates, strict=True)
         ],
         "classes": [{"name": c.name, "root": c.root, "weight": c.weight} for c in mesh.classes],
@@ -160,8 +165,11 @@ def _print(mesh: Mesh) -> None:
     )
     print_table(
         "Calls",
-        ("source", "target", "calls/request"),
-        ((c["source"], c["target"], c["calls_per_request"]) for c in described["calls"]),
+        ("source", "target", "calls/request", "own errors %"),
+        (
+            (c["source"], c["target"], c["calls_per_request"], f"{100 * c['error_share']:.1f}")
+            for c in described["calls"]
+        ),
     )
     print_table(
         "Request classes",

@@ -73,4 +73,10 @@ def test_a_real_kiali_answer_becomes_a_mesh(tmp_path: Path, capsys: pytest.Captu
     answer = str(KIALI / "kiali-2.31-workload.json")
     assert main(["mesh", "import", answer, "-o", str(tmp_path / "mesh.yaml")]) == 0
     mesh = load_mesh(tmp_path / "mesh.yaml")
-    assert f"{len(mesh.services)} services" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{len(mesh.services)} services" in out
+    assert "of the measured requests failed" in out
+    assert main(["mesh", "show", str(tmp_path / "mesh.yaml"), "--json"]) == 0
+    shown = {(c["source"], c["target"]): c["error_share"] for c in json.loads(capsys.readouterr().out)["calls"]}
+    assert shown == {(c.source, c.target): c.error_share for c in mesh.calls}
+    assert max(shown.values()) > 0.0

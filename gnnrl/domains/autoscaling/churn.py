@@ -120,13 +120,13 @@ def add_canary(mesh: Mesh, service: str, name: str, share: float, cpu_factor: fl
                     ratios[source, target] = ratio * part
         return ratios
 
-    mtls = {(call.source, call.target): call.mtls for call in mesh.calls}
+    like = {(call.source, call.target): call for call in mesh.calls}
     for call in mesh.calls:
         versions = [(name if end == service else end) for end in (call.source, call.target)]
         for source in (call.source, versions[0]):
             for target in (call.target, versions[1]):
-                mtls[source, target] = call.mtls
-    return _with_calls(mesh, (*mesh.services, canary), split, mtls)
+                like[source, target] = call
+    return _with_calls(mesh, (*mesh.services, canary), split, like)
 
 
 def add_dependency(mesh: Mesh, caller: str, service: Service, calls: float) -> Mesh:
@@ -166,7 +166,7 @@ def remove_service(mesh: Mesh, service: str, heir: str | None = None) -> Mesh:
         return ratios
 
     left = tuple(other for other in mesh.services if other is not removed)
-    return _with_calls(mesh, left, keep, {(call.source, call.target): call.mtls for call in mesh.calls})
+    return _with_calls(mesh, left, keep, {(call.source, call.target): call for call in mesh.calls})
 
 
 def rename_service(mesh: Mesh, service: str, name: str) -> Mesh:
@@ -247,16 +247,19 @@ def _with_calls(
     mesh: Mesh,
     services: tuple[Service, ...],
     ratios: Callable[[RequestClass], dict[tuple[str, str], float]],
-    mtls: dict[tuple[str, str], float],
+    like: dict[tuple[str, str], Call],
 ) -> Mesh:
-    """The mesh with other services, whose calls are those that `ratios` gives for every class."""
+    """The mesh with other services, whose calls are those that `ratios` gives for every class, `like` the given ones."""
     by_class = [ratios(request) for request in mesh.classes]
     pairs = list(by_class[0])
     return replace(
         mesh,
         services=services,
         calls=tuple(
-            Call(source=source, target=target, mtls=mtls.get((source, target), 1.0)) for source, target in pairs
+            replace(like[pair], source=pair[0], target=pair[1])
+            if pair in like
+            else Call(source=pair[0], target=pair[1])
+            for pair in pairs
         ),
         classes=tuple(
             replace(request, calls=tuple(found[pair] for pair in pairs))

@@ -5,6 +5,9 @@ invocation. What comes from outside (unknown sources, ingress, namespaces not as
 external traffic; every service it enters at is the root of one request class. Kiali counts edges, not paths, so all
 classes share the same ratios.
 
+Failed requests stay with their calls (`Call.error_share`), as errors of the application's own that telemetry shows; those
+of external requests belong to no call and are left out.
+
 What a graph cannot say is guessed [cal] and noted: limits and requests are defaults, and CPU costs come from response
 times, where there are any. With p[s] the response time of s, its own part is p[s] - sum_t ratio[s, t] p[t] (calls in
 sequence), at least `MIN_OWN_PART` of p[s]; read as the same quantile of an exponential time, its mean is own / -ln(1 -
@@ -98,7 +101,15 @@ def mesh_from_graph(graph: ServiceGraph, *, name: str, quantile: float | None = 
             )
             for i in range(len(names))
         ),
-        calls=tuple(Call(source=names[s], target=names[t], mtls=float(flows.mtls[s, t])) for s, t in pairs),
+        calls=tuple(
+            Call(
+                source=names[s],
+                target=names[t],
+                mtls=float(flows.mtls[s, t]),
+                error_share=round(float(flows.error_share[s, t]), 6),
+            )
+            for s, t in pairs
+        ),
         classes=tuple(
             RequestClass(
                 name=f"at-{names[i]}", root=names[i], weight=float(flows.entry[i] / flows.entry.sum()), calls=calls
@@ -129,6 +140,7 @@ class _Flows:
     rate: Floats  # [n, n] requests/s
     tcp: NDArray[np.bool_]  # [n, n] whether tcp flows
     mtls: Floats  # [n, n] 0-1
+    error_share: Floats  # [n, n] 0-1
     latency: Floats  # [n] response time in ms, weighted by the requests that saw it; NaN = not known
     notes: list[str] = field(default_factory=list)
 
@@ -168,15 +180,19 @@ def _flows(graph: ServiceGraph) -> _Flows:
             weight[t] += seen
     if errors.any() and rate.any():
         share = errors.sum() / rate.sum()
-        notes.append(f"{100 * share:.1f} % of the measured requests failed; the mesh starts without failures")
+        notes.append(
+            f"{100 * share:.1f} % of the measured requests failed; kept as error_share of the calls, which telemetry shows "
+            "and the SLO does not count: no replicas mend it"
+        )
     sent = rate[:n].sum()
-    _fold(rate, tcp, mtls, n, outside)
+    _fold(rate, errors, tcp, mtls, n, outside)
     left = sent - rate[:n, :n].sum()
     if left > 1e-6 * sent:
         notes.append(f"{left:.4g} requests/s go to external or inaccessible services: left out")
     with np.errstate(invalid="ignore"):
         latency = np.where(weight[:n] > 0, timed[:n] / weight[:n], np.nan)
-    return _Flows(members, rate[outside, :n].copy(), rate[:n, :n], tcp[:n, :n], mtls[:n, :n], latency, notes)
+        failed = np.where(rate > 0, np.clip(errors / rate, 0.0, 1.0), 0.0)[:n, :n]
+    return _Flows(members, rate[outside, :n].copy(), rate[:n, :n], tcp[:n, :n], mtls[:n, :n], failed, latency, notes)
 
 
 def _is_member(node: Node, graph: ServiceGraph) -> bool:
@@ -185,10 +201,11 @@ def _is_member(node: Node, graph: ServiceGraph) -> bool:
     return node.scalable
 
 
-def _fold(rate: Floats, tcp: NDArray[np.bool_], mtls: Floats, n: int, outside: int) -> None:
+def _fold(rate: Floats, errors: Floats, tcp: NDArray[np.bool_], mtls: Floats, n: int, outside: int) -> None:
     """Replace each service node k by direct edges: R[s, t] += R[s, k] R[k, t] / sum R[:, k], in place.
 
-    What arrives behind it is kept; where nothing was seen to enter it, its traffic comes from outside.
+    What arrives behind it is kept; where nothing was seen to enter it, its traffic comes from outside. Both sides of a
+    service node report the same failed requests: those of a source are spread like those of the targets.
     """
     for k in range(n, outside):
         enters = rate[:, k].sum() - rate[k, k]
@@ -198,13 +215,28 @@ def _fold(rate: Floats, tcp: NDArray[np.bool_], mtls: Floats, n: int, outside: i
             came = rate[:, k].copy()
             came[k] = 0.0
             rate += np.outer(came, leaves / enters)
+            errors += _failed(errors[:, k], errors[k], came, leaves, k)
         else:
             rate[outside] += leaves
         tcp |= np.outer(tcp[:, k], tcp[k])
         through = np.minimum.outer(mtls[:, k], mtls[k])
         np.maximum(mtls, np.where(np.outer(rate[:, k] > 0, leaves > 0), through, 0.0), out=mtls)
         rate[k], rate[:, k] = 0.0, 0.0
+        errors[k], errors[:, k] = 0.0, 0.0
         tcp[k], tcp[:, k] = False, False
+
+
+def _failed(entering: Floats, leaving: Floats, came: Floats, leaves: Floats, k: int) -> Floats:
+    """Failed requests/s through service node k from each source to each target.
+
+    Whichever side saw none, its failures are spread like its requests.
+    """
+    entering, leaving = entering.copy(), leaving.copy()
+    entering[k] = leaving[k] = 0.0
+    seen, passed = entering.sum(), leaving.sum()
+    sources = entering if seen > 0 else came * (passed / came.sum())
+    targets = leaving / passed if passed > 0 else leaves / max(leaves.sum(), 1e-12)
+    return np.outer(sources, targets)
 
 
 def _enter_at_silent_roots(flows: _Flows) -> None:

@@ -82,6 +82,9 @@ class Call:
     target: str
     mtls: float = 1.0
     """Share of the traffic under mutual TLS, 0-1."""
+    error_share: float = 0.0
+    """Share of the calls that fail for reasons of the application's own, 0-1. Telemetry shows these errors on top of the
+    simulated ones, as a cluster's does; they end no request and violate no SLO, because no number of replicas mends them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,7 @@ class MeshArrays:
     call_source: NDArray[np.int16]  # [E]
     call_target: NDArray[np.int16]  # [E]
     mtls: Floats  # [E]
+    call_error_share: Floats  # [E]
     class_root: NDArray[np.int16]  # [C]
     class_weight: Floats  # [C]
     call_ratio: Floats  # [C, E] calls to the target per invocation of the source
@@ -167,7 +171,8 @@ class Mesh:
         return _arrays(self)
 
     def to_networkx(self) -> nx.DiGraph:
-        """Nodes carry the service's fields, edges `mtls` and `calls_per_request` (mean over the mix)."""
+        """Nodes carry the service's fields, edges `mtls`, `error_share` and `calls_per_request` (mean over the
+        mix)."""
         import networkx as nx
 
         graph = nx.DiGraph(name=self.name)
@@ -176,7 +181,13 @@ class Mesh:
                 service.name, **{f.name: getattr(service, f.name) for f in fields(service) if f.name != "name"}
             )
         for call, rate in zip(self.calls, self.arrays().mean_call_rates, strict=True):
-            graph.add_edge(call.source, call.target, mtls=call.mtls, calls_per_request=float(rate))
+            graph.add_edge(
+                call.source,
+                call.target,
+                mtls=call.mtls,
+                error_share=call.error_share,
+                calls_per_request=float(rate),
+            )
         return graph
 
 
@@ -255,6 +266,7 @@ def _arrays(mesh: Mesh) -> MeshArrays:
         call_source=source,
         call_target=target,
         mtls=np.array([call.mtls for call in mesh.calls], dtype=np.float64),
+        call_error_share=np.array([call.error_share for call in mesh.calls], dtype=np.float64),
         class_root=root,
         class_weight=weight,
         call_ratio=ratio,

@@ -35,8 +35,10 @@ def mesh_problems(mesh: Mesh) -> list[str]:
         for end in (call.source, call.target):
             if end not in known:
                 problems.append(f"call {call.source!r} -> {call.target!r}: unknown service {end!r}")
-        if not 0.0 <= call.mtls <= 1.0:
-            problems.append(f"call {call.source!r} -> {call.target!r}: mtls {call.mtls} is not a share in [0, 1]")
+        for name in ("mtls", "error_share"):
+            share = getattr(call, name)
+            if not 0.0 <= share <= 1.0:
+                problems.append(f"call {call.source!r} -> {call.target!r}: {name} {share} is not a share in [0, 1]")
     pairs = _repeated(f"{call.source!r} -> {call.target!r}" for call in mesh.calls)
     problems += [f"call {pair} appears {n} times; add the ratios up" for pair, n in pairs]
     problems += [f"request class {name!r} appears {n} times" for name, n in _repeated(c.name for c in mesh.classes)]

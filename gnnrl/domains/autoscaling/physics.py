@@ -17,7 +17,7 @@ Telemetry of a window (a struct of arrays, owned by the simulation, valid until 
     per service [B, S]: ready, starting, pending, draining, desired (int32, at the end of the window), billed_replicas (mean),
         cpu_millicores (used, all pods), memory_mib, rps_in, rps_out, p95_ms, mean_ms, error_share, backlog (calls in system),
         queue_excess (share of the end-to-end latency above idle that this service causes), seconds_since_change
-    per call [B, E]: call_rps, call_p95_ms, call_error_share
+    per call [B, E]: call_rps, call_p95_ms, call_error_share (simulated errors and `Call.error_share`, the application's own)
     per mesh [B]: seconds, external_rps, latency_mean_ms, latency_p50_ms, latency_p95_ms, latency_p99_ms, mesh_error_share,
         violating_seconds, replica_seconds (billed: ready + starting + draining), core_seconds (requested), replica_changes
     per mesh, with `PhysicsSettings.histogram`: latency_histogram [B, bins] of requests by end-to-end latency (`LATENCY_EDGES_MS`)
@@ -227,7 +227,10 @@ class MeshSimulation:
         scrape_meshes(
             state.pods, state.service, state.klass, state.mesh, self._tables[1], self._quantile95,
             self.settings.request_timeout_seconds,
-            (c.row, c.cpu_ms, c.memory_base, c.memory_limit, c.base_ms, c.source, c.target, c.share, c.n_calls, c.n_classes),
+            (
+                c.row, c.cpu_ms, c.memory_base, c.memory_limit, c.base_ms, c.source, c.target, c.share, c.own_errors,
+                c.n_calls, c.n_classes,
+            ),
             (w.ready, w.starting, w.pending, w.draining, w.desired, w.seconds_since_change),
             (
                 w.billed_replicas, w.cpu_millicores, w.memory_mib, w.rps_in, w.p95_ms, w.mean_ms, w.error_share, w.backlog,

@@ -18,8 +18,16 @@ from kiali_client import KialiPayloadError, KialiSchemaError, ServiceGraph, pars
 REAL_ANSWERS = sorted((Path(__file__).parents[3] / ".." / "shared" / "kiali").glob("*.json"))
 
 
-def graph_of(*edges: tuple[Any, ...], graph_type: str = "workload", **flags: dict[str, Any]) -> ServiceGraph:
-    """Edges (source, target, protocol, rate[, response time]); "?" is the unknown source, "svc:x" a service node."""
+def graph_of(
+    *edges: tuple[Any, ...],
+    graph_type: str = "workload",
+    errors: dict[tuple[str, str, str], float] | None = None,
+    **flags: dict[str, Any],
+) -> ServiceGraph:
+    """Edges (source, target, protocol, rate[, response time]); "?" is the unknown source, "svc:x" a service node.
+
+    `errors`: percent of failed requests of (source, target, protocol).
+    """
     names = list(dict.fromkeys([end for edge in edges for end in edge[:2]] + list(flags)))
     nodes = []
     for name in names:
@@ -35,6 +43,8 @@ def graph_of(*edges: tuple[Any, ...], graph_type: str = "workload", **flags: dic
     for i, (source, target, protocol, rate, *time) in enumerate(edges):
         data = {"id": str(i), "source": source, "target": target, "isMTLS": "100"}
         data["traffic"] = {"protocol": protocol, "rates": {protocol: f"{rate:.2f}"}}
+        if errors and (source, target, protocol) in errors:
+            data["traffic"]["rates"][f"{protocol}PercentErr"] = f"{errors[source, target, protocol]:.1f}"
         if time:
             data["responseTime"] = str(time[0])
         listed.append({"data": data})
@@ -96,6 +106,49 @@ def test_injected_service_nodes_are_folded_without_counting_twice() -> None:
         {("web", "cart-v1"): 22.5, ("web", "cart-v2"): 7.5, ("api", "cart-v1"): 7.5, ("api", "cart-v2"): 2.5}
     )
     assert all(call.mtls == 1.0 for call in mesh.calls)
+
+
+def test_calls_keep_the_errors_that_were_measured() -> None:
+    graph = graph_of(
+        ("?", "web", "http", 50.0),
+        ("web", "cart", "http", 30.0),
+        ("web", "cart", "grpc", 10.0),
+        ("web", "ad", "http", 5.0),
+        errors={("?", "web", "http"): 4.0, ("web", "cart", "http"): 20.0, ("web", "cart", "grpc"): 60.0},
+    )
+    mesh, notes = mesh_from_graph(graph, name="m")
+    # (0.2 * 30 + 0.6 * 10) / 40; what failed at the entry stands at no call.
+    assert {call.target: call.error_share for call in mesh.calls} == pytest.approx({"cart": 0.3, "ad": 0.0})
+    # (2 + 6 + 6) of 95.
+    assert any(note.startswith("14.7 % of the measured requests failed") for note in notes)
+
+
+def test_errors_through_a_service_node_are_counted_once_and_by_source_and_target() -> None:
+    edges = [
+        ("?", "web", "http", 50.0),
+        ("?", "api", "http", 10.0),
+        ("web", "svc:cart", "http", 30.0),
+        ("api", "svc:cart", "http", 10.0),
+        ("svc:cart", "cart-v1", "http", 30.0),
+        ("svc:cart", "cart-v2", "http", 10.0),
+    ]
+    into = {("web", "svc:cart", "http"): 10.0, ("api", "svc:cart", "http"): 10.0}  # 3 + 1 failed/s
+    out = {("svc:cart", "cart-v2", "http"): 40.0}  # 4 failed/s, the same ones
+    expected = {
+        "both": {("web", "cart-v2"): 0.4, ("api", "cart-v2"): 0.4},
+        "into": dict.fromkeys([("web", "cart-v1"), ("web", "cart-v2"), ("api", "cart-v1"), ("api", "cart-v2")], 0.1),
+        "out": {("web", "cart-v2"): 0.4, ("api", "cart-v2"): 0.4},
+        "one": {("web", "cart-v2"): 0.4},
+    }
+    for case, errors in {
+        "both": into | out,
+        "into": into,
+        "out": out,
+        "one": {("web", "svc:cart", "http"): 10.0, ("svc:cart", "cart-v2", "http"): 30.0},
+    }.items():
+        mesh, _ = mesh_from_graph(graph_of(*edges, errors=errors), name="m")
+        found = {(call.source, call.target): call.error_share for call in mesh.calls if call.error_share}
+        assert found == pytest.approx(expected[case]), case
 
 
 def test_tcp_is_never_requests() -> None:

@@ -98,7 +98,7 @@ def test_every_problem_is_named_at_once() -> None:
             calls=(
                 Call(source="a", target="ghost"),
                 Call(source="a", target="b"),
-                Call(source="a", target="b", mtls=2.0),
+                Call(source="a", target="b", mtls=2.0, error_share=float("nan")),
             ),
             classes=(
                 RequestClass(name="c", root="nobody", weight=0.4, calls=(1.0, float("inf"), -1.0)),
@@ -116,6 +116,7 @@ def test_every_problem_is_named_at_once() -> None:
         "service 'b': replicas 0",
         "unknown service 'ghost'",
         "mtls 2.0",
+        "error_share nan is not a share in [0, 1]",
         "call 'a' -> 'b' appears 2 times",
         "root 'nobody' is not a service",
         "inf calls of 'a' -> 'b'",
