@@ -19,7 +19,7 @@ from gnnrl.evaluation.scenarios import ScenarioSet, draw_scenarios
 
 __all__ = ["GRIDS", "Progress", "calibrate", "calibrated_for", "play_oracle", "play_settings", "silent"]
 
-HEADROOMS = tuple(round(0.25 + 0.05 * k, 2) for k in range(15))
+HEADROOMS = tuple(round(0.25 + 0.025 * k, 3) for k in range(29))
 GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "hpa_calibrated": {
         "target_percent": tuple(float(percent) for percent in range(50, 165, 5)),
