@@ -223,36 +223,16 @@ def _tail(table: Floats, x: float, spread: float) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _time_exceeded(
-    table: Floats, n: int, parts: Floats, mean: float, total: float, number: float, low: float, longest: float
-) -> float:
-    """The time that `number` of `total` requests exceed, `low` < it < `longest`, by the Illinois method.
-
-    In z = x / (x + mean) the tail is a gentle slope from `total` at 0 to nothing at 1; seven steps leave less than 1e-3 of z.
-    """
-    left, right = low / (low + mean), 1.0
-    at_left = _exceeding(table, n, parts, low) - number
-    at_right = -number
-    if at_left <= 0.0:
-        return low
-    side = 0
-    z = left
-    for _ in range(7):
-        z = (left * at_right - right * at_left) / (at_right - at_left)
-        value = _exceeding(table, n, parts, mean * z / (1.0 - z)) - number
-        if abs(value) < 1e-4 * total:
-            break
-        if value > 0.0:
-            left, at_left = z, value
-            if side > 0:
-                at_right *= 0.5
-            side = 1
+def _time_exceeded(table: Floats, n: int, parts: Floats, number: float, low: float, high: float) -> float:
+    """The time that `number` requests exceed, by bisection and a last linear step."""
+    for _ in range(12):
+        middle = 0.5 * (low + high)
+        if _exceeding(table, n, parts, middle) > number:
+            low = middle
         else:
-            right, at_right = z, value
-            if side < 0:
-                at_left *= 0.5
-            side = -1
-    return min(mean * z / (1.0 - z), longest)
+            high = middle
+    above, below = _exceeding(table, n, parts, low), _exceeding(table, n, parts, high)
+    return low + (high - low) * min(max((above - number) / max(above - below, 1e-9), 0.0), 1.0)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -271,7 +251,7 @@ def scrape_mesh(
     n = 0
     total = 0.0
     sum_latency = 0.0
-    longest = 0.0
+    high = 0.0
     for c in range(n_classes):
         for first in (FLOW, FLOW + SLOW):
             flow = klass[block, c, first, i]
@@ -286,7 +266,8 @@ def scrape_mesh(
                 part[3] = klass[block, c, BASE, i]
                 total += flow
                 sum_latency += flow * (part[1] + part[3])
-                longest = max(longest, part[3] + request_timeout)
+                longest = min(part[1] * (1.0 + 12.0 * np.sqrt(part[2]) + 12.0 * part[2]), request_timeout)
+                high = max(high, part[3] + longest)
             for column in range(3):
                 klass[block, c, first + column, i] = 0.0
     failed = mesh[block, FAILED, i]
@@ -296,16 +277,10 @@ def scrape_mesh(
     errors[b] = failed / (total + failed) if total + failed > 1e-6 else 0.0
     for column in (SECONDS, EXTERNAL, FAILED, VIOLATING):
         mesh[block, column, i] = 0.0
-    mean_ms[b] = 0.0
-    p50[b] = 0.0
-    p95[b] = 0.0
-    p99[b] = 0.0
-    if total > 0.0:
-        average = sum_latency / total
-        mean_ms[b] = 1e3 * average
-        p50[b] = 1e3 * _time_exceeded(table, n, parts, average, total, 0.5 * total, 0.0, longest)
-        p95[b] = 1e3 * _time_exceeded(table, n, parts, average, total, 0.05 * total, 1e-3 * p50[b], longest)
-        p99[b] = 1e3 * _time_exceeded(table, n, parts, average, total, 0.01 * total, 1e-3 * p95[b], longest)
+    mean_ms[b] = 1e3 * sum_latency / total if total > 0 else 0.0
+    p50[b] = 1e3 * _time_exceeded(table, n, parts, 0.5 * total, 0.0, high)
+    p95[b] = 1e3 * _time_exceeded(table, n, parts, 0.05 * total, 1e-3 * p50[b], high)
+    p99[b] = 1e3 * _time_exceeded(table, n, parts, 0.01 * total, 1e-3 * p95[b], high)
     if histogram.shape[1] > 0:
         previous = total
         for k in range(len(edges_ms)):
