@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 
 from gnnrl.domains.autoscaling.kernel import (
     ARRIVED,
-    BASE,
     CALLS,
     DONE,
     EXTERNAL,
     FAILED,
     FLOW,
     LANES,
-    LATENCY,
-    LATENCY_SQUARED,
     LOAD,
     LOST,
     RATE,
@@ -28,6 +25,7 @@ from gnnrl.domains.autoscaling.kernel import (
     SOJOURN_SQUARED,
     VIOLATING,
 )
+from gnnrl.domains.autoscaling.percentiles import FINISHED, MEAN, P50, P95, P99, RESULT_ROWS, block_percentiles
 from gnnrl.domains.autoscaling.pods import DESIRED, DRAINING, PENDING, READY, STARTING, Pods, settle
 
 __all__ = [
@@ -201,93 +199,32 @@ def scrape_calls(
         call_errors[b, e] = errors[b, t] + own_errors[b, e] * (1.0 - errors[b, t]) if rate > 0 else 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _exceeding(table: Floats, n: int, parts: Floats, x: float) -> float:
-    """Requests slower than x seconds in a mixture of gamma laws, `parts` [n, 4]: weight, mean, spread, shift."""
-    total = 0.0
-    for k in range(n):
-        ratio = max(x - parts[k, 3], 0.0) / parts[k, 1]
-        total += parts[k, 0] * _tail(table, ratio, parts[k, 2])
-    return total
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _tail(table: Floats, x: float, spread: float) -> float:
-    """P(X > x) of a gamma variable of mean 1; as in the kernel, for one number."""
-    h = min(spread / (1.0 + spread), 0.9999) * table.shape[0]
-    y = min(x / (1.0 + x), 0.9999) * table.shape[1]
-    i, j = int(h), int(y)
-    cell = table[i, j]
-    y -= j
-    return cell[0] + cell[1] * y + (cell[2] + cell[3] * y) * (h - i)
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _time_exceeded(table: Floats, n: int, parts: Floats, number: float, low: float, high: float) -> float:
-    """The time that `number` requests exceed, by bisection and a last linear step."""
-    for _ in range(12):
-        middle = 0.5 * (low + high)
-        if _exceeding(table, n, parts, middle) > number:
-            low = middle
-        else:
-            high = middle
-    above, below = _exceeding(table, n, parts, low), _exceeding(table, n, parts, high)
-    return low + (high - low) * min(max((above - number) / max(above - below, 1e-9), 0.0), 1.0)
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def scrape_mesh(
-    b: int, n_classes: int, klass: Floats, mesh: Floats, table: Floats, request_timeout: float, seconds: Floats,
-    external: Floats, mean_ms: Floats, p50: Floats, p95: Floats, p99: Floats, errors: Floats, violating: Floats,
-    histogram: Floats, edges_ms: NDArray[np.float64],
+    b: int, n_classes: int, klass: Floats, mesh: Floats, latency: Floats, above: Floats, seconds: Floats, external: Floats,
+    mean_ms: Floats, p50: Floats, p95: Floats, p99: Floats, errors: Floats, violating: Floats, histogram: Floats,
 ) -> None:  # fmt: skip
-    """End to end: moments and percentiles of the window's mixture; resets what it read.
-
-    Each class is one gamma law for the seconds that met the SLO on average and one for the others; nothing is slower
-    than the request timeout.
-    """
+    """End to end, with the percentiles that were found for the block; resets what it read."""
     block, i = b // LANES, b % LANES
-    parts = np.zeros((2 * n_classes, 4), np.float32)
-    n = 0
-    total = 0.0
-    sum_latency = 0.0
-    high = 0.0
-    for c in range(n_classes):
-        for first in (FLOW, FLOW + SLOW):
-            flow = klass[block, c, first, i]
-            if flow > 1e-6:
-                part = parts[n]
-                n += 1
-                part[0] = flow
-                part[1] = klass[block, c, first + LATENCY - FLOW, i] / flow + 1e-6
-                part[2] = max(
-                    klass[block, c, first + LATENCY_SQUARED - FLOW, i] / flow / (part[1] * part[1]) - 1.0, 1e-4
-                )
-                part[3] = klass[block, c, BASE, i]
-                total += flow
-                sum_latency += flow * (part[1] + part[3])
-                longest = min(part[1] * (1.0 + 12.0 * np.sqrt(part[2]) + 12.0 * part[2]), request_timeout)
-                high = max(high, part[3] + longest)
-            for column in range(3):
-                klass[block, c, first + column, i] = 0.0
-    failed = mesh[block, FAILED, i]
+    total, failed = latency[FINISHED, i], mesh[block, FAILED, i]
     seconds[b] = mesh[block, SECONDS, i]
-    external[b] = mesh[block, EXTERNAL, i] / max(seconds[b], 1.0)
+    external[b] = mesh[block, EXTERNAL, i] / max(seconds[b], np.float32(1.0))
     violating[b] = mesh[block, VIOLATING, i]
     errors[b] = failed / (total + failed) if total + failed > 1e-6 else 0.0
-    for column in (SECONDS, EXTERNAL, FAILED, VIOLATING):
-        mesh[block, column, i] = 0.0
-    mean_ms[b] = 1e3 * sum_latency / total if total > 0 else 0.0
-    p50[b] = 1e3 * _time_exceeded(table, n, parts, 0.5 * total, 0.0, high)
-    p95[b] = 1e3 * _time_exceeded(table, n, parts, 0.05 * total, 1e-3 * p50[b], high)
-    p99[b] = 1e3 * _time_exceeded(table, n, parts, 0.01 * total, 1e-3 * p95[b], high)
+    some = np.float32(1e3) if total > 0.0 else np.float32(0.0)
+    mean_ms[b], p50[b] = some * latency[MEAN, i], some * latency[P50, i]
+    p95[b], p99[b] = some * latency[P95, i], some * latency[P99, i]
     if histogram.shape[1] > 0:
         previous = total
-        for k in range(len(edges_ms)):
-            now = _exceeding(table, n, parts, 1e-3 * edges_ms[k])
-            histogram[b, k] = previous - now
-            previous = now
-        histogram[b, len(edges_ms)] = previous
+        for k in range(len(above)):
+            histogram[b, k] = previous - above[k, i]
+            previous = above[k, i]
+        histogram[b, len(above)] = previous
+    for column in (SECONDS, EXTERNAL, FAILED, VIOLATING):
+        mesh[block, column, i] = 0.0
+    for c in range(n_classes):
+        for column in range(FLOW, FLOW + 2 * SLOW):
+            klass[block, c, column, i] = 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -301,10 +238,16 @@ def scrape_meshes(
     billed, cpu, memory, rps_in, p95, mean, errors, backlog, excess, replica_seconds, core_seconds, changes = services
     rps_out, call_rps, call_p95, call_errors = calls
     seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99, mesh_errors, violating, histogram = meshes
+    latency = np.zeros((RESULT_ROWS, LANES), np.float32)
+    edges = (1e-3 * edges_ms[: max(histogram.shape[1] - 1, 0)]).astype(np.float32)
+    above = np.zeros((len(edges), LANES), np.float32)
     for b in range(len(n_calls)):
+        if b % LANES == 0:
+            classes = n_classes[b : b + LANES].max()
+            block_percentiles(klass[b // LANES], tail_table, request_timeout, classes, edges, latency, above)
         scrape_mesh(
-            b, n_classes[b], klass, mesh, tail_table, request_timeout, seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99, mesh_errors,
-            violating, histogram, edges_ms,
+            b, n_classes[b], klass, mesh, latency, above, seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99,
+            mesh_errors, violating, histogram,
         )  # fmt: skip
         scrape_services(
             pods, b, service, row, cpu_ms, memory_base, memory_limit, base_ms, quantile95, sidecar, memory_per_call, billed,
