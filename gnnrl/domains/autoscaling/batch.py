@@ -63,7 +63,21 @@ class MeshBatch:
         self.node_reward = np.zeros((batch_size, config.max_nodes), dtype=np.float32)
 
     def begin(self, b: int, episode: Episode) -> None:
-        """Load an episode into environment `b`; the next `warm_up` plays its first seconds."""
+        """Load an episode into environment `b`; the next `warm_up` plays its first seconds.
+
+        Raises:
+            ValueError: the mesh has more services or calls than an observation holds; nothing is loaded.
+        """
+        mesh, config = episode.mesh, self.config
+        for field, most, count, what in (
+            ("max_nodes", config.max_nodes, len(mesh.services), "services"),
+            ("max_edges", config.max_edges, len(mesh.calls), "calls"),
+        ):
+            if count > most:
+                raise ValueError(
+                    f"environment {b}: mesh {mesh.name!r} has {count} {what}, more than {field} = {most}; raise {field} "
+                    f"to at least {count}, or take a smaller mesh"
+                )
         seconds = len(episode.rps)
         if seconds > self._rps.shape[1]:
             self._rps = np.pad(self._rps, ((0, 0), (0, seconds - self._rps.shape[1])))

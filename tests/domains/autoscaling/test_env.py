@@ -13,6 +13,8 @@ import gnnrl.envs  # noqa: F401 - registers
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig
 from gnnrl.domains.autoscaling.env import MeshEnv, MeshVectorEnv
 from gnnrl.domains.autoscaling.episode import Split, draw_episode
+from gnnrl.domains.autoscaling.mesh_file import save_mesh
+from gnnrl.domains.autoscaling.random_mesh import random_mesh
 from gnnrl.envs import OnlineBoutique
 from gnnrl.wrappers import DocumentedObservation
 from graph_space import check_observation
@@ -151,6 +153,49 @@ def test_an_action_outside_the_mask_is_counted_or_refused_but_never_executed() -
     with pytest.raises(ValueError, match="outside the action mask"):
         strict.step(action)
     np.testing.assert_array_equal(strict._vector.batch.simulation.window.desired, mesh_env_desired(SHORT))
+
+
+def test_select_refuses_an_action_outside_the_mask_too() -> None:
+    env = MeshEnv(replace(SHORT, action_mode="select"), strict_actions=True)
+    env.reset(seed=0)
+    redis = next(slot for slot, name in env.slot_names().items() if name == "redis-cart")
+    for action in (redis * 15 + 3, 19 * 15 + 1):  # a stateful service, and a slot without one
+        with pytest.raises(ValueError, match=r"environment 0: 1 action\(s\) outside the action mask"):
+            env.step(action)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "message"),
+    [
+        (
+            {"max_nodes": 24},
+            "mesh 'random-25-0' has 25 services, more than max_nodes = 24; raise max_nodes to at least 25",
+        ),
+        (
+            {"max_edges": 20},
+            "mesh 'random-25-0' has [0-9]+ calls, more than max_edges = 20; raise max_edges to at least",
+        ),
+    ],
+)
+def test_a_mesh_larger_than_the_observation_is_refused(tmp_path, capacity: dict[str, int], message: str) -> None:
+    mesh = replace(random_mesh(25, seed=0), name="random-25-0")
+    save_mesh(mesh, tmp_path / "mesh.yaml")
+    config = replace(SHORT, mesh=(str(tmp_path / "mesh.yaml"),), max_nodes=25)
+    large = draw_episode(config, Split.TRAIN, 0)
+    with pytest.raises(ValueError, match=message):
+        MeshEnv(replace(config, **capacity)).reset(seed=0)
+    # An episode given by hand is refused as well, and the one that was being played goes on.
+    small = replace(SHORT, **({"max_nodes": 25} | capacity))
+    env, other = MeshEnv(small), MeshEnv(small)
+    env.reset(seed=1)
+    other.reset(seed=1)
+    with pytest.raises(ValueError, match=message):
+        env.reset(options={"episode": large})
+    still = np.zeros(small.max_nodes, np.int64)
+    assert env.mesh == other.mesh
+    assert env.step(still)[1] == other.step(still)[1]
+    # With room for it, the same mesh is played.
+    assert MeshEnv(config).reset(seed=0)[0]["node_mask"].sum() == 25
 
 
 def mesh_env_desired(config: AutoscalingConfig) -> np.ndarray:
