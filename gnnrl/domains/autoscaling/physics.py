@@ -25,13 +25,28 @@ Telemetry of a window (a struct of arrays, owned by the simulation, valid until 
 The rates given to `advance` are intensities: the randomness of arrivals and service within them is part of the model, so do not
 draw Poisson counts first.
 
-Model. Each service is n pods that share their calls by processor sharing, balanced by least-request-of-two. The requests of a class walk
-through the services in the order in which they first meet them; at each they make their visits in a row, followed in up to four
-phases. The state is how many requests stand in each phase, with the sum of their ages and of the ages' squares. A tick moves them on
-implicitly (backward Euler, stable at any load): calls end at the rate n mu G(L / n), where G inverts the stationary mean number of calls
-per pod, so the steady state is that of the queue and an overload is its fluid limit, ages included. Second moments in the steady state
-are corrected to the measured law of the sojourn (`queueing.py`), weighted by how far the number of calls fluctuates at all. The latency
-of a class is a gamma variable with the moments of the ages at the exit; percentiles are those of the mixture over classes and window.
+Model. Each service is n pods that share their calls by processor sharing, balanced by least-request-of-two (two pods drawn with
+replacement, as Envoy does). The requests of a class walk through the services in the order in which they first meet them, and at each
+make their visits in a row; the first eight are followed one by one, more are lumped into eight phases. The state is how many requests
+stand in each phase, and the sums of their ages and of the ages' squares.
+
+- A tick moves them on implicitly (backward Euler, stable at any load): calls end at the rate n mu G(L / n), where G inverts the measured
+  stationary mean number of calls per pod (`benchmarks/calibrate_queueing.py`). So the steady state is that of the queue, exactly so for
+  one pod, and an overload is its fluid limit: the backlog is carried over, a slow service holds back what comes after it, and requests
+  that leave are as old as they have become.
+- Second moments are those of the stationary sojourn, weighted by the fluctuation of the number of calls (linear noise), which fades in an
+  overload; visits of one request to one service share it, and visit counts at different services vary together where calls are optional.
+- A request is given up when it has waited for the request timeout, by the law of the ages in each phase; calls to a service without ready
+  pods fail at once; a call that is not fatal and times out lets its request go on.
+- The latency of a class is a gamma law with the mean and the variance of the ages at the exit, shifted by the constant latencies of its
+  calls. A window's percentiles are those of the mixture over classes, the seconds that missed the SLO on average apart from the others.
+- A removed pod helps for the seconds that its calls need and is billed for them.
+
+Error against the event-by-event reference of the tests (`python -m benchmarks.bench_fidelity`; Online Boutique with 1, 5 and 12 pods of
+the hottest service, random meshes of 8, 20 and 60 services, one with cycles), loads 0.3 to 0.9: mean within 5 %, P95 within 8 %, P99 within
+16 %. Through a minute of twice the capacity and the recovery, in windows of 15 s with a request timeout of 10 s: mean and P95 within 11 %,
+failed shares within 3 points, save in the window in which the backlog comes to its end: that happens 1 to 3 s too late, which lifts the
+mean of that window by 10 to 270 % and puts its P95 among the old requests.
 """
 
 from __future__ import annotations

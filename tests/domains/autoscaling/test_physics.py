@@ -13,7 +13,7 @@ from gnnrl.domains.autoscaling.idle_latency import idle_latency, idle_p95_ms
 from gnnrl.domains.autoscaling.kernel import FAILED, FLOW, LANES, REQUESTS, SLOW
 from gnnrl.domains.autoscaling.mesh import Call, Mesh, RequestClass, Service
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
-from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
+from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS, MeshSimulation, PhysicsSettings
 from gnnrl.domains.autoscaling.random_mesh import random_mesh
 
 BOUTIQUE = online_boutique()
@@ -155,7 +155,6 @@ def test_percentiles_are_ordered_and_agree_with_the_histogram() -> None:
     play(simulation, 20.0, 60)
     window = play(simulation, 20.0, 60)
     assert window.latency_p50_ms[0] < window.latency_p95_ms[0] < window.latency_p99_ms[0]
-    from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS
 
     counts = window.latency_histogram[0]
     assert counts.sum() == pytest.approx(20.0 * 60, rel=0.01)
@@ -430,3 +429,26 @@ def test_the_compiled_tick_is_the_plain_one() -> None:
         same = NumpyMeshes(simulation)
         for name in ("service", "phase", "klass", "mesh"):
             np.testing.assert_allclose(getattr(plain, name), getattr(same, name), rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_percentiles_of_one_exponential_class_are_its_own() -> None:
+    # One pod, hardly any load: exponential with mean 10 ms.
+    window = play(loaded(single()), 0.01, 60)
+    for name, share in (("p50", 0.5), ("p95", 0.05), ("p99", 0.01)):
+        assert getattr(window, f"latency_{name}_ms")[0] == pytest.approx(-10.0 * np.log(share), rel=0.01), name
+
+
+def test_percentiles_are_those_of_the_histogram_whatever_the_load() -> None:
+    meshes = [BOUTIQUE, random_mesh(20, 2), random_mesh(15, 7, cycles=1), single(2)]
+    simulation = MeshSimulation(4, 20, 60, 6, PhysicsSettings(histogram=True))
+    for b, mesh in enumerate(meshes):
+        simulation.load(b, mesh)
+    load = np.tile(np.repeat([5.0, 40.0, 5.0], 15).astype(np.float32), (4, 1)) * np.array([[0.8], [0.5], [0.3], [4.0]])
+    for start in range(0, 45, 15):
+        simulation.advance(load[:, start : start + 15])
+        window = simulation.scrape()
+        for b in range(4):
+            slower = 1.0 - np.cumsum(window.latency_histogram[b])[:-1] / window.latency_histogram[b].sum()
+            for name, share in (("p50", 0.5), ("p95", 0.05), ("p99", 0.01)):
+                found = np.interp(getattr(window, f"latency_{name}_ms")[b], LATENCY_EDGES_MS, slower)
+                assert found == pytest.approx(share, rel=0.1, abs=0.003), (b, start, name)
