@@ -114,6 +114,8 @@ class PPO_GNN:
         state: EncoderState | None = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
+        temperature: float = 1.0,
+        rng: np.random.Generator | None = None,
     ) -> tuple[Array, EncoderState]:
         """Decide.
 
@@ -123,6 +125,9 @@ class PPO_GNN:
             episode_start: [B] bool, true where `obs` is the first of an episode; None = nowhere, while training as
                 tracked.
             deterministic: the likeliest action instead of a draw.
+            temperature: of the draw: logits are divided by it. Below 1 the draw keeps to the likelier actions, yet makes a move
+                that is due now and then, which the likeliest action alone never makes.
+            rng: generator of the draw; None = the agent's own.
 
         Returns:
             Action int64 [N] or [B, N] (`joint`; 0 in empty slots), [] or [B] (`select`), and the new state.
@@ -130,8 +135,10 @@ class PPO_GNN:
         Raises:
             EmptyMaskError: a real node (`joint`) or a graph (`select`) has no legal move.
         """
-        if deterministic and self.training:
-            raise ValueError("a deterministic action cannot be learned from; call train(False) first")
+        if self.training and (deterministic or temperature != 1.0):
+            raise ValueError("a deterministic or tempered action cannot be learned from; call train(False) first")
+        if not temperature > 0.0:
+            raise ValueError(f"temperature {temperature} is not above 0; deterministic=True takes the likeliest action")
         single = obs[NODE_MASK].ndim == 1
         if single:
             obs = {key: np.asarray(array)[None] for key, array in obs.items()}
@@ -160,9 +167,9 @@ class PPO_GNN:
             if deterministic:
                 row, move, log_prob = mode_action(logits, mask, pointer)
             else:
-                row, move, log_prob = sample_action(
-                    logits, mask, pointer, self.rng.random(len(flat) if pointer is None else batch)
-                )
+                uniform = (self.rng if rng is None else rng).random(len(flat) if pointer is None else batch)
+                tempered = logits if temperature == 1.0 else logits / np.float32(temperature)
+                row, move, log_prob = sample_action(tempered, mask, pointer, uniform)
         except EmptyMaskError as error:
             where = flat[error.index] if pointer is None else error.index * slots
             place = (

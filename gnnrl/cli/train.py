@@ -107,7 +107,8 @@ def _validate(agent: PPO_GNN, config: ExperimentConfig) -> Mapping[str, float]:
         split=Split.VALIDATION,
         violation_weight=weight,
     )
-    played = play(PolicyController(agent, config.environment), scenarios, violation_weight=weight, histogram=False)
+    controller = PolicyController(agent, config.environment, temperature=config.evaluation.temperature)
+    played = play(controller, scenarios, violation_weight=weight, histogram=False)
     return {
         name: float(played.metrics[name].mean())
         for name in ("objective", "replica_seconds", "violating_share", "scale_moves")

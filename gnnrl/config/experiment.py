@@ -222,6 +222,9 @@ class EvaluationConfig:
     """Baselines run beside the policy."""
     violation_weight: Positive = 200.0
     """The weight `a` the policy is asked to work at."""
+    temperature: NonNegative = 0.5
+    """Temperature of the policy's draws; 0 = the likeliest action. A policy learns to make a move that can wait with a small probability
+    at each decision; its likeliest action then is to wait for ever."""
     frontier_weights: tuple[Positive, ...] = (20.0, 50.0, 100.0, 200.0, 400.0, 800.0)
     """Weights `a` that trace the policy's frontier."""
 

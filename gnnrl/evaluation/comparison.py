@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, ExperimentConfig
+from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, EvaluationConfig, ExperimentConfig
 from gnnrl.domains.autoscaling.baselines import ReplicaBounds, is_calibrated, make
 from gnnrl.domains.autoscaling.calibration import Calibration, pareto, violation_budget
 from gnnrl.domains.autoscaling.episode import Split
@@ -199,7 +199,7 @@ def compare(
 
     Args:
         config: the experiment; what is not given below is taken from its `evaluation`.
-        policy: a trained agent, played deterministically as `policy`; None = baselines alone.
+        policy: a trained agent, played as `policy` at `config.evaluation.temperature`; None = baselines alone.
         others: further agents by name (an ablation, the teacher, a clone), with frontiers of their own.
         against: names of baselines.
         workloads: families or CSV files.
@@ -236,7 +236,8 @@ def compare(
     agents = {**({} if policy is None else {POLICY: policy}), **(others or {})}
     for name, agent in agents.items():
         progress(name)
-        playbacks[name] = play(PolicyController(agent, environment, name=name), scenarios, violation_weight=weight)
+        controller = PolicyController(agent, environment, name=name, temperature=asked.temperature)
+        playbacks[name] = play(controller, scenarios, violation_weight=weight)
     bounds = ReplicaBounds(min_replicas=environment.min_replicas, max_replicas=environment.max_replicas)
     for name in names:
         progress(name)
@@ -244,12 +245,11 @@ def compare(
             playbacks[name] = play_oracle(scenarios, violation_weight=weight)
             continue
         autoscaler = make(name, bounds, environment.max_nodes, scenarios.load(), calibration, seed=config.seed)
-        controller = BaselineController(autoscaler, environment.metrics_lag_seconds)
-        playbacks[name] = play(controller, scenarios, violation_weight=weight)
+        baseline = BaselineController(autoscaler, environment.metrics_lag_seconds)
+        playbacks[name] = play(baseline, scenarios, violation_weight=weight)
     found: dict[str, dict[str, Frontier]] = {}
     if frontiers:
-        weights = asked.frontier_weights
-        found = _play_frontiers(agents, weights, environment, scenarios, rules, calibration, progress)
+        found = _play_frontiers(agents, asked, environment, scenarios, rules, calibration, progress)
     return Evaluation(
         config=config,
         scenarios=scenarios,
@@ -262,7 +262,7 @@ def compare(
 
 def _play_frontiers(
     agents: Mapping[str, LearnedPolicy],
-    weights: Sequence[float],
+    asked: EvaluationConfig,
     environment: AutoscalingConfig,
     scenarios: ScenarioSet,
     rules: Sequence[str],
@@ -270,11 +270,13 @@ def _play_frontiers(
     progress: Progress,
 ) -> dict[str, dict[str, Frontier]]:
     found: dict[str, dict[str, Frontier]] = {workload: {} for workload in scenarios.workloads}
+    weights = asked.frontier_weights
     for name, agent in agents.items() if weights else ():
         progress(f"frontier of {name}")
         each = len(scenarios.episodes)
         tiled = scenarios.tiled(len(weights), violation_weight=list(weights))
-        together = play(PolicyController(agent, environment, name=name), tiled, violation_weight=0.0, histogram=False)
+        controller = PolicyController(agent, environment, name=name, temperature=asked.temperature)
+        together = play(controller, tiled, violation_weight=0.0, histogram=False)
         parts = [together.part(slice(k * each, (k + 1) * each)) for k in range(len(weights))]
         for workload in scenarios.workloads:
             found[workload][name] = _frontier(

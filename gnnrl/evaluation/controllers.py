@@ -21,13 +21,21 @@ from graph_space.schema import ACTION_MASK, MOVES, GraphObservation, autoscaling
 __all__ = ["BaselineController", "Controller", "LearnedPolicy", "PolicyController", "TeacherPolicy", "column_sources"]
 
 Replicas = NDArray[np.int64]
+DRAW_SEED = 0
+"""Of a policy's draws in a comparison."""
 
 
 class LearnedPolicy(Protocol):
     """What a trained agent must offer, as `PPO_GNN` does."""
 
     def act(
-        self, obs: GraphObservation, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self,
+        obs: GraphObservation,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        temperature: float = 1.0,
+        rng: np.random.Generator | None = None,
     ) -> tuple[NDArray[Any], Any]:
         """(actions [B, N] or [B], next state)."""
 
@@ -50,6 +58,8 @@ class TeacherPolicy:
         state: Any = None,
         episode_start: Any = None,  # noqa: ARG002
         deterministic: bool = False,  # noqa: ARG002
+        temperature: float = 1.0,  # noqa: ARG002
+        rng: np.random.Generator | None = None,  # noqa: ARG002
     ) -> tuple[NDArray[np.int64], Any]:
         """(moves [B, N], state unchanged)."""
         return teacher(obs, self._schema, headroom=self._headroom), state
@@ -151,18 +161,22 @@ class BaselineController:
 
 
 class PolicyController:
-    """A trained policy, frozen and deterministic, that sees exactly what the Gymnasium environment shows.
+    """A trained policy, frozen, that sees exactly what the Gymnasium environment shows.
 
     Args:
         policy: the agent.
         config: the environment it was made for.
         name: as it is reported.
+        temperature: of its draws, which are the same in every play; 0 = the likeliest action.
     """
 
-    def __init__(self, policy: LearnedPolicy, config: AutoscalingConfig, *, name: str = "policy") -> None:
+    def __init__(
+        self, policy: LearnedPolicy, config: AutoscalingConfig, *, name: str = "policy", temperature: float = 0.0
+    ) -> None:
         self.policy = policy
         self.config = config
         self.name = name
+        self.temperature = temperature
         self.period_seconds = config.decision_seconds
 
     def reset(self, episodes: Sequence[Episode]) -> None:
@@ -182,6 +196,7 @@ class PolicyController:
         for b, episode in enumerate(episodes):
             self._builder.start(b, episode.mesh, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
         self._state: Any = None
+        self._rng = np.random.default_rng(DRAW_SEED)
         self._active = np.ones(len(episodes), dtype=np.bool_)
         self._episode_start = np.ones(len(episodes), dtype=np.bool_)
 
@@ -190,7 +205,12 @@ class PolicyController:
 
     def decide(self, window: Any, now_seconds: float) -> Replicas:  # noqa: ARG002
         observation = self._builder.write(window)
-        actions, self._state = self.policy.act(observation, self._state, self._episode_start, deterministic=True)
+        if self.temperature == 0.0:
+            actions, self._state = self.policy.act(observation, self._state, self._episode_start, deterministic=True)
+        else:
+            actions, self._state = self.policy.act(
+                observation, self._state, self._episode_start, temperature=self.temperature, rng=self._rng
+            )
         self._episode_start = np.zeros_like(self._episode_start)
         return self._replicas(np.asarray(actions, dtype=np.int64), window, observation)
 

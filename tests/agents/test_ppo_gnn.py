@@ -237,3 +237,27 @@ def test_it_learns_on_a_gpu():
         device="cuda",
     )
     assert len(list(iterations(agent, env, 128 * 2))) == 2
+
+
+def test_a_low_temperature_draws_what_is_likely_and_a_high_one_what_is_legal() -> None:
+    env = ToyMesh(4)
+    agent = small_agent(env).train(False)
+    obs, _ = env.reset(seed=0)
+    likeliest, _ = agent.act(obs, deterministic=True)
+    cold, _ = agent.act(obs, temperature=1e-3, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(cold, likeliest)
+    real = obs["node_mask"].astype(bool)
+    hot = np.stack([agent.act(obs, temperature=1e6, rng=np.random.default_rng(s))[0] for s in range(400)])
+    for b, n in np.argwhere(real)[:5]:
+        legal = np.flatnonzero(obs["action_mask"][b, n])
+        counts = np.array([(hot[:, b, n] == move).sum() for move in legal])
+        assert counts.sum() == 400
+        # Uniform over the legal moves: within five standard errors.
+        expected = 400 / len(legal)
+        assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+    again, _ = agent.act(obs, temperature=0.5, rng=np.random.default_rng(7))
+    np.testing.assert_array_equal(again, agent.act(obs, temperature=0.5, rng=np.random.default_rng(7))[0])
+    with pytest.raises(ValueError, match="above 0"):
+        agent.act(obs, temperature=0.0)
+    with pytest.raises(ValueError, match="tempered"):
+        agent.train().act(obs, temperature=0.5)

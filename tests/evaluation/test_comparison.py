@@ -49,6 +49,8 @@ class Policy:
         state: object = None,  # noqa: ARG002
         episode_start: object = None,  # noqa: ARG002
         deterministic: bool = False,  # noqa: ARG002
+        temperature: float = 1.0,  # noqa: ARG002
+        rng: np.random.Generator | None = None,  # noqa: ARG002
     ) -> tuple[NDArray[np.int64], None]:
         schema = autoscaling_schema("history")
         heavy = obs[GLOBALS][:, schema.index(GLOBALS, "log_violation_weight")] > np.log(100.0)

@@ -62,7 +62,13 @@ class TeacherPolicy:
         self.starts: list[bool] = []
 
     def act(
-        self, obs: GraphObservation, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self,
+        obs: GraphObservation,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        temperature: float = 1.0,  # noqa: ARG002
+        rng: np.random.Generator | None = None,  # noqa: ARG002
     ) -> tuple[NDArray[np.int64], Any]:
         assert deterministic
         self.seen.append(obs[NODES].copy())
