@@ -117,9 +117,7 @@ def weighted_headroom(violation_weight: ArrayLike) -> NDArray[np.float64]:
     return np.clip(0.6 - 0.062 * np.log(np.asarray(violation_weight, dtype=np.float64) / 200.0), 0.4, 0.78)
 
 
-def teacher(
-    observation: GraphObservation, schema: GraphSchema, *, headroom: float | None = None
-) -> NDArray[np.int64]:
+def teacher(observation: GraphObservation, schema: GraphSchema, *, headroom: float | None = None) -> NDArray[np.int64]:
     """Moves [B, N] of the estimating feed-forward rule, from what one observation shows.
 
     Over one window root rps x (calls / root rps) x (CPU / calls) is the CPU itself, so the rule reads CPU per service;
