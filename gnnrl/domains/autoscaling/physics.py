@@ -191,24 +191,26 @@ class MeshSimulation:
         """Set the desired replicas, int [B, S]; columns past the last service are ignored.
 
         Raises:
-            ValueError: a negative count, or a change of a stateful service.
+            ValueError: a negative count, or a change of a stateful service; nothing is set then.
         """
         wanted = np.asarray(desired)
         if wanted.shape != (self.batch_size, self.max_services):
             raise ValueError(f"desired has shape {wanted.shape}, expected {(self.batch_size, self.max_services)}")
-        count = self._state.pods.counts[:, :, DESIRED]
-        real = np.arange(self.max_services) < self._state.pods.n_services[:, None]
-        wrong = real & ((wanted < 0) | (self._state.stateful_mask & (wanted != count)))
-        if wrong.any():
-            b, s = (int(x) for x in np.argwhere(wrong)[0])
-            name = self.order(b)[s]
-            reason = (
-                "is stateful and keeps" if self._state.stateful_mask[b, s] else "cannot have a negative count; it has"
-            )
-            raise ValueError(f"environment {b}: {int(wanted[b, s])} replicas of {name!r}, which {reason} {count[b, s]}")
         self._desired[:] = wanted
         state = self._state
-        want_all(state.pods, self._desired, state.service, state.columns.row, self.settings.longest_drain_seconds)
+        wrong = want_all(
+            state.pods,
+            self._desired,
+            state.stateful_mask,
+            state.service,
+            state.columns.row,
+            self.settings.longest_drain_seconds,
+        )
+        if wrong >= 0:
+            b, s = divmod(wrong, self.max_services)
+            name, count = self.order(b)[s], int(state.pods.counts[b, s, DESIRED])
+            reason = "is stateful and keeps" if state.stateful_mask[b, s] else "cannot have a negative count; it has"
+            raise ValueError(f"environment {b}: {int(wanted[b, s])} replicas of {name!r}, which {reason} {count}")
 
     def advance(self, rps: NDArray[Any], active: NDArray[np.bool_] | None = None) -> None:
         """Advance by k ticks.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gnnrl.domains.autoscaling import kernel as k
 from gnnrl.domains.autoscaling.kernel import advance_block
-from gnnrl.domains.autoscaling.pods import DRAINING, READY, Pods, turn, want
+from gnnrl.domains.autoscaling.pods import DESIRED, DRAINING, READY, Pods, turn, want
 
 __all__ = ["advance_meshes", "serve", "want_all"]
 
@@ -27,8 +27,19 @@ def serve(pods: Pods, b: int, service: Floats, row: NDArray[np.int32]) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def want_all(
-    pods: Pods, desired: NDArray[np.int64], service: Floats, row: NDArray[np.int32], longest_drain: int
-) -> None:
+    pods: Pods,
+    desired: NDArray[np.int64],
+    stateful_mask: NDArray[np.bool_],
+    service: Floats,
+    row: NDArray[np.int32],
+    longest_drain: int,
+) -> int:
+    """Set the desired counts of all meshes; returns -1, or b * S + s of a count that cannot be, and then nothing is set."""
+    for b in range(desired.shape[0]):
+        for s in range(pods.n_services[b]):
+            wanted = desired[b, s]
+            if wanted < 0 or (stateful_mask[b, s] and wanted != pods.counts[b, s, DESIRED]):
+                return int(b * desired.shape[1] + s)
     drain = np.ones(desired.shape[1], np.int32)
     for b in range(desired.shape[0]):
         block, i = b // k.LANES, b % k.LANES
@@ -38,6 +49,7 @@ def want_all(
             drain[s] = min(max(1, int(np.ceil(seconds))), longest_drain)
         want(pods, b, desired[b], drain)
         serve(pods, b, service, row)
+    return -1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
