@@ -1,10 +1,14 @@
 """What each part of the encoder earns: trained runs side by side on the topology they were trained on and on others.
 
-    gnnrl train configs/ablation.yaml --set encoder.kind=mlp --out runs/ablation/mlp        # likewise gnn, tgn, tgn+gnn, ...
-    python benchmarks/ablation.py runs/ablation/*
+    gnnrl train configs/demo.yaml --set encoder.kind=mlp --out runs/ablation/mlp
+    gnnrl train configs/demo.yaml --set encoder.kind=gnn --out runs/ablation/gnn
+    gnnrl train configs/demo.yaml --set encoder.kind=tgn --set encoder.use_edges=false --out runs/ablation/memory
+    gnnrl train configs/demo.yaml --out runs/ablation/both
+    python benchmarks/ablation.py runs/ablation/mlp runs/ablation/gnn runs/ablation/memory runs/ablation/both
 
-Three settings, all on held-out scenarios: the mesh of the training as it stands; the same with services and calls coming and going in
-mid-episode; random meshes of 8 to 18 services that nobody was trained on. The first run's configuration sets the scenarios.
+Three settings, all on held-out scenarios: the mesh of the training as it stands; the same with services and calls
+coming and going in mid-episode; random meshes of 8 to 18 services that nobody was trained on. The first run's
+configuration sets the scenarios.
 """
 
 from __future__ import annotations

@@ -16,11 +16,13 @@ from gnnrl.domains.autoscaling.baselines import Autoscaler, Telemetry, teacher
 from gnnrl.domains.autoscaling.episode import Episode
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
+from gnnrl.domains.autoscaling.physics import PhysicsSettings
 from graph_space.schema import ACTION_MASK, MOVES, GraphObservation, autoscaling_schema
 
 __all__ = ["BaselineController", "Controller", "LearnedPolicy", "PolicyController", "TeacherPolicy", "column_sources"]
 
 Replicas = NDArray[np.int64]
+SIDECAR = PhysicsSettings().sidecar_millicores_per_rps
 DRAW_SEED = 0
 """Of a policy's draws in a comparison."""
 
@@ -92,7 +94,11 @@ def column_sources(old: Mesh, new: Mesh) -> NDArray[np.int64]:
 
 @dataclass(eq=False)
 class _Sample:
-    """The arrays of one window that baselines are shown, copied: the simulation writes over its own."""
+    """The arrays of one window that baselines are shown, copied: the simulation writes over its own.
+
+    CPU is that of the application's container (the HPA's ContainerResource metric): the proxy's share, which a pod's
+    total includes and the policy is shown, is out of proportion to what replicas of a service are needed for.
+    """
 
     ready: NDArray[Any]
     cpu_millicores: NDArray[Any]
@@ -104,7 +110,7 @@ class _Sample:
     def of(cls, window: Any) -> _Sample:
         return cls(
             ready=window.ready.copy(),
-            cpu_millicores=window.cpu_millicores.copy(),
+            cpu_millicores=np.maximum(window.cpu_millicores - SIDECAR * window.rps_in, 0.0),
             rps_in=window.rps_in.copy(),
             concurrency=window.backlog.copy(),
             external_rps=window.external_rps.copy(),
