@@ -246,7 +246,7 @@ def window(value: float, ready: int = 1) -> Any:
         ready=counts,
         desired=counts,
         cpu_millicores=columns,
-        rps_in=columns,
+        rps_in=np.zeros((1, 3)),
         backlog=columns,
         external_rps=columns[:, 0],
     )
@@ -282,6 +282,19 @@ def test_baselines_read_metrics_of_the_lags_age_and_counts_of_now(period: int, l
         for array in (shown.cpu_millicores, shown.ready):
             array += 1
         shown.external_rps = shown.cpu_millicores[:, 0]
+
+
+def test_baselines_read_the_application_container_without_its_proxy() -> None:
+    baseline = Constant(1)
+    baseline.columns = 3
+    controller = BaselineController(baseline, 0)
+    controller.reset([SimpleNamespace(mesh=tiny_mesh("a", "b", "c"))])  # type: ignore[list-item]
+    shown = window(100.0)
+    shown.rps_in = np.array([[0.0, 100.0, 1000.0]])
+    controller.observe(shown)
+    controller.decide(shown, 0.0)
+    # 0.35 vCPU per 1000 requests/s are the proxy's; what rounding leaves below 0 is 0.
+    np.testing.assert_allclose(baseline.seen[-1].cpu_millicores, [[100.0, 65.0, 0.0]], atol=1e-4)
 
 
 def test_lagged_metrics_follow_a_service_to_its_new_column_and_a_new_one_has_none() -> None:
