@@ -187,18 +187,7 @@ class PolicyController:
 
     def reset(self, episodes: Sequence[Episode]) -> None:
         config = self.config
-        self._builder = ObservationBuilder(
-            batch_size=len(episodes),
-            max_services=config.max_nodes,
-            max_calls=config.max_edges,
-            max_nodes=config.max_nodes,
-            max_edges=config.max_edges,
-            node_columns=config.node_columns,
-            lag_windows=config.metrics_lag_seconds // config.decision_seconds,
-            decision_seconds=config.decision_seconds,
-            min_replicas=config.min_replicas,
-            max_replicas=config.max_replicas,
-        )
+        self._builder = ObservationBuilder.of(config, len(episodes))
         for b, episode in enumerate(episodes):
             self._builder.start(b, episode.mesh, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
         self._state: Any = None

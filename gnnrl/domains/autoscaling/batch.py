@@ -36,18 +36,7 @@ class MeshBatch:
         self.simulation = MeshSimulation(
             batch_size, config.max_nodes, config.max_edges, most_classes(config), PhysicsSettings()
         )
-        self.builder = ObservationBuilder(
-            batch_size=batch_size,
-            max_services=config.max_nodes,
-            max_calls=config.max_edges,
-            max_nodes=config.max_nodes,
-            max_edges=config.max_edges,
-            node_columns=config.node_columns,
-            lag_windows=config.metrics_lag_seconds // config.decision_seconds,
-            decision_seconds=config.decision_seconds,
-            min_replicas=config.min_replicas,
-            max_replicas=config.max_replicas,
-        )
+        self.builder = ObservationBuilder.of(config, batch_size)
         self.episodes: list[Episode | None] = [None] * batch_size
         self.meshes: list[Mesh | None] = [None] * batch_size
         self.second = np.zeros(batch_size, dtype=np.int64)

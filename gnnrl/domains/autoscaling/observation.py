@@ -10,10 +10,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.observation_kernel import push_window, write_observation
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from graph_space.schema import (
     ACTION_MASK,
@@ -40,8 +41,6 @@ HISTORY_SECONDS = 3600.0
 """Time constant of the decayed extremes."""
 VOLATILITY_SECONDS = 300.0
 """Time constant of the volatility."""
-LARGEST_P95_OVER_SLO = 2.0
-"""Shown at most: what matters is the neighbourhood of 1, and a backlog would stretch the scale by two orders of magnitude."""
 _METRICS = 6  # cpu, memory, rps in, rps out, p95, error share: the columns of a lagged window
 _HISTORY = 6  # maximum, minimum, jump, mean squared change, last value, last change
 
@@ -117,6 +116,22 @@ class ObservationBuilder:
             ACTION_MASK: np.zeros((batch, max_nodes, len(MOVES)), dtype=np.int8),
         }
 
+    @classmethod
+    def of(cls, config: AutoscalingConfig, batch_size: int) -> ObservationBuilder:
+        """The builder of an environment's configuration, for B meshes."""
+        return cls(
+            batch_size=batch_size,
+            max_services=config.max_nodes,
+            max_calls=config.max_edges,
+            max_nodes=config.max_nodes,
+            max_edges=config.max_edges,
+            node_columns=config.node_columns,
+            lag_windows=config.metrics_lag_seconds // config.decision_seconds,
+            decision_seconds=config.decision_seconds,
+            min_replicas=config.min_replicas,
+            max_replicas=config.max_replicas,
+        )
+
     def start(self, b: int, mesh: Mesh, *, slo_ms: float, violation_weight: float) -> None:
         """Begin an episode of environment `b`: empty history, slots assigned anew.
 
@@ -183,7 +198,7 @@ class ObservationBuilder:
 
     def push(self, window: Telemetry, active: NDArray[np.bool_]) -> None:
         """Record one window of the environments in `active` [B]; the one `lag_windows` back becomes visible."""
-        _push(
+        push_window(
             self._head,
             self._metrics,
             self._call_metrics,
@@ -217,7 +232,7 @@ class ObservationBuilder:
         observation = self.observation
         observation[ELAPSED_SECONDS][:] = self._elapsed
         self._elapsed[:] = self._decision_seconds
-        _write(
+        write_observation(
             self._head,
             self._metrics,
             self._call_metrics,
@@ -295,120 +310,3 @@ def _gathered(array: NDArray[Any], source: NDArray[np.int64]) -> NDArray[Any]:
     rows = array[np.maximum(source, 0)]
     rows[source < 0] = 0
     return rows
-
-
-@njit(cache=True, nogil=True)
-def _push(  # type: ignore[no-untyped-def]
-    head, metrics, call_metrics, mesh_metrics, history, history_age, n_services, n_calls, limit, slo_ms, active,
-    cpu, memory, rps_in, rps_out, p95, error_share, call_rps, call_p95, call_error, external_rps, latency_p95,
-    violating_seconds, seconds, decay, volatility_decay,
-):  # fmt: skip
-    windows = metrics.shape[0]
-    for b in range(metrics.shape[1]):
-        if not active[b]:
-            continue
-        new = (head[b] + 1) % windows
-        head[b] = new
-        visible = (new + 1) % windows  # the oldest entry of the ring: `lag` windows before the newest
-        for s in range(n_services[b]):
-            metrics[new, b, s, 0] = cpu[b, s]
-            metrics[new, b, s, 1] = memory[b, s]
-            metrics[new, b, s, 2] = rps_in[b, s]
-            metrics[new, b, s, 3] = rps_out[b, s]
-            metrics[new, b, s, 4] = p95[b, s]
-            metrics[new, b, s, 5] = error_share[b, s]
-            busy = metrics[visible, b, s, 0] / limit[b, s]
-            age = history_age[b, s]
-            history_age[b, s] = age + 1
-            if age < windows:  # nothing visible before the ring was filled once
-                history[b, s, 0] = busy
-                history[b, s, 1] = busy
-                history[b, s, 2] = 0.0
-                history[b, s, 3] = 0.0
-                history[b, s, 5] = 0.0
-            else:
-                change = busy - history[b, s, 4]
-                history[b, s, 0] = max(busy, busy + (history[b, s, 0] - busy) * decay)
-                history[b, s, 1] = min(busy, busy + (history[b, s, 1] - busy) * decay)
-                history[b, s, 2] = max(change, history[b, s, 2] * decay)
-                history[b, s, 3] = volatility_decay * history[b, s, 3] + (1.0 - volatility_decay) * change * change
-                history[b, s, 5] = change
-            history[b, s, 4] = busy
-        for e in range(n_calls[b]):
-            call_metrics[new, b, e, 0] = call_rps[b, e]
-            call_metrics[new, b, e, 1] = call_p95[b, e]
-            call_metrics[new, b, e, 2] = call_error[b, e]
-        mesh_metrics[new, b, 0] = external_rps[b]
-        mesh_metrics[new, b, 1] = min(latency_p95[b] / slo_ms[b], LARGEST_P95_OVER_SLO)
-        mesh_metrics[new, b, 2] = violating_seconds[b] / max(seconds[b], 1.0)
-
-
-@njit(cache=True, nogil=True)
-def _write(  # type: ignore[no-untyped-def]
-    head, metrics, call_metrics, mesh_metrics, history, n_services, n_calls, slot_of_service, request, limit,
-    scalable_mask, mtls, slo_ms, violation_weight, fresh_topology, assigned_prev_slot, bounds, moves, ready, starting,
-    pending, desired, since_change, level, nodes, edges, globals_, node_mask, prev_slot, action_mask,
-):  # fmt: skip
-    windows = metrics.shape[0]
-    max_nodes = nodes.shape[1]
-    for b in range(nodes.shape[0]):
-        visible = (head[b] + 1) % windows
-        if fresh_topology[b]:
-            prev_slot[b] = assigned_prev_slot[b]
-            fresh_topology[b] = False
-        else:
-            for n in range(max_nodes):
-                prev_slot[b, n] = n if node_mask[b, n] else -1
-        total_pods = 0.0
-        total_cpu = 0.0
-        total_memory = 0.0
-        count = n_services[b]
-        for s in range(count):
-            slot = slot_of_service[b, s]
-            row = nodes[b, slot]
-            pods = ready[b, s] + starting[b, s] + pending[b, s]
-            cpu = metrics[visible, b, s, 0]
-            row[0] = pods
-            row[1] = desired[b, s]
-            row[2] = cpu
-            row[3] = metrics[visible, b, s, 1]
-            row[4] = metrics[visible, b, s, 2]
-            row[5] = metrics[visible, b, s, 3]
-            total_pods += pods
-            total_cpu += cpu
-            total_memory += row[3]
-            if level >= 1:
-                row[6] = ready[b, s]
-                row[7] = starting[b, s] + pending[b, s]
-                row[8] = request[b, s]
-                row[9] = limit[b, s]
-                row[10] = metrics[visible, b, s, 4]
-                row[11] = since_change[b, s]
-                row[12] = cpu / limit[b, s]
-                row[13] = metrics[visible, b, s, 5]
-                row[14] = 1.0 if scalable_mask[b, s] else 0.0
-            if level >= 2:
-                busy = row[12]
-                row[15] = history[b, s, 0] - busy
-                row[16] = busy - history[b, s, 1]
-                row[17] = history[b, s, 2]
-                row[18] = math.sqrt(history[b, s, 3])
-                row[19] = history[b, s, 5]
-            for k in range(moves.shape[0]):
-                target = desired[b, s] + moves[k]
-                legal = moves[k] == 0 or (scalable_mask[b, s] and bounds[0] <= target <= bounds[1])
-                action_mask[b, slot, k] = 1 if legal else 0
-        for e in range(n_calls[b]):
-            edges[b, e, 0] = call_metrics[visible, b, e, 0]
-            edges[b, e, 1] = call_metrics[visible, b, e, 1]
-            edges[b, e, 2] = call_metrics[visible, b, e, 2]
-            edges[b, e, 3] = mtls[b, e]
-        globals_[b, 0] = total_pods
-        globals_[b, 1] = total_cpu / max(count, 1)
-        globals_[b, 2] = total_memory / max(count, 1)
-        globals_[b, 3] = mesh_metrics[visible, b, 0]
-        if level >= 1:
-            globals_[b, 4] = math.log(violation_weight[b])
-            globals_[b, 5] = mesh_metrics[visible, b, 1]
-            globals_[b, 6] = mesh_metrics[visible, b, 2]
-            globals_[b, 7] = slo_ms[b] / 1000.0
