@@ -6,13 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.random_graphs import EDGE_FEATURES, GLOBAL_FEATURES, NODE_FEATURES, padded_observations
 from benchmarks.timing import alternate, percentiles
-from encoders import GNNEncoder, GraphEncoder, SequenceBatch, build_encoder, compact, cut_chunks
+from encoders import GNNEncoder, GraphEncoder, SequenceBatch, build_encoder, compact
 from encoders.features import node_features
 
 HIDDEN, HEADS = 64, 4
@@ -103,8 +102,12 @@ def encoder_of(hidden: int) -> GraphEncoder:
 
 def minibatches() -> Iterator[dict[str, Any]]:
     """2048 observations of 11 nodes and 16 calls, as 128 chunks of 16: forward and backward of memory and graph."""
-    whole = compact(*padded_observations(16, 128, 11, 16, slots=20))
-    halves = [cut_chunks(whole, np.zeros(64, np.int64), np.arange(64) + half, 16) for half in (0, 64)]
+    obs, start = padded_observations(16, 128, 11, 16, slots=20)
+    whole = compact(obs, start)
+    halves = [
+        compact({key: value[:, half] for key, value in obs.items()}, start[:, half])
+        for half in (slice(0, 64), slice(64, 128))
+    ]
     for hidden in (64, 32):
         encoder = encoder_of(hidden)
         weights = list(encoder.parameters())

@@ -2,7 +2,6 @@
 
 from encoders.base import GraphEncoder, Kernel
 from encoders.batching import compact
-from encoders.chunking import concatenate, cut_chunks
 from encoders.combined import SummedEncoder, build_encoder
 from encoders.dynamic_tgn import DynamicTGNEncoder
 from encoders.gnn import GNNEncoder
@@ -22,8 +21,6 @@ __all__ = [
     "SummedEncoder",
     "build_encoder",
     "compact",
-    "concatenate",
-    "cut_chunks",
     "initial_state",
     "remap",
     "to_batch",

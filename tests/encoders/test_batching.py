@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from encoders import SequenceBatch, compact, concatenate, cut_chunks
-from tests.encoders.graphs import at_step, random_observations
+from encoders import SequenceBatch, compact
+from tests.encoders.graphs import random_observations
 
 
 def worked_example() -> dict[str, np.ndarray]:
@@ -131,29 +131,6 @@ def test_padding_round_trip() -> None:
     assert np.array_equal(s.to_padded(rows).numpy(), expected)
     with pytest.raises(ValueError, match="starts with shape"):
         s.from_padded(torch.zeros(3, 8))
-
-
-def test_steps_joined_are_the_sequence() -> None:
-    obs, start = random_observations(3, steps=7)
-    whole = compact(obs, start)
-    parts = [compact(at_step(obs, t), start[t]) for t in range(7)]
-    assert_same(concatenate(parts), whole)
-    assert_same(concatenate([concatenate(parts[:3]), concatenate(parts[3:])]), whole)
-
-
-def test_chunks_cut_out_are_chunks_compacted() -> None:
-    obs, start = random_observations(4, steps=8, batch=4)
-    first = np.array([4, 0, 4, 2])
-    environment = np.array([3, 1, 1, 0])
-    cut = cut_chunks(compact(obs, start), first, environment, 4)
-    chunks = {
-        key: np.stack([value[f : f + 4, e] for f, e in zip(first, environment, strict=True)], axis=1)
-        for key, value in obs.items()
-    }
-    chunk_start = np.stack([start[f : f + 4, e] for f, e in zip(first, environment, strict=True)], axis=1)
-    assert_same(cut, compact(chunks, chunk_start))
-    with pytest.raises(ValueError, match=r"chunk 1: steps 5\.\.9 of environment 0"):
-        cut_chunks(compact(obs, start), np.array([0, 5]), np.array([0, 0]), 4)
 
 
 def test_nothing_at_all() -> None:

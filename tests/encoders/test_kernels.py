@@ -11,7 +11,7 @@ from numba import njit
 from numba.core.errors import TypingError
 from torch_geometric.nn import TransformerConv
 
-from encoders import EncoderState, SequenceBatch, build_encoder, compact, cut_chunks
+from encoders import EncoderState, SequenceBatch, build_encoder, compact
 from encoders.attention import GraphAttention, attend, attend_compiled
 from encoders.base import GraphEncoder, use_numba
 from encoders.memory import TemporalMemory
@@ -232,7 +232,10 @@ def test_two_threads_on_halves_give_the_gradient_of_the_whole() -> None:
     encoder = build_encoder("tgn+gnn", in_dim=F, edge_dim=FE, global_dim=G, max_nodes=8, max_edges=24, hidden=16)
     obs, start = random_observations(7, steps=4, batch=60)
     whole = compact(obs, start)
-    halves = [cut_chunks(whole, np.zeros(30, np.int64), np.arange(30) + first, 4) for first in (0, 30)]
+    halves = [
+        compact({key: value[:, half] for key, value in obs.items()}, start[:, half])
+        for half in (slice(0, 30), slice(30, 60))
+    ]
     weights = list(encoder.parameters())
 
     def gradients(sequence: SequenceBatch) -> tuple[torch.Tensor, ...]:
