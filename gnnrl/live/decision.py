@@ -1,0 +1,80 @@
+"""What one interval decided, as data: the record that the journal, the screen, the metrics and the Events all show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Influence", "IntervalRecord", "Outcome", "ServiceDecision"]
+
+Outcome = Literal["none", "patched", "dry-run", "shadow", "unchanged", "conflict", "failed", "not-leader"]
+"""`none`: nothing to send; `unchanged`: the cluster already has it; `conflict`: somebody else changed it, decided again next time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Influence:
+    """How much an input weighed on a service's wish: gradient x input of the expected change of replicas."""
+
+    kind: Literal["service", "call"]
+    name: str
+    """Service, or `source -> target`."""
+    weight: float
+    """Replicas; above 0 it argued for more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceDecision:
+    """What was decided for one service, and why."""
+
+    service: str
+    current: int
+    """Replicas it had (`spec.replicas`)."""
+    ready: int
+    wish: int
+    """What the policy or the baseline wanted."""
+    final: int
+    """What the guardrails made of it."""
+    guardrails: tuple[str, ...] = ()
+    """Names of those that changed the number, in order."""
+    reason: str = ""
+    """One line for people."""
+    inputs: Mapping[str, float] = field(default_factory=dict)
+    """Observation columns by name, as the policy saw them."""
+    influences: tuple[Influence, ...] = ()
+    outcome: Outcome = "none"
+    answer: str = ""
+    """What the API server said, where it failed."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether replicas are to change."""
+        return self.final != self.current
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalRecord:
+    """One interval of the loop, whole."""
+
+    number: int
+    seconds: float
+    """Unix seconds when it began."""
+    policy: str
+    mode: Literal["live", "dry-run", "shadow"]
+    valid: bool
+    """Whether a decision was made; otherwise everything was held, or raised to the fallback's floor."""
+    data_age_seconds: Mapping[str, float]
+    """By source, `graph` and `metrics`; a source without data is missing."""
+    problems: tuple[str, ...] = ()
+    services: tuple[ServiceDecision, ...] = ()
+    external_rps: float = 0.0
+    latency_p95_ms: float = 0.0
+    slo_ms: float = 0.0
+    read_seconds: float = 0.0
+    decide_seconds: float = 0.0
+    write_seconds: float = 0.0
+    is_leader: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as the journal writes them."""
+        return asdict(self)
