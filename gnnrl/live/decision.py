@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Influence", "IntervalRecord", "Outcome", "ServiceDecision"]
+from gnnrl.cluster.actuator import Outcome, WriteMode
 
-Outcome = Literal["none", "patched", "dry-run", "shadow", "unchanged", "conflict", "failed", "not-leader"]
-"""`none`: nothing to send; `unchanged`: the cluster already has it; `conflict`: somebody else changed it, decided again next time."""
+__all__ = ["Influence", "IntervalRecord", "Outcome", "ServiceDecision"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +59,14 @@ class IntervalRecord:
     seconds: float
     """Unix seconds when it began."""
     policy: str
-    mode: Literal["live", "dry-run", "shadow"]
+    mode: WriteMode
     valid: bool
     """Whether a decision was made; otherwise everything was held, or raised to the fallback's floor."""
     data_age_seconds: Mapping[str, float]
     """By source, `graph` and `metrics`; a source without data is missing."""
     problems: tuple[str, ...] = ()
+    api_errors: Mapping[str, int] = field(default_factory=dict)
+    """Failed reads, and posts of Events, by source (`Source` of the snapshot, or `events`); writes are told by the outcomes."""
     services: tuple[ServiceDecision, ...] = ()
     external_rps: float = 0.0
     latency_p95_ms: float = 0.0
