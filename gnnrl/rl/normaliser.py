@@ -88,6 +88,12 @@ class RunningNormaliser:
         _standardise(x, self.mean, self._inverse_deviation, self.signed_log, self.clip, out)
         return out
 
+    def slope(self, x: np.ndarray) -> np.ndarray:
+        """Derivative of the output by `x` [R, columns], float64, of each column by itself; 0 where it is clipped."""
+        wide = np.asarray(x, np.float64)
+        slope = np.where(self.signed_log, 1.0 / (1.0 + np.abs(wide)), 1.0) * self._inverse_deviation
+        return np.where(np.abs(self(x)) < np.float32(self.clip), slope, 0.0)
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """The statistics, as arrays."""
         return {

@@ -75,3 +75,14 @@ def test_return_scale_is_the_deviation_of_the_masked_sums():
     assert scale.deviation == 1.0
     scale.update(np.array([[1.0, 5.0, np.nan]]), np.array([[1, 1, 0]]))
     assert scale.deviation == 2.0
+
+
+def test_the_slope_is_the_derivative_and_nothing_where_clipped():
+    rng = np.random.default_rng(8)
+    normaliser = RunningNormaliser(2, clip=3.0, signed_log=np.array([True, False]))
+    normaliser.update(rng.normal(5.0, 3.0, (200, 2)))
+    x = np.array([[-4.0, 2.0], [0.5, 7.0], [30.0, -2.0]])
+    step = 1e-2
+    expected = (normaliser(x + step).astype(np.float64) - normaliser(x - step)) / (2.0 * step)
+    np.testing.assert_allclose(normaliser.slope(x), expected, rtol=1e-3, atol=1e-5)
+    assert normaliser.slope(np.array([[0.0, 1e6]]))[0, 1] == 0.0
