@@ -35,6 +35,8 @@ class WorkloadView:
     """The application's, then `istio-proxy`."""
     pods: tuple[PodView, ...]
     created_seconds: float
+    stateful: bool = False
+    """Never scaled: `set_replicas` refuses it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,12 @@ class PodUsageView:
     """What metrics-server knows of a pod; pods that were not ready in the window have none."""
 
     pod: str
+    """It may be gone since the window ended."""
     timestamp_seconds: float
     """End of the window, unix seconds: as old as the metrics lag."""
     window_seconds: float
+    workload: str = ""
+    """Deployment it belongs or belonged to."""
     containers: Mapping[str, ContainerUsage]
 
 
