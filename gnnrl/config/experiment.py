@@ -74,6 +74,11 @@ class AutoscalingConfig:
     """Decisions an episode, all scored."""
     metrics_lag_seconds: Annotated[int, Ge(0)] = 15
     """How old the newest metrics are when they are read (a multiple of `decision_seconds`)."""
+    telemetry: Literal["exact", "kiali"] = "exact"
+    """`exact`: what the simulation measures in each interval; `kiali`: what Kiali and the metrics API would show of it (see
+    `domains/autoscaling/monitoring.py`), which a policy must be trained with to run a live cluster."""
+    graph_window_seconds: Annotated[int, Ge(1)] = 60
+    """Span of Kiali's rates and percentiles (`telemetry: kiali`)."""
     peak_replicas: tuple[Positive, Positive] = (10.0, 17.0)
     """The hottest service needs U(low, high) replicas at the workload's peak, at 80 % of its limit."""
     min_replicas: Annotated[int, Ge(1)] = 1

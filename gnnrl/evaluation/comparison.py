@@ -245,7 +245,7 @@ def compare(
             playbacks[name] = play_oracle(scenarios, violation_weight=weight)
             continue
         autoscaler = make(name, bounds, environment.max_nodes, scenarios.load(), calibration, seed=config.seed)
-        baseline = BaselineController(autoscaler, environment.metrics_lag_seconds)
+        baseline = BaselineController(autoscaler, environment)
         playbacks[name] = play(baseline, scenarios, violation_weight=weight)
     found: dict[str, dict[str, Frontier]] = {}
     if frontiers:

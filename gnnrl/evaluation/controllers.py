@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.baselines import Autoscaler, Telemetry, teacher
 from gnnrl.domains.autoscaling.episode import Episode
-from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
-from gnnrl.domains.autoscaling.physics import PhysicsSettings
+from gnnrl.domains.autoscaling.observed import AnyMesh
 from graph_space.schema import ACTION_MASK, MOVES, GraphObservation, autoscaling_schema
 
 __all__ = ["BaselineController", "Controller", "LearnedPolicy", "PolicyController", "TeacherPolicy", "column_sources"]
 
 Replicas = NDArray[np.int64]
-SIDECAR = PhysicsSettings().sidecar_millicores_per_rps
 DRAW_SEED = 0
 """Of a policy's draws in a comparison."""
 
@@ -82,14 +81,14 @@ class Controller(Protocol):
     def decide(self, window: Any, now_seconds: float) -> Replicas:
         """Replicas wanted, int64 [B, S]; `window` is the newest, of which replica counts may be read."""
 
-    def remesh(self, b: int, old: Mesh, new: Mesh) -> None:
+    def remesh(self, b: int, old: AnyMesh, new: AnyMesh) -> None:
         """The topology of `b` changed."""
 
 
-def column_sources(old: Mesh, new: Mesh) -> NDArray[np.int64]:
+def column_sources(old: AnyMesh, new: AnyMesh) -> NDArray[np.int64]:
     """For each service of `new`, its column in `old`, or -1."""
-    column = {service.name: i for i, service in enumerate(old.services)}
-    return np.array([column.get(service.name, -1) for service in new.services], dtype=np.int64)
+    column = {name: i for i, name in enumerate(old.names)}
+    return np.array([column.get(name, -1) for name in new.names], dtype=np.int64)
 
 
 @dataclass(eq=False)
@@ -110,7 +109,7 @@ class _Sample:
     def of(cls, window: Any) -> _Sample:
         return cls(
             ready=window.ready.copy(),
-            cpu_millicores=np.maximum(window.cpu_millicores - SIDECAR * window.rps_in, 0.0),
+            cpu_millicores=window.app_cpu_millicores.copy(),
             rps_in=window.rps_in.copy(),
             concurrency=window.backlog.copy(),
             external_rps=window.external_rps.copy(),
@@ -125,23 +124,32 @@ class _Sample:
 
 
 class BaselineController:
-    """Shows an autoscaler metrics that are `lag_seconds` old (or the next whole window older) and replica counts of
-    now."""
+    """Shows an autoscaler what is monitored of a mesh, as old as the metrics lag (or the next whole window older), and replica counts
+    of now.
 
-    def __init__(self, autoscaler: Autoscaler, lag_seconds: int) -> None:
+    Args:
+        autoscaler: the baseline.
+        config: the environment, for its metrics lag and telemetry.
+    """
+
+    def __init__(self, autoscaler: Autoscaler, config: AutoscalingConfig) -> None:
         self.autoscaler = autoscaler
+        self.config = config
         self.name = autoscaler.name
         self.period_seconds = autoscaler.period_seconds
-        self._lag_windows = -(-lag_seconds // self.period_seconds)
+        self._lag_windows = -(-config.metrics_lag_seconds // self.period_seconds)
         # Back to the one before the shown window, for what was ready when the shown one began.
         self._samples: deque[_Sample] = deque(maxlen=self._lag_windows + 2)
 
     def reset(self, episodes: Sequence[Episode]) -> None:
         self._samples.clear()
+        self._monitoring = monitoring_of(self.config, len(episodes), self.period_seconds)
+        for b, episode in enumerate(episodes):
+            self._monitoring.start(b, episode.mesh, episode.slo_ms)
         self.autoscaler.reset([episode.mesh for episode in episodes])
 
     def observe(self, window: Any) -> None:
-        self._samples.append(_Sample.of(window))
+        self._samples.append(_Sample.of(self._monitoring.see(window)))
 
     def decide(self, window: Any, now_seconds: float) -> Replicas:
         newest = len(self._samples) - 1
@@ -159,8 +167,9 @@ class BaselineController:
         )
         return self.autoscaler.decide(telemetry, now_seconds)
 
-    def remesh(self, b: int, old: Mesh, new: Mesh) -> None:
+    def remesh(self, b: int, old: AnyMesh, new: AnyMesh) -> None:
         source = column_sources(old, new)
+        self._monitoring.remesh(b, old, new)
         for sample in self._samples:
             sample.remesh(b, source)
         self.autoscaler.remesh(b, new, source)
@@ -188,15 +197,18 @@ class PolicyController:
     def reset(self, episodes: Sequence[Episode]) -> None:
         config = self.config
         self._builder = ObservationBuilder.of(config, len(episodes))
+        self._monitoring = monitoring_of(config, len(episodes))
         for b, episode in enumerate(episodes):
-            self._builder.start(b, episode.mesh, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
+            self._monitoring.start(b, episode.mesh, episode.slo_ms)
+            shown = self._monitoring.observed(episode.mesh)
+            self._builder.start(b, shown, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
         self._state: Any = None
         self._rng = np.random.default_rng(DRAW_SEED)
         self._active = np.ones(len(episodes), dtype=np.bool_)
         self._episode_start = np.ones(len(episodes), dtype=np.bool_)
 
     def observe(self, window: Any) -> None:
-        self._builder.push(window, self._active)
+        self._builder.push(self._monitoring.see(window), self._active)
 
     def decide(self, window: Any, now_seconds: float) -> Replicas:  # noqa: ARG002
         observation = self._builder.write(window)
@@ -230,6 +242,6 @@ class PolicyController:
         )
         return window.desired.astype(np.int64) + change
 
-    def remesh(self, b: int, old: Mesh, new: Mesh) -> None:
-        order = tuple(service.name for service in old.services)
-        self._builder.remesh(b, order, new, tuple((call.source, call.target) for call in old.calls))
+    def remesh(self, b: int, old: AnyMesh, new: AnyMesh) -> None:
+        self._monitoring.remesh(b, old, new)
+        self._builder.remesh(b, self._monitoring.observed(old), self._monitoring.observed(new))

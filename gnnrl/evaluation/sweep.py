@@ -67,7 +67,7 @@ def play_settings(
     for first in range(0, len(settings), at_once):
         some = settings[first : first + at_once]
         tiled = scenarios.tiled(len(some))
-        controller = BaselineController(baseline_with(rule, tiled, some, each), scenarios.config.metrics_lag_seconds)
+        controller = BaselineController(baseline_with(rule, tiled, some, each), scenarios.config)
         together = play(controller, tiled, violation_weight=violation_weight, histogram=False)
         playbacks += [together.part(slice(k * each, (k + 1) * each)) for k in range(len(some))]
     return playbacks
@@ -79,7 +79,7 @@ def play_oracle(scenarios: ScenarioSet, *, violation_weight: float) -> Playback:
     playbacks = play_settings("oracle", scenarios, settings, violation_weight=violation_weight)
     best = np.stack([playback.metrics["objective"] for playback in playbacks]).argmin(axis=0)
     chosen = [settings[k] for k in best]
-    controller = BaselineController(baseline_with("oracle", scenarios, chosen, 1), scenarios.config.metrics_lag_seconds)
+    controller = BaselineController(baseline_with("oracle", scenarios, chosen, 1), scenarios.config)
     return play(controller, scenarios, violation_weight=violation_weight)
 
 

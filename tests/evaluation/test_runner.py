@@ -83,7 +83,7 @@ def scenarios(
 
 
 def run(baseline: Baseline, drawn: ScenarioSet) -> Any:
-    return play(BaselineController(baseline, CONFIG.metrics_lag_seconds), drawn, violation_weight=200.0)
+    return play(BaselineController(baseline, CONFIG), drawn, violation_weight=200.0)
 
 
 def test_constant_replicas_cost_what_they_cost_and_the_objective_is_its_formula() -> None:
@@ -123,7 +123,7 @@ def test_metrics_are_what_a_count_second_by_second_gives() -> None:
     drawn = scenarios(seeds=1)
     episode = drawn.episodes[0]
     hpa = HorizontalPodAutoscaler(BOUNDS, CONFIG.max_nodes, target_percent=110, down_window_seconds=60)
-    controller = Recorded(hpa, CONFIG.metrics_lag_seconds)
+    controller = Recorded(hpa, CONFIG)
     found = {name: float(values[0]) for name, values in play(controller, drawn, violation_weight=200.0).metrics.items()}
     simulation = MeshSimulation(
         1, CONFIG.max_nodes, CONFIG.max_edges, len(episode.mesh.classes), PhysicsSettings(histogram=False)
@@ -245,7 +245,7 @@ def window(value: float, ready: int = 1) -> Any:
     return SimpleNamespace(
         ready=counts,
         desired=counts,
-        cpu_millicores=columns,
+        app_cpu_millicores=columns,
         rps_in=np.zeros((1, 3)),
         backlog=columns,
         external_rps=columns[:, 0],
@@ -265,8 +265,8 @@ def tiny_mesh(*names: str) -> Mesh:
 def test_baselines_read_metrics_of_the_lags_age_and_counts_of_now(period: int, lag_windows: int) -> None:
     baseline = Constant(1, period_seconds=period)
     baseline.columns = 3
-    controller = BaselineController(baseline, 15)
-    episode = SimpleNamespace(mesh=tiny_mesh("a", "b", "c"))
+    controller = BaselineController(baseline, CONFIG)
+    episode = SimpleNamespace(mesh=tiny_mesh("a", "b", "c"), slo_ms=100.0)
     controller.reset([episode])  # type: ignore[list-item]
     shown = window(0.0)
     for k in range(20):
@@ -279,34 +279,33 @@ def test_baselines_read_metrics_of_the_lags_age_and_counts_of_now(period: int, l
             assert seen.metric_ready_start[0, 0] == k - lag_windows
             assert seen.ready[0, 0] == 1 + k
         # The simulation writes over its arrays; what was observed must not change with them.
-        for array in (shown.cpu_millicores, shown.ready):
+        for array in (shown.app_cpu_millicores, shown.ready):
             array += 1
-        shown.external_rps = shown.cpu_millicores[:, 0]
+        shown.external_rps = shown.app_cpu_millicores[:, 0]
 
 
 def test_baselines_read_the_application_container_without_its_proxy() -> None:
     baseline = Constant(1)
     baseline.columns = 3
-    controller = BaselineController(baseline, 0)
-    controller.reset([SimpleNamespace(mesh=tiny_mesh("a", "b", "c"))])  # type: ignore[list-item]
+    controller = BaselineController(baseline, replace(CONFIG, metrics_lag_seconds=0))
+    controller.reset([SimpleNamespace(mesh=tiny_mesh("a", "b", "c"), slo_ms=100.0)])  # type: ignore[list-item]
     shown = window(100.0)
-    shown.rps_in = np.array([[0.0, 100.0, 1000.0]])
+    shown.cpu_millicores = shown.app_cpu_millicores + 35.0
     controller.observe(shown)
     controller.decide(shown, 0.0)
-    # 0.35 vCPU per 1000 requests/s are the proxy's; what rounding leaves below 0 is 0.
-    np.testing.assert_allclose(baseline.seen[-1].cpu_millicores, [[100.0, 65.0, 0.0]], atol=1e-4)
+    np.testing.assert_array_equal(baseline.seen[-1].cpu_millicores, [[100.0, 100.0, 100.0]])
 
 
 def test_lagged_metrics_follow_a_service_to_its_new_column_and_a_new_one_has_none() -> None:
     baseline = Constant(1)
     baseline.columns = 3
-    controller = BaselineController(baseline, 15)
+    controller = BaselineController(baseline, CONFIG)
     old, new = tiny_mesh("a", "b", "c"), tiny_mesh("c", "d", "a")
     assert column_sources(old, new).tolist() == [2, -1, 0]
-    controller.reset([SimpleNamespace(mesh=old)])  # type: ignore[list-item]
+    controller.reset([SimpleNamespace(mesh=old, slo_ms=100.0)])  # type: ignore[list-item]
     for _ in range(3):
         shown = window(0.0)
-        shown.cpu_millicores = np.array([[10.0, 20.0, 30.0]])
+        shown.app_cpu_millicores = np.array([[10.0, 20.0, 30.0]])
         controller.observe(shown)
     controller.remesh(0, old, new)
     controller.decide(shown, 0.0)

@@ -12,6 +12,7 @@ from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.churn import apply_event
 from gnnrl.domains.autoscaling.episode import Episode, most_classes, warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.objective import service_rewards, softened
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
@@ -36,6 +37,7 @@ class MeshBatch:
         self.simulation = MeshSimulation(
             batch_size, config.max_nodes, config.max_edges, most_classes(config), PhysicsSettings()
         )
+        self.monitoring = monitoring_of(config, batch_size)
         self.builder = ObservationBuilder.of(config, batch_size)
         self.episodes: list[Episode | None] = [None] * batch_size
         self.meshes: list[Mesh | None] = [None] * batch_size
@@ -77,7 +79,9 @@ class MeshBatch:
         self.second[b] = 0
         self._next_event[b] = 0
         self.simulation.load(b, episode.mesh, slo_ms=episode.slo_ms)
-        self.builder.start(b, episode.mesh, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
+        self.monitoring.start(b, episode.mesh, episode.slo_ms)
+        shown = self.monitoring.observed(episode.mesh)
+        self.builder.start(b, shown, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
         self._slo_ms[b] = episode.slo_ms
         self._install(b, episode.mesh)
 
@@ -89,7 +93,7 @@ class MeshBatch:
         """Play `windows` windows of the environments in `starting` [B] without decisions."""
         for _ in range(windows):
             self._advance(starting)
-            self.builder.push(self.simulation.scrape(), starting)
+            self.builder.push(self.monitoring.see(self.simulation.scrape(), starting), starting)
 
     def _advance(self, active: NDArray[np.bool_]) -> None:
         _take(self._rps, self.second, self._load, active)
@@ -129,7 +133,7 @@ class MeshBatch:
         self.simulation.set_desired(self._desired)
         self._advance(np.ones(self.batch_size, dtype=np.bool_))
         window = self.simulation.scrape()
-        builder.push(window, np.ones(self.batch_size, dtype=np.bool_))
+        builder.push(self.monitoring.see(window), np.ones(self.batch_size, dtype=np.bool_))
         violation = softened(
             (window.violating_seconds / np.maximum(window.seconds, 1.0)).astype(np.float32),
             window.latency_p95_ms / self._slo_ms,
@@ -169,10 +173,9 @@ class MeshBatch:
         if crash is not None:
             self.simulation.crash_pods(b, crash, 1)
         if changed is not mesh:
-            old_order = tuple(service.name for service in mesh.services)
-            old_calls = tuple((call.source, call.target) for call in mesh.calls)
             self.simulation.change_mesh(b, changed)
-            self.builder.remesh(b, old_order, changed, old_calls)
+            self.monitoring.remesh(b, mesh, changed)
+            self.builder.remesh(b, self.monitoring.observed(mesh), self.monitoring.observed(changed))
             self.meshes[b] = changed
             self._install(b, changed)
 
@@ -198,6 +201,7 @@ class MeshBatch:
         """State in mid-episode. Episodes are not stored but drawn again from their number, and their churn replayed."""
         return {
             "simulation": self.simulation.state_dict(),
+            "monitoring": self.monitoring.state_dict(),
             "builder": self.builder.state_dict(),
             "second": self.second.copy(),
             "next_event": self._next_event.copy(),
@@ -210,6 +214,7 @@ class MeshBatch:
             for event in episode.churn.events[: int(state["next_event"][b])]:
                 self._apply_event(b, event)
         self.simulation.load_state_dict(state["simulation"])
+        self.monitoring.load_state_dict(state["monitoring"])
         self.builder.load_state_dict(state["builder"])
         self.second[:] = np.asarray(state["second"])
         self._next_event[:] = np.asarray(state["next_event"])

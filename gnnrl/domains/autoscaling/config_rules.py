@@ -11,6 +11,7 @@ from gnnrl.config.rules import Faults, Rule
 from gnnrl.domains.autoscaling.baselines import BASELINES, is_baseline
 from gnnrl.domains.autoscaling.mesh import Mesh, MeshError
 from gnnrl.domains.autoscaling.mesh_file import load_mesh
+from gnnrl.domains.autoscaling.observed import observe
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.random_mesh import MAX_SERVICES
 from gnnrl.domains.autoscaling.workloads import WORKLOADS, WorkloadError, load_csv
@@ -24,12 +25,22 @@ TEACHERS = ("feed_forward_estimated",)
 
 def fits(mesh: Mesh, environment: AutoscalingConfig) -> Faults:
     """The fields of `environment` that are too small for the mesh."""
+    shown = mesh if environment.telemetry == "exact" else observe(mesh)
     for path, count, capacity, what in (
-        ("environment.max_nodes", len(mesh.services), environment.max_nodes, "services"),
-        ("environment.max_edges", len(mesh.calls), environment.max_edges, "calls"),
+        ("environment.max_nodes", len(shown.services), environment.max_nodes, "services"),
+        ("environment.max_edges", len(shown.calls), environment.max_edges, "calls"),
     ):
         if count > capacity:
             yield path, f"{capacity} is too few for mesh {mesh.name!r}, which has {count} {what}"
+
+
+def _graph_window(config: ExperimentConfig) -> Faults:
+    window, decision = config.environment.graph_window_seconds, config.environment.decision_seconds
+    if window % decision:
+        yield (
+            "environment.graph_window_seconds",
+            f"{window} is not a multiple of environment.decision_seconds, which is {decision}",
+        )
 
 
 def _meshes(config: ExperimentConfig) -> Faults:
@@ -116,6 +127,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 CONFIG_RULES: tuple[Rule, ...] = (
+    Rule(paths=("environment.graph_window_seconds", "environment.decision_seconds"), check=_graph_window),
     Rule(
         paths=("environment.mesh", "environment.max_nodes", "environment.max_edges", "environment.randomisation"),
         check=_meshes,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.observation_kernel import push_window, write_observation
+from gnnrl.domains.autoscaling.observed import AnyMesh
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from graph_space.schema import (
     ACTION_MASK,
@@ -49,7 +49,7 @@ class ObservationBuilder:
     """Writes the observations of B meshes into arrays it owns (`observation`), which stay valid until the next `write`.
 
     Life of one environment: `start(b, mesh, ...)`, then for every scrape `push(window, active)` and, when a decision is
-    due, `write(window)`; `remesh(b, old_order, mesh)` when the topology changes in between.
+    due, `write(window)`; `remesh(b, old, mesh)` when the topology changes in between.
 
     Args:
         batch_size: B.
@@ -132,7 +132,7 @@ class ObservationBuilder:
             max_replicas=config.max_replicas,
         )
 
-    def start(self, b: int, mesh: Mesh, *, slo_ms: float, violation_weight: float) -> None:
+    def start(self, b: int, mesh: AnyMesh, *, slo_ms: float, violation_weight: float) -> None:
         """Begin an episode of environment `b`: empty history, slots assigned anew.
 
         Raises:
@@ -149,28 +149,28 @@ class ObservationBuilder:
         self._tables[b] = SlotTable(self.max_nodes)
         self._install(b, mesh)
 
-    def remesh(self, b: int, old_order: tuple[str, ...], mesh: Mesh, old_calls: tuple[tuple[str, str], ...]) -> None:
+    def remesh(self, b: int, old: AnyMesh, mesh: AnyMesh) -> None:
         """The topology of `b` changed: what is known of a surviving service or call moves to its new column."""
-        column = {name: i for i, name in enumerate(old_order)}
-        source = np.array([column.get(service.name, -1) for service in mesh.services], dtype=np.int64)
+        column = {name: i for i, name in enumerate(old.names)}
+        source = np.array([column.get(name, -1) for name in mesh.names], dtype=np.int64)
         for array in (self._history, self._history_age):
             array[b, : len(source)] = _gathered(array[b], source)
         self._metrics[:, b, : len(source)] = np.stack([_gathered(window, source) for window in self._metrics[:, b]])
-        call_column = {call: i for i, call in enumerate(old_calls)}
+        call_column = {(call.source, call.target): i for i, call in enumerate(old.calls)}
         calls = np.array([call_column.get((call.source, call.target), -1) for call in mesh.calls], dtype=np.int64)
         self._call_metrics[:, b, : len(calls)] = np.stack(
             [_gathered(window, calls) for window in self._call_metrics[:, b]]
         )
         self._install(b, mesh)
 
-    def _install(self, b: int, mesh: Mesh) -> None:
+    def _install(self, b: int, mesh: AnyMesh) -> None:
         services, calls = len(mesh.services), len(mesh.calls)
         if services > self.max_nodes or calls > self.max_edges:
             raise ValueError(
                 f"mesh {mesh.name!r} has {services} services and {calls} calls, the observation {self.max_nodes} node and "
                 f"{self.max_edges} edge slots; raise environment.max_nodes / environment.max_edges"
             )
-        names = tuple(service.name for service in mesh.services)
+        names = mesh.names
         assignment = self._tables[b].update(names)
         self._tables[b].commit()
         slots = assignment.slots

@@ -11,11 +11,13 @@ Interface (arrays are `[B, S]` by service, `[B, E]` by call, `[B]` by mesh; colu
     simulation.advance_closed(users, active)  # float32 [B, k]: closed loop, users instead of requests/s
     window = simulation.scrape()              # telemetry accumulated since the last scrape, then reset; also `simulation.window`
     simulation.order(b)                       # names of the services of b, in column order
+    simulation.counts(b)                      # int32 [n, 5]: ready, starting, pending, draining, desired, now
     state = simulation.state_dict(); simulation.load_state_dict(state)
 
 Telemetry of a window (a struct of arrays, owned by the simulation, valid until the next scrape); every rate is a mean over the window:
     per service [B, S]: ready, starting, pending, draining, desired (int32, at the end of the window), billed_replicas (mean),
-        cpu_millicores (used, all pods), memory_mib, rps_in, rps_out, p95_ms, mean_ms, error_share, backlog (calls in system),
+        cpu_millicores (used, all pods), app_cpu_millicores (of it, without the proxies), memory_mib, rps_in, rps_out, p95_ms,
+        mean_ms, error_share, backlog (calls in system),
         queue_excess (share of the end-to-end latency above idle that this service causes), seconds_since_change
     per call [B, E]: call_rps, call_p95_ms, call_error_share (simulated errors and `Call.error_share`, the application's own)
     per mesh [B]: seconds, external_rps, latency_mean_ms, latency_p50_ms, latency_p95_ms, latency_p99_ms, mesh_error_share,
@@ -188,6 +190,10 @@ class MeshSimulation:
         self._show_counts(b)
         return killed
 
+    def counts(self, b: int) -> NDArray[np.int32]:
+        """Pods of each service of environment `b` as they stand now: ready, starting, pending, draining, desired; [n, 5], a copy."""
+        return self._state.pods.counts[b, : len(self.order(b))].copy()
+
     def set_desired(self, desired: NDArray[Any]) -> None:
         """Set the desired replicas, int [B, S]; columns past the last service are ignored.
 
@@ -251,8 +257,8 @@ class MeshSimulation:
             ),
             (w.ready, w.starting, w.pending, w.draining, w.desired, w.seconds_since_change),
             (
-                w.billed_replicas, w.cpu_millicores, w.memory_mib, w.rps_in, w.p95_ms, w.mean_ms, w.error_share, w.backlog,
-                w.queue_excess, w.replica_seconds, w.core_seconds, w.replica_changes,
+                w.billed_replicas, w.cpu_millicores, w.app_cpu_millicores, w.memory_mib, w.rps_in, w.p95_ms,
+                w.mean_ms, w.error_share, w.backlog, w.queue_excess, w.replica_seconds, w.core_seconds, w.replica_changes,
             ),
             (w.rps_out, w.call_rps, w.call_p95_ms, w.call_error_share),
             (

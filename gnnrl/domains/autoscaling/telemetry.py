@@ -55,6 +55,7 @@ class Telemetry:
     desired: Ints
     billed_replicas: Floats
     cpu_millicores: Floats
+    app_cpu_millicores: Floats
     memory_mib: Floats
     rps_in: Floats
     rps_out: Floats
@@ -134,7 +135,8 @@ def copy_counts(
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def scrape_services(
     pods: Pods, b: int, service: Floats, row: Ints, cpu_ms: Floats, memory_base: Floats, memory_limit: Floats, base_ms: Floats,
-    quantile95: Floats, sidecar: float, memory_per_call: float, billed: Floats, cpu: Floats, memory: Floats, rps_in: Floats,
+    quantile95: Floats, sidecar: float, memory_per_call: float, billed: Floats, cpu: Floats, app_cpu: Floats, memory: Floats,
+    rps_in: Floats,
     p95: Floats, mean: Floats, errors: Floats, backlog: Floats, excess: Floats, replica_seconds: Floats, core_seconds: Floats,
     changes: Floats, seconds: float,
 ) -> None:  # fmt: skip
@@ -153,7 +155,8 @@ def scrape_services(
         replica_seconds[b] += pods.billed[b, s]
         core_seconds[b] += pods.billed[b, s] * pods.request[b, s] * 1e-3
         pods.billed[b, s] = 0.0
-        cpu[b, s] = done * per_second * cpu_ms[b, s] + sv[ARRIVED, i] * per_second * sidecar
+        app_cpu[b, s] = done * per_second * cpu_ms[b, s]
+        cpu[b, s] = app_cpu[b, s] + sv[ARRIVED, i] * per_second * sidecar
         rps_in[b, s] = sv[ARRIVED, i] * per_second
         count = pods.counts[b, s]
         alive = count[READY] + count[STARTING] + count[DRAINING]
@@ -235,7 +238,9 @@ def scrape_meshes(
 ) -> None:  # fmt: skip
     row, cpu_ms, memory_base, memory_limit, base_ms, source, target, share, own_errors, n_calls, n_classes = columns
     ready, starting, pending, draining, desired, since = counts
-    billed, cpu, memory, rps_in, p95, mean, errors, backlog, excess, replica_seconds, core_seconds, changes = services
+    billed, cpu, app_cpu, memory, rps_in, p95, mean, errors, backlog, excess, replica_seconds, core_seconds, changes = (
+        services
+    )
     rps_out, call_rps, call_p95, call_errors = calls
     seconds, external, e2e_mean, e2e_p50, e2e_p95, e2e_p99, mesh_errors, violating, histogram = meshes
     latency = np.zeros((RESULT_ROWS, LANES), np.float32)
@@ -251,7 +256,7 @@ def scrape_meshes(
         )  # fmt: skip
         scrape_services(
             pods, b, service, row, cpu_ms, memory_base, memory_limit, base_ms, quantile95, sidecar, memory_per_call, billed,
-            cpu, memory, rps_in, p95, mean, errors, backlog, excess, replica_seconds, core_seconds, changes, seconds[b],
+            cpu, app_cpu, memory, rps_in, p95, mean, errors, backlog, excess, replica_seconds, core_seconds, changes, seconds[b],
         )  # fmt: skip
         scrape_calls(
             b, n_calls[b], source, target, share, own_errors, rps_in, p95, errors, rps_out, call_rps, call_p95,

@@ -100,7 +100,7 @@ def test_two_changes_between_observations_leave_a_new_service_without_a_past() -
 
     def swap(before, after) -> None:  # type: ignore[no-untyped-def]
         batch.simulation.change_mesh(0, after)
-        batch.builder.remesh(0, before.names, after, tuple((call.source, call.target) for call in before.calls))
+        batch.builder.remesh(0, before, after)
 
     from gnnrl.domains.autoscaling.churn import rename_service
 

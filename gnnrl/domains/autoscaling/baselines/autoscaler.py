@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.observed import AnyMesh
 
 __all__ = ["Autoscaler", "Baseline", "MeshTable", "ReplicaBounds", "Telemetry"]
 
@@ -67,13 +67,13 @@ class Autoscaler(Protocol):
     period_seconds: int
     """Seconds between two decisions."""
 
-    def reset(self, meshes: Sequence[Mesh]) -> None:
+    def reset(self, meshes: Sequence[AnyMesh]) -> None:
         """Begin one episode with each of these B meshes."""
 
     def decide(self, telemetry: Telemetry, now_seconds: float) -> Replicas:
         """Replicas wanted, int64 [B, S]; `now_seconds` counts from the first second of the load, warm-up included."""
 
-    def remesh(self, b: int, mesh: Mesh, source: NDArray[np.int64]) -> None:
+    def remesh(self, b: int, mesh: AnyMesh, source: NDArray[np.int64]) -> None:
         """Mesh `b` changed: column `i` of its new mesh was column `source[i]` before, -1 = a new service."""
 
 
@@ -89,7 +89,7 @@ class MeshTable:
     demand_millicores: NDArray[np.float64]  # [B, S] CPU per external request/s: true visits x true CPU cost
 
     @classmethod
-    def of(cls, meshes: Sequence[Mesh], columns: int) -> MeshTable:
+    def of(cls, meshes: Sequence[AnyMesh], columns: int) -> MeshTable:
         """The table of these meshes, with `columns` services."""
         shape = (len(meshes), columns)
         table = cls(
@@ -104,7 +104,7 @@ class MeshTable:
             table.install(b, mesh)
         return table
 
-    def install(self, b: int, mesh: Mesh) -> None:
+    def install(self, b: int, mesh: AnyMesh) -> None:
         """Replace row `b`."""
         arrays = mesh.arrays()
         n = len(mesh.services)
@@ -140,19 +140,19 @@ class Baseline:
         self.columns = columns
         self.period_seconds = period_seconds
 
-    def reset(self, meshes: Sequence[Mesh]) -> None:
+    def reset(self, meshes: Sequence[AnyMesh]) -> None:
         """Begin one episode with each of these meshes."""
         self.table = MeshTable.of(meshes, self.columns)
         self.begin(meshes)
 
-    def begin(self, meshes: Sequence[Mesh]) -> None:
+    def begin(self, meshes: Sequence[AnyMesh]) -> None:
         """Clear the state of the last episode; a baseline without state has none to clear."""
 
     def service_state(self) -> Sequence[NDArray[Any]]:
         """Arrays `[..., B, S]` of what is remembered by service; 0 means nothing is."""
         return ()
 
-    def remesh(self, b: int, mesh: Mesh, source: NDArray[np.int64]) -> None:
+    def remesh(self, b: int, mesh: AnyMesh, source: NDArray[np.int64]) -> None:
         """Move what is remembered to the new columns; a new service starts with nothing."""
         self.table.install(b, mesh)
         for array in self.service_state():

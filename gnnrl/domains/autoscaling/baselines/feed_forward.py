@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gnnrl.domains.autoscaling.baselines.autoscaler import Baseline, ReplicaBounds, Replicas, Telemetry
-from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.observed import AnyMesh
 from graph_space.schema import ACTION_MASK, GLOBALS, MOVES, NODES, GraphObservation, GraphSchema
 
 __all__ = ["DEFAULT_HEADROOM", "FeedForward", "replicas_for", "teacher", "weighted_headroom"]
@@ -66,7 +66,7 @@ class FeedForward(Baseline):
         self.trend_weight = np.asarray(trend_weight, dtype=np.float64).reshape(-1)
         self.estimated = estimated
 
-    def begin(self, meshes: Sequence[Mesh]) -> None:
+    def begin(self, meshes: Sequence[AnyMesh]) -> None:
         """Forget the load's history and the estimates."""
         shape = (len(meshes), self.columns)
         self._calls, self._cpu, self._received, self._requests = (np.zeros(shape) for _ in range(4))

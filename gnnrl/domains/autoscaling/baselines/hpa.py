@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gnnrl.domains.autoscaling.baselines.autoscaler import Baseline, ReplicaBounds, Replicas, Telemetry
-from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.observed import AnyMesh
 
 __all__ = [
     "DEFAULT_SCALE_DOWN",
@@ -271,7 +271,7 @@ class HorizontalPodAutoscaler(Baseline):
         self.down_window_seconds = np.asarray(down_window_seconds, dtype=np.float64).reshape(-1, 1)
         self._depth = max(1, int(np.ceil(self.down_window_seconds.max() / self.period_seconds)))
 
-    def begin(self, meshes: Sequence[Mesh]) -> None:
+    def begin(self, meshes: Sequence[AnyMesh]) -> None:
         """Forget all recommendations."""
         shape = (self._depth, len(meshes), self.columns)
         # 0 recommends nothing: a maximum with it changes nothing, and a new service starts with it.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gnnrl.domains.autoscaling.baselines.autoscaler import Baseline, ReplicaBounds, Replicas, Telemetry
-from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.observed import AnyMesh
 
 __all__ = ["KnativePodAutoscaler", "PanicState", "scale"]
 
@@ -99,7 +99,7 @@ class KnativePodAutoscaler(Baseline):
         super().__init__(name, bounds, columns, period_seconds=TICK_SECONDS)
         self.target = TARGET_UTILISATION * np.asarray(concurrency, dtype=np.float64).reshape(-1, 1)
 
-    def begin(self, meshes: Sequence[Mesh]) -> None:
+    def begin(self, meshes: Sequence[AnyMesh]) -> None:
         """Empty windows; panic begins, if at all, with the first tick."""
         shape = (len(meshes), self.columns)
         self._samples = np.zeros((int(STABLE_SECONDS / TICK_SECONDS), *shape))

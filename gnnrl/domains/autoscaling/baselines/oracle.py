@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gnnrl.domains.autoscaling.baselines.autoscaler import Baseline, ReplicaBounds, Replicas, Telemetry
-from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.observed import AnyMesh
 
 __all__ = ["Oracle", "staffing"]
 
@@ -56,7 +56,7 @@ class Oracle(Baseline):
         self.surplus = np.asarray(surplus, dtype=np.float64).reshape(-1, 1)
         self.utilisation = np.asarray(utilisation, dtype=np.float64).reshape(-1, 1)
 
-    def begin(self, meshes: Sequence[Mesh]) -> None:
+    def begin(self, meshes: Sequence[AnyMesh]) -> None:
         if len(meshes) != len(self.rps):
             raise ValueError(
                 f"the oracle was given the load of {len(self.rps)} meshes and asked to scale {len(meshes)}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gnnrl.domains.autoscaling.baselines.autoscaler import Baseline, ReplicaBounds, Replicas, Telemetry
 from gnnrl.domains.autoscaling.baselines.feed_forward import DEFAULT_HEADROOM, replicas_for
-from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.domains.autoscaling.observed import AnyMesh
 from graph_space.schema import MOVES
 
 __all__ = ["RandomMoves", "StaticPeak"]
@@ -48,7 +48,7 @@ class RandomMoves(Baseline):
         super().__init__(name, bounds, columns)
         self.seed = seed
 
-    def begin(self, meshes: Sequence[Mesh]) -> None:
+    def begin(self, meshes: Sequence[AnyMesh]) -> None:
         self._generator = np.random.default_rng([self.seed, len(meshes)])
 
     def decide(self, telemetry: Telemetry, now_seconds: float) -> Replicas:  # noqa: ARG002
