@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.parse import quote
 
 from gnnrl.cluster.errors import ClusterAnswerError, ClusterConflictError, ClusterError
+from gnnrl.cluster.paths import scale_path
 
 if TYPE_CHECKING:
     from gnnrl.cluster.api import ClusterApi
@@ -214,18 +214,17 @@ class Actuator:
         return f"not sent: the {self.deadline_seconds:g} s for all targets had passed"
 
     def _read(self, name: str) -> _Scale:
-        return _parse(self._api.get(self._path(name)), name)
+        return _parse(self._api.get(scale_path(self._namespace, name)), name)
 
     def _patch(self, name: str, replicas: int, resource_version: str) -> _Scale:
         query = {"fieldManager": FIELD_MANAGER}
         if self.mode == "dry-run":
             query["dryRun"] = "All"
         body = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
-        answer = self._api.patch(self._path(name), body, content_type="application/merge-patch+json", query=query)
+        answer = self._api.patch(
+            scale_path(self._namespace, name), body, content_type="application/merge-patch+json", query=query
+        )
         return _parse(answer, name)
-
-    def _path(self, name: str) -> str:
-        return f"/apis/apps/v1/namespaces/{quote(self._namespace, safe='')}/deployments/{quote(name, safe='')}/scale"
 
 
 @dataclass(eq=False)

@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from gnnrl.cluster.errors import ClusterAnswerError, ClusterConflictError, ClusterError, ClusterNotFoundError
+from gnnrl.cluster.paths import lease_path, leases_path
 
 if TYPE_CHECKING:
     from gnnrl.cluster.api import ClusterApi
@@ -86,8 +86,7 @@ class LeaderElector:
         """Identity in the record as last seen; empty = nobody."""
         self._api, self._clock, self._on_lost = api, clock, on_lost
         self._namespace, self._name = namespace, name
-        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"
-        self._path = f"{self._collection}/{quote(name, safe='')}"
+        self._collection, self._path = leases_path(namespace), lease_path(namespace, name)
         self._state_lock = threading.Lock()
         self._tick_lock = threading.Lock()
         self._stop = threading.Event()
