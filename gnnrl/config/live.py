@@ -9,44 +9,50 @@ from annotated_types import Ge, Gt, Le
 
 __all__ = ["GuardrailConfig", "LiveConfig"]
 
+LARGEST_INT32 = 2**31 - 1
 Share = Annotated[float, Ge(0.0), Le(1.0)]
 Positive = Annotated[float, Gt(0.0)]
 NonNegative = Annotated[float, Ge(0.0)]
-Count = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(0), Le(LARGEST_INT32)]
+AtLeastOne = Annotated[int, Ge(1), Le(LARGEST_INT32)]
+Window = Annotated[float, Ge(0.0), Le(3600.0)]
+"""Seconds; HPA too allows an hour at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuardrailConfig:
-    """What stands between a wish and the cluster, in the order in which it is applied (`cluster/guardrails.py`)."""
+    """What stands between a wish and the cluster (`cluster/guardrails/`, docs/guardrails.md)."""
 
-    min_replicas: Annotated[int, Ge(1)] = 1
-    """Fewest replicas of a service; the annotation `gnnrl.io/min` of a Deployment overrides it."""
-    max_replicas: Annotated[int, Ge(1)] = 20
-    """Most replicas of a service; the annotation `gnnrl.io/max` of a Deployment overrides it."""
+    min_replicas: AtLeastOne = 1
+    """Fewest replicas of a service; the annotation `gnnrl.io/min` of a Deployment or namespace overrides it."""
+    max_replicas: AtLeastOne = 20
+    """Most replicas of a service; the annotation `gnnrl.io/max` of a Deployment or namespace overrides it."""
     deadband_replicas: Count = 0
     """A wish this close to what is there changes nothing."""
-    stabilise_up_seconds: NonNegative = 0.0
+    stabilise_up_seconds: Window = 0.0
     """A service is raised only to the lowest wish of this window (HPA's scaleUp window)."""
-    stabilise_down_seconds: NonNegative = 0.0
+    stabilise_down_seconds: Window = 0.0
     """A service is lowered only to the highest wish of this window (HPA's scaleDown window)."""
-    max_up_replicas: Annotated[int, Ge(1)] = 8
+    fallback_after_intervals: AtLeastOne = 4
+    """Intervals without a valid decision on good data after which the fallback sets a floor."""
+    fallback: str = "hpa_80"
+    """Baseline whose wish is the floor then; it never lowers anything."""
+    max_up_replicas: AtLeastOne = 8
     """Most replicas added to a service an interval."""
     max_up_share: Positive = 2.0
     """Or this share of what it has, whichever is more."""
-    max_down_replicas: Annotated[int, Ge(1)] = 4
+    max_down_replicas: AtLeastOne = 4
     """Most replicas removed from a service an interval."""
     max_down_share: Share = 0.5
     """Or this share of what it has, whichever is more."""
-    change_budget_replicas: Annotated[int, Ge(1)] = 60
-    """Most replicas changed an interval over the whole mesh; raises come first, removals share what is left."""
     brake_share: Share = 0.8
-    """If more than this share of the services would be lowered at once by a quarter or more, none is lowered."""
+    """If more than this share of the services would be lowered at once by a quarter or more, none is lowered; 1 = no brake."""
+    brake_intervals: AtLeastOne = 20
+    """Intervals in a row that the brake holds; what is asked for longer is believed."""
     cooldown_intervals: Count = 2
-    """Intervals without lowering after one with an error."""
-    fallback_after_intervals: Annotated[int, Ge(1)] = 4
-    """Intervals without a valid decision after which the fallback sets a floor."""
-    fallback: str = "hpa_80"
-    """Baseline whose wish is the floor then; it never lowers anything."""
+    """Intervals without lowering after one with an error, in which nothing is lowered either."""
+    change_budget_replicas: AtLeastOne = 60
+    """Most replicas changed an interval over the whole mesh; raises come first, removals share what is left."""
 
 
 @dataclass(frozen=True, kw_only=True)

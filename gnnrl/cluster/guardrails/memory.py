@@ -1,0 +1,134 @@
+"""What guardrails remember from one interval to the next, by service and by mesh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnnrl.cluster.guardrails.proposal import LARGEST_REPLICAS, Bools, Proposal, Replicas
+from gnnrl.config.live import GuardrailConfig
+
+__all__ = ["Memory"]
+
+
+class Memory:
+    """Past wishes, and intervals since this or that, for B meshes of S service columns.
+
+    Windows are HPA's: a window contains what is strictly younger than its length, the wish of now included, and begins
+    with a wish for what is there when a service is first seen, so that a restart changes nothing at once.
+
+    Args:
+        config: lengths of the windows and the cool-down.
+        batch_size: B.
+        columns: S.
+        interval_seconds: between two intervals.
+    """
+
+    def __init__(self, config: GuardrailConfig, batch_size: int, columns: int, interval_seconds: float) -> None:
+        up, down = (
+            max(math.ceil(seconds / interval_seconds) - 1, 0)
+            for seconds in (config.stabilise_up_seconds, config.stabilise_down_seconds)
+        )
+        self.config = config
+        by_service = (batch_size, columns)
+        self._by_service: dict[str, NDArray[Any]] = {
+            "lowest_wishes": np.full((up, *by_service), LARGEST_REPLICAS, dtype=np.int64),
+            "highest_wishes": np.zeros((down, *by_service), dtype=np.int64),
+            "seen": np.zeros(by_service, dtype=np.bool_),
+            "undecided": np.zeros(by_service, dtype=np.int64),
+        }
+        self._by_mesh: dict[str, NDArray[np.int64]] = {
+            "cooldown": np.zeros(batch_size, dtype=np.int64),
+            "braked": np.zeros(batch_size, dtype=np.int64),
+        }
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, S)."""
+        batch_size, columns = self._by_service["seen"].shape
+        return batch_size, columns
+
+    def wishes(self, proposal: Proposal, wishes: Replicas, valid_mask: Bools) -> tuple[Replicas, Replicas]:
+        """The lowest and the highest wish of the two windows [B, S], that of this interval included, which is remembered.
+
+        A wish on data that are not trusted counts as one for at least what is there; no valid wish counts as none.
+        """
+        current = proposal.current
+        lowest = np.where(valid_mask, wishes, LARGEST_REPLICAS)
+        highest = np.where(proposal.untrusted_mask, np.maximum(wishes, current), wishes)
+        highest = np.where(valid_mask, highest, 0)
+        new_mask = proposal.mask & ~self._by_service["seen"]
+        lowest = np.where(new_mask, np.minimum(lowest, current), lowest)
+        highest = np.where(new_mask, np.maximum(highest, current), highest)
+        self._by_service["seen"] |= proposal.mask
+        found_lowest = self._push("lowest_wishes", lowest).min(axis=0)
+        found_highest = self._push("highest_wishes", highest).max(axis=0)
+        # A window of no length contains nothing, not even now.
+        if self.config.stabilise_up_seconds == 0.0:
+            found_lowest = np.full_like(lowest, LARGEST_REPLICAS)
+        if self.config.stabilise_down_seconds == 0.0:
+            found_highest = np.zeros_like(highest)
+        return found_lowest, found_highest
+
+    def _push(self, name: str, newest: Replicas) -> Replicas:
+        together = np.concatenate([newest[None], self._by_service[name]])
+        self._by_service[name] = together[:-1]
+        return together
+
+    def undecided(self, decided_mask: Bools) -> Replicas:
+        """[B, S] intervals in a row without a valid decision on good data, this one included."""
+        count = self._by_service["undecided"]
+        self._by_service["undecided"] = np.where(decided_mask, 0, np.minimum(count + 1, LARGEST_REPLICAS))
+        return self._by_service["undecided"]
+
+    def cooling(self, error_mask: Bools) -> Bools:
+        """[B] whether there was an error in this interval or too few intervals ago."""
+        left = np.where(error_mask, self.config.cooldown_intervals + 1, self._by_mesh["cooldown"])
+        self._by_mesh["cooldown"] = np.maximum(left - 1, 0)
+        return left > 0
+
+    def braking(self, asked_mask: Bools) -> Bools:
+        """[B] whether the brake holds: it lets go of what is asked for in each of `brake_intervals` intervals, and once more."""
+        count = np.where(asked_mask, np.minimum(self._by_mesh["braked"] + 1, LARGEST_REPLICAS), 0)
+        self._by_mesh["braked"] = count
+        return asked_mask & (count <= self.config.brake_intervals)
+
+    def remesh(self, b: int, source: NDArray[np.int64]) -> None:
+        """Column `i` of mesh `b` was column `source[i]` before, -1 = a new service; columns are added where more are there."""
+        nothing = {"lowest_wishes": LARGEST_REPLICAS}
+        missing = max(len(source) - self.shape[1], 0)
+        kept = np.flatnonzero(source >= 0)
+        for name, array in self._by_service.items():
+            padding = [(0, 0)] * (array.ndim - 1) + [(0, missing)]
+            wide = np.pad(array, padding, constant_values=nothing.get(name, 0))
+            moved = np.full_like(wide[..., b, :], nothing.get(name, 0))
+            moved[..., kept] = wide[..., b, source[kept]]
+            wide[..., b, :] = moved
+            self._by_service[name] = wide
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Copies of everything that is remembered."""
+        return {name: array.copy() for name, array in {**self._by_service, **self._by_mesh}.items()}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take up where `state_dict` was called.
+
+        Raises:
+            ValueError: it is of other windows, another number of meshes or columns, or has other keys.
+        """
+        own = {**self._by_service, **self._by_mesh}
+        if set(state) != set(own):
+            raise ValueError(f"state of guardrails has the keys {sorted(state)}, {sorted(own)} are expected")
+        for name, array in own.items():
+            given = np.asarray(state[name])
+            if given.shape != array.shape or given.dtype != array.dtype:
+                raise ValueError(
+                    f"state of guardrails: {name} is {given.dtype} {list(given.shape)}, {array.dtype} "
+                    f"{list(array.shape)} is expected: it comes from other windows or another mesh"
+                )
+        for arrays in (self._by_service, self._by_mesh):
+            arrays.update({name: np.array(state[name]) for name in arrays})
