@@ -68,7 +68,7 @@ class Proposal:
             array = getattr(self, field.name)
             if array is None:
                 continue
-            kind = np.bool_ if field.name.endswith("_mask") else np.float64 if field.name == "wish" else np.int64
+            kind = np.bool_ if field.name.endswith("mask") else np.float64 if field.name == "wish" else np.int64
             expected = shape[:1] if field.name in _PER_MESH else shape
             if array.shape != expected or array.dtype != kind:
                 found = f"{array.dtype} {list(array.shape)}"
