@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -144,7 +145,8 @@ class Actuator:
         wanted = {name: request for name, request in changes.items() if request.replicas != request.expected}
         if self.mode == "shadow":
             return results | {name: ScaleResult(outcome="shadow") for name in wanted}
-        attempts = {name: _Attempt(name, request, redecide) for name, request in wanted.items()}
+        deadline = time.monotonic() + self.deadline_seconds
+        attempts = {name: _Attempt(name, request, redecide, deadline) for name, request in wanted.items()}
         futures = {name: self._pool.submit(self._run, attempt) for name, attempt in attempts.items()}
         wait(futures.values(), timeout=self.deadline_seconds)
         for name, future in futures.items():
@@ -159,7 +161,7 @@ class Actuator:
         request = attempt.request
         try:
             version = request.resource_version
-            scale = self._read(attempt.name) if version is None else _Scale(request.expected, version)
+            scale = self._read(attempt) if version is None else _Scale(request.expected, version)
             return self._write(attempt, request.replicas, request.expected, scale, again=True)
         except ClusterError as error:
             return attempt.result("failed", str(error))
@@ -182,11 +184,11 @@ class Actuator:
                 return attempt.result("not-leader", "not sent: this process is not the leader")
             attempt.sent, attempt.seconds = replicas, self._clock.now()
         try:
-            echoed = self._patch(attempt.name, replicas, scale.resource_version).replicas
+            echoed = self._patch(attempt, replicas, scale.resource_version).replicas
         except ClusterConflictError as error:
             if not again:
                 return attempt.result("conflict", str(error))
-            return self._write(attempt, replicas, expected, self._read(attempt.name), again=False)
+            return self._write(attempt, replicas, expected, self._read(attempt), again=False)
         if echoed != replicas:
             return attempt.result("failed", f"sent {replicas} replicas, the API server answered {echoed}", echoed)
         return attempt.result("patched" if self.mode == "live" else "dry-run", echoed=echoed)
@@ -213,18 +215,17 @@ class Actuator:
     def _late(self) -> str:
         return f"not sent: the {self.deadline_seconds:g} s for all targets had passed"
 
-    def _read(self, name: str) -> _Scale:
-        return _parse(self._api.get(scale_path(self._namespace, name)), name)
+    def _read(self, attempt: _Attempt) -> _Scale:
+        path = scale_path(self._namespace, attempt.name)
+        return _parse(self._api.get(path, timeout_seconds=attempt.seconds_left), attempt.name)
 
-    def _patch(self, name: str, replicas: int, resource_version: str) -> _Scale:
+    def _patch(self, attempt: _Attempt, replicas: int, resource_version: str) -> _Scale:
         query = {"fieldManager": FIELD_MANAGER}
         if self.mode == "dry-run":
             query["dryRun"] = "All"
+        path = scale_path(self._namespace, attempt.name)
         body = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
-        answer = self._api.patch(
-            scale_path(self._namespace, name), body, content_type="application/merge-patch+json", query=query
-        )
-        return _parse(answer, name)
+        return _parse(self._api.patch(path, body, query=query, timeout_seconds=attempt.seconds_left), attempt.name)
 
 
 @dataclass(eq=False)
@@ -234,11 +235,18 @@ class _Attempt:
     name: str
     request: ScaleRequest
     redecide: Redecide | None
+    deadline: float
+    """Of the machine's monotonic clock."""
     asked: bool = False
     sent: int | None = None
     seconds: float | None = None
     abandoned: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the deadline."""
+        return self.deadline - time.monotonic()
 
     def result(self, outcome: Outcome, answer: str = "", echoed: int | None = None) -> ScaleResult:
         """What is known of it by now."""

@@ -76,6 +76,8 @@ class LeaderElector:
                 f"lease {lease_seconds:g} s, renewal {self.renew_seconds:g} s, margin {self.margin_seconds:g} s: "
                 "renewal must be above 0 and below lease - margin"
             )
+        # Two attempts fit between the time of a renewal and the end of leading.
+        self._timeout_seconds = (lease_seconds - self.margin_seconds - self.renew_seconds) / 2.0
         self.identity = f"{identity}_{uuid.uuid4().hex[:8]}"
         self.lost_event = threading.Event()
         """Set once leadership is lost, or the thread has died."""
@@ -184,6 +186,7 @@ class LeaderElector:
         self._lead(started, renewed)
 
     def _acquire(self) -> None:
+        found: _Lease | None
         try:
             found = self._read()
         except ClusterNotFoundError:
@@ -234,12 +237,17 @@ class LeaderElector:
             self._on_lost(self.lost_reason)
 
     def _read(self) -> _Lease:
-        lease = _Lease.of(self._api.get(self._path))
+        lease = _Lease.of(self._api.get(self._path, timeout_seconds=self._timeout_seconds))
         self.holder = lease.holder
         return lease
 
+    def _post(self) -> _Lease:
+        body = self._body(None, self.identity)
+        return _Lease.of(self._api.post(self._collection, body, timeout_seconds=self._timeout_seconds))
+
     def _put(self, lease: _Lease, *, holder: str) -> _Lease:
-        written = _Lease.of(self._api.put(self._path, self._body(lease, holder)))
+        body = self._body(lease, holder)
+        written = _Lease.of(self._api.put(self._path, body, timeout_seconds=self._timeout_seconds))
         self.holder = written.holder
         return written
 
