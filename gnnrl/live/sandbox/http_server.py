@@ -8,6 +8,7 @@ import logging
 import select
 import socket
 import ssl
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What goes wrong with one request. The delay comes first; then `cut`, else `status`, else the usual answer."""
+    """What goes wrong with one request. The delay comes first; then `cut` or `reset`, else `status`, else the usual answer, rewritten."""
 
     delay_seconds: float = 0.0
     """Of the machine's clock, whatever the sandbox's speed."""
@@ -38,6 +39,12 @@ class Fault:
     headers: tuple[tuple[str, str], ...] = ()
     cut: bool = False
     """Close the connection without an answer."""
+    reset: bool = False
+    """Reset the connection without an answer."""
+    half: bool = False
+    """Send half of the answer's body, then close the connection."""
+    rewrite: Callable[[Request, Response], Response] | None = None
+    """What becomes of the usual answer, unless it is a stream."""
 
 
 FaultHook = Callable[[str, str, str], Fault | None]
@@ -307,7 +314,9 @@ class _Handler(BaseHTTPRequestHandler):
             fault = owner.fault(owner.name, request.method, request.path) if owner.fault is not None else None
             if fault is not None and fault.delay_seconds > 0.0:
                 owner.closing.wait(fault.delay_seconds)
-            if fault is not None and fault.cut:
+            if fault is not None and fault.reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if fault is not None and (fault.cut or fault.reset):
                 self.close_connection = True
                 return
             if fault is not None and fault.status:
@@ -317,10 +326,14 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self.handling = f"{request.method} {request.path}"
                 response = self._route(request)
+                if fault is not None and fault.rewrite is not None and response.stream is None:
+                    response = fault.rewrite(request, response)
         except HttpError as error:
-            response = owner.error_response(error.status, error.message)
+            fault, response = None, owner.error_response(error.status, error.message)
         self.handling = ""
-        self.answer(response)
+        half = fault is not None and fault.half and response.stream is None
+        self.close_connection = self.close_connection or half
+        self.answer(response, half=half)
 
     def _route(self, request: Request) -> Response:
         try:
@@ -347,8 +360,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise ConnectionResetError("the peer left in the middle of its request")
         return body
 
-    def answer(self, response: Response) -> None:
-        """Write a response."""
+    def answer(self, response: Response, *, half: bool = False) -> None:
+        """Write a response, or its head and half of its body."""
         body, headers = response.body, list(response.headers)
         wants_gzip = "gzip" in self.headers.get("Accept-Encoding", "") if getattr(self, "headers", None) else False
         if wants_gzip and response.stream is None and len(body) > self.server.owner.gzip_above_bytes:
@@ -368,7 +381,7 @@ class _Handler(BaseHTTPRequestHandler):
         if response.stream is not None:
             self._write_stream(response.stream)
         elif self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2] if half else body)
         self.wfile.flush()
 
     def _write_stream(self, stream: Iterator[bytes]) -> None:
