@@ -1,17 +1,36 @@
-"""Service graphs from Kiali: answers as data."""
+"""Service graphs from Kiali, or from Prometheus in its place: answers as data, errors with their remedy."""
 
-from kiali_client.errors import KialiError, KialiPayloadError, KialiSchemaError
+from kiali_client.client import KialiClient
+from kiali_client.errors import (
+    KialiAuthenticationError,
+    KialiAuthorizationError,
+    KialiError,
+    KialiNotFoundError,
+    KialiPayloadError,
+    KialiSchemaError,
+    KialiUnavailableError,
+)
 from kiali_client.models import Edge, Node, NodeKey, ServiceGraph, Traffic
 from kiali_client.parse import parse_graph
+from kiali_client.secret import Secret
+from kiali_client.versions import Status, Version
 
 __all__ = [
     "Edge",
+    "KialiAuthenticationError",
+    "KialiAuthorizationError",
+    "KialiClient",
     "KialiError",
+    "KialiNotFoundError",
     "KialiPayloadError",
     "KialiSchemaError",
+    "KialiUnavailableError",
     "Node",
     "NodeKey",
+    "Secret",
     "ServiceGraph",
+    "Status",
     "Traffic",
+    "Version",
     "parse_graph",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import networkx
 
 __all__ = ["Edge", "GraphType", "Node", "NodeKey", "NodeKind", "ServiceGraph", "Traffic"]
 
@@ -139,3 +142,31 @@ class ServiceGraph:
     def by_key(self) -> dict[NodeKey, Node]:
         """Nodes by key."""
         return {node.key: node for node in self.nodes}
+
+    def to_networkx(self) -> networkx.DiGraph[NodeKey]:
+        """The same as a `networkx.DiGraph`, for its algorithms.
+
+        Nodes are `NodeKey`s with the fields of `Node` (but the key) and `scalable`; edges have `rps`, `tcp_bytes_per_second`,
+        `error_share`, `mtls_share`, `response_time_ms` (None = not known) and `traffic`; the graph has `timestamp`,
+        `duration_seconds` and `graph_type`.
+        """
+        import networkx
+
+        graph = networkx.DiGraph(
+            timestamp=self.timestamp, duration_seconds=self.duration_seconds, graph_type=self.graph_type
+        )
+        names = [field.name for field in fields(Node) if field.name != "key"]
+        for node in self.nodes:
+            graph.add_node(node.key, scalable=node.scalable, **{name: getattr(node, name) for name in names})
+        for edge in self.edges:
+            graph.add_edge(
+                edge.source,
+                edge.target,
+                rps=edge.rps,
+                tcp_bytes_per_second=edge.tcp_bytes_per_second,
+                error_share=edge.error_share,
+                mtls_share=edge.mtls_share,
+                response_time_ms=edge.response_time_ms,
+                traffic=edge.traffic,
+            )
+        return graph

@@ -5,21 +5,47 @@ out when it is 0; `traffic` may be empty or have no `rates`; times and percentag
 no traffic), rates may not; there is one edge per protocol for a pair of nodes; tcp is bytes; booleans stand there only
 when true, and `hasVS: {}` means true; `box` nodes only group others; Kiali 1.29 renamed isUnused to isIdle and isGroup
 to isBox.
+
+Whatever the bytes are, nothing but a `KialiError` is raised, and an error repeats little of them.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import Any, get_args
 
+from kiali_client.document import json_kind, one_line, read_document, shown
 from kiali_client.errors import KialiPayloadError, KialiSchemaError
 from kiali_client.models import Edge, GraphType, Node, NodeKey, NodeKind, ServiceGraph, Traffic
 
-__all__ = ["parse_graph"]
+__all__ = ["SHOWN_PROBLEMS", "parse_graph"]
 
-SHOWN_CHARACTERS = 80
+SHOWN_PROBLEMS = 20
+"""Faults that an error lists; the others are counted."""
+
+LARGEST_RATE = 1e15
+"""Requests/s or bytes/s, and ms: what is above was not measured, and sums of it would leave the numbers."""
+
+LATEST_SECONDS = 2**53
+"""Of a timestamp or a period, so that floats hold it."""
+
+LONGEST_NUMBER = 64
+"""Characters."""
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""As Go writes a number; Python's `float` would also take "1_000", blanks and digits of other scripts."""
+
+TEXTS = ("cluster", "namespace", "app", "version", "workload", "service", "aggregate", "aggregateValue")
+
+NAMES: dict[str, tuple[tuple[NodeKind, str], ...]] = {
+    "workload": (("workload", "workload"),),
+    "app": (("workload", "workload"), ("app", "app")),
+    "service": (("service", "service"),),
+    "aggregate": (("aggregate", "aggregateValue"), ("aggregate", "aggregate")),
+    "unknown": (("unknown", "workload"), ("unknown", "service"), ("unknown", "app")),
+}
+"""Type of a node -> (kind of the key, field that names it), the first that is filled."""
 
 
 def parse_graph(payload: dict[str, Any] | str | bytes) -> ServiceGraph:
@@ -34,40 +60,10 @@ def parse_graph(payload: dict[str, Any] | str | bytes) -> ServiceGraph:
         a rate is no
             finite number or negative; all of these at once.
     """
-    document = _document(payload) if isinstance(payload, str | bytes) else payload
-    return _Reader().graph(document)
-
-
-def _document(payload: str | bytes) -> dict[str, Any]:
-    try:
-        text = payload.decode("utf-8-sig") if isinstance(payload, bytes) else payload
-    except UnicodeDecodeError as error:
-        raise KialiPayloadError(f"Kiali's answer is not UTF-8 text ({error}); is it compressed?") from error
-    text = text.strip()
-    if not text:
-        raise KialiPayloadError("Kiali's answer is empty; fetch it again, and check the proxies in between")
-    if text.startswith("<"):
-        title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
-        what = f"a web page ({title[1].strip()!r})" if title else "a web page"
-        raise KialiPayloadError(
-            f"Kiali's answer is {what}, not JSON; check the web root in the URL (<web_root>/api/namespaces/graph) and "
-            "that the session is logged in"
-        )
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        is_object = text.startswith("{") and error.msg != "Extra data"
-        if is_object and (error.pos >= len(text) or not text.endswith("}")):
-            raise KialiPayloadError(
-                f"Kiali's answer is cut off after {len(text)} characters ({error.msg}); fetch it again"
-            ) from error
-        raise KialiPayloadError(
-            f"Kiali's answer is no JSON: {error.msg} at line {error.lineno}, column {error.colno}, it starts with "
-            f"{text[:SHOWN_CHARACTERS]!r}"
-        ) from error
+    document = read_document(payload) if isinstance(payload, str | bytes) else payload
     if not isinstance(document, dict):
-        raise KialiPayloadError(f"Kiali's answer is a JSON {_kind(document)}, not an object; ask /api/namespaces/graph")
-    return document
+        raise KialiPayloadError(f"a graph answer is an object, not {json_kind(document)}")
+    return _Reader().graph(document)
 
 
 class _Reader:
@@ -75,27 +71,34 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self.further_problems = 0
         self.keys: dict[str, NodeKey] = {}
+
+    def problem(self, text: str) -> None:
+        if len(self.problems) < SHOWN_PROBLEMS:
+            self.problems.append(text)
+        else:
+            self.further_problems += 1
 
     def graph(self, document: dict[str, Any]) -> ServiceGraph:
         if "elements" not in document:
             if "error" in document:
-                detail = f" ({document['detail']})" if document.get("detail") else ""
-                raise KialiPayloadError(f"Kiali answered with an error: {document['error']}{detail}")
-            raise KialiSchemaError(
-                [f"has no 'elements', only {', '.join(map(repr, document)) or 'nothing'}; ask /api/namespaces/graph"]
-            )
+                detail = f" ({one_line(document['detail'])})" if document.get("detail") else ""
+                raise KialiPayloadError(f"Kiali answered with an error: {one_line(document['error'])}{detail}")
+            names = ", ".join(map(shown, list(document)[:SHOWN_PROBLEMS])) or "nothing"
+            raise KialiSchemaError([f"has no 'elements', only {names}; ask /api/namespaces/graph"])
         elements = document["elements"]
         if not isinstance(elements, dict):
-            raise KialiSchemaError([f"elements: is a {_kind(elements)}, not an object; leave configVendor out"])
+            raise KialiSchemaError([f"elements: is a {json_kind(elements)}, not an object; leave configVendor out"])
         graph_type: GraphType = document.get("graphType", "missing")
         if graph_type not in get_args(GraphType):
-            self.problems.append(f"graphType: {graph_type!r} is none of {', '.join(get_args(GraphType))}")
+            self.problem(f"graphType: {shown(graph_type)} is none of {', '.join(get_args(GraphType))}")
         timestamp, duration = (self.whole_number(document, key) for key in ("timestamp", "duration"))
         nodes = self.nodes(self.items(elements, "nodes"))
         edges = self.edges(self.items(elements, "edges"))
         if self.problems:
-            raise KialiSchemaError(self.problems)
+            more = [f"and {self.further_problems} more problems"] if self.further_problems else []
+            raise KialiSchemaError([*self.problems, *more])
         return ServiceGraph(
             timestamp=timestamp, duration_seconds=duration, graph_type=graph_type, nodes=nodes, edges=edges
         )
@@ -106,7 +109,7 @@ class _Reader:
         if listed is None and name in elements:
             return []
         if not isinstance(listed, list):
-            self.problems.append(f"elements.{name}: is {_kind(listed)}, not a list")
+            self.problem(f"elements.{name}: is {json_kind(listed)}, not a list")
             return []
         found = []
         for i, item in enumerate(listed):
@@ -114,7 +117,7 @@ class _Reader:
             if isinstance(item, dict) and isinstance(item.get("data"), dict):
                 found.append((place, item["data"]))
             else:
-                self.problems.append(f"{place}: has no 'data' object")
+                self.problem(f"{place}: has no 'data' object")
         return found
 
     def nodes(self, items: list[tuple[str, dict[str, Any]]]) -> tuple[Node, ...]:
@@ -126,26 +129,26 @@ class _Reader:
             identifier = data.get("id")
             key = self.key(place, data)
             if not isinstance(identifier, str) or not identifier:
-                self.problems.append(f"{place}: has no id")
+                self.problem(f"{place}: has no id")
+            elif key is not None and self.keys.setdefault(identifier, key) != key:
+                self.problem(f"{place}: its id {shown(identifier)} is that of {self.keys[identifier]} already")
             elif key is not None:
-                self.keys[identifier] = key
                 # Two ids for one key are two views of the same thing (an app in two boxes); the first says what it is.
                 nodes.setdefault(key, _node(key, data))
         return tuple(nodes.values())
 
     def key(self, place: str, data: dict[str, Any]) -> NodeKey | None:
+        for field in TEXTS:
+            value = data.get(field)
+            # What cannot be printed (half of a surrogate pair, a line break) would break every log that names the node.
+            if isinstance(value, str) and not value.isprintable():
+                self.problem(f"{place}.{field}: {shown(value)} is no name")
+                return None
         node_type = data.get("nodeType")
-        names: dict[str, tuple[tuple[NodeKind, str], ...]] = {
-            "workload": (("workload", "workload"),),
-            "app": (("workload", "workload"), ("app", "app")),
-            "service": (("service", "service"),),
-            "aggregate": (("aggregate", "aggregateValue"), ("aggregate", "aggregate")),
-            "unknown": (("unknown", "workload"), ("unknown", "service"), ("unknown", "app")),
-        }
-        if not isinstance(node_type, str) or node_type not in names:
-            self.problems.append(f"{place}: nodeType {node_type!r} is none of {', '.join(names)}, box")
+        if not isinstance(node_type, str) or node_type not in NAMES:
+            self.problem(f"{place}: nodeType {shown(node_type)} is none of {', '.join(NAMES)}, box")
             return None
-        for kind, field in names[node_type]:
+        for kind, field in NAMES[node_type]:
             name = data.get(field)
             # An app node of a versionedApp graph stands for its workload, unless that is not known.
             hidden = node_type == "app" and field == "workload" and name == "unknown"
@@ -153,8 +156,8 @@ class _Reader:
                 return NodeKey(_text(data, "cluster"), _text(data, "namespace"), name, kind)
         if node_type == "unknown":
             return NodeKey(_text(data, "cluster"), _text(data, "namespace"), "unknown", "unknown")
-        fields = " or ".join(field for _, field in names[node_type])
-        self.problems.append(f"{place}: a node of type {node_type} without {fields}")
+        fields = " or ".join(field for _, field in NAMES[node_type])
+        self.problem(f"{place}: a node of type {node_type} without {fields}")
         return None
 
     def edges(self, items: list[tuple[str, dict[str, Any]]]) -> tuple[Edge, ...]:
@@ -178,21 +181,21 @@ class _Reader:
         identifier = data.get(name)
         if isinstance(identifier, str) and identifier in self.keys:
             return self.keys[identifier]
-        self.problems.append(f"{place}.{name}: {identifier!r} is the id of no node")
+        self.problem(f"{place}.{name}: {shown(identifier)} is the id of no node")
         return None
 
     def traffic(self, place: str, data: dict[str, Any]) -> Traffic | None:
         """None for `traffic: {}`: an edge that exists but says nothing."""
         traffic = data.get("traffic") or {}
         if not isinstance(traffic, dict):
-            self.problems.append(f"{place}.traffic: is {_kind(traffic)}, not an object")
+            self.problem(f"{place}.traffic: is {json_kind(traffic)}, not an object")
             return None
         protocol = traffic.get("protocol")
         if protocol is None:
             return None
         rates = traffic.get("rates") or {}
         if not isinstance(rates, dict) or not isinstance(protocol, str):
-            self.problems.append(f"{place}.traffic: protocol is {_kind(protocol)}, rates are {_kind(rates)}")
+            self.problem(f"{place}.traffic: protocol is {json_kind(protocol)}, rates are {json_kind(rates)}")
             return None
         rate = self.rate(f"{place}.traffic.rates", rates, protocol)
         is_tcp = protocol == "tcp"
@@ -212,11 +215,11 @@ class _Reader:
         if name not in rates:
             return 0.0
         value = _number(rates[name])
-        if value is None or not math.isfinite(value):
-            self.problems.append(f"{place}.{name}: {rates[name]!r} is no finite number; ask for a period with traffic")
+        if value is None or not math.isfinite(value) or value > LARGEST_RATE:
+            self.problem(f"{place}.{name}: {shown(rates[name])} is no finite number; ask for a period with traffic")
             return 0.0
         if value < 0:
-            self.problems.append(f"{place}.{name}: {value:g} is negative; a rate is >= 0 (counter reset?), ask again")
+            self.problem(f"{place}.{name}: {value:g} is negative; a rate is >= 0 (counter reset?), ask again")
             return 0.0
         return value
 
@@ -230,8 +233,8 @@ class _Reader:
 
     def whole_number(self, document: dict[str, Any], name: str) -> int:
         value = document.get(name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.problems.append(f"{name}: {value!r} is no whole number")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LATEST_SECONDS:
+            self.problem(f"{name}: {shown(value)} is no whole number of seconds")
             return 0
         return value
 
@@ -282,18 +285,16 @@ def _text(data: dict[str, Any], name: str) -> str:
 def _measure(data: dict[str, Any], name: str) -> float | None:
     """A time or percentage; None where it is missing, "+Inf", "NaN" or negative (nothing was measured)."""
     value = _number(data.get(name))
-    return value if value is not None and math.isfinite(value) and value >= 0 else None
+    return value if value is not None and 0.0 <= value <= LARGEST_RATE else None
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    """NaN and the infinities too, from text and from numbers; None for what is no number."""
+    if isinstance(value, str):
+        if value in ("NaN", "+Inf", "-Inf"):
+            return float(value)
+        return float(value) if len(value) <= LONGEST_NUMBER and NUMBER.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def _kind(value: object) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
-    return kinds.get(type(value), "a number")
+    # A whole number may be too large for a float.
+    return float(value) if abs(value) <= LARGEST_RATE else math.inf

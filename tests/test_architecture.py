@@ -65,7 +65,7 @@ def test_a_forbidden_import_breaks_the_contracts(tmp_path: Path) -> None:
     [
         ("gnnrl.domains.autoscaling.physics", {"numpy", "numba"}),
         ("graph_space", {"numpy", "numba", "gymnasium", "networkx"}),
-        ("kiali_client", {"requests"}),
+        ("kiali_client", {"requests", "urllib3", "networkx"}),
         ("gnnrl.domains.autoscaling.baselines", {"numpy", "yaml"}),
         ("gnnrl.config", {"annotated_types", "pydantic", "yaml"}),
     ],
