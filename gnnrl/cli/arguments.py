@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnnrl.config.experiment import ExperimentConfig
+    from gnnrl.config.live import LiveConfig
 
-__all__ = ["UserError", "add_config", "add_json", "load_experiment", "print_json", "print_table", "write_text"]
+__all__ = [
+    "UserError",
+    "add_config",
+    "add_json",
+    "load_experiment",
+    "load_live",
+    "print_json",
+    "print_table",
+    "write_text",
+]
 
 
 PIPE_COLUMNS = 120
@@ -50,6 +60,18 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConf
     from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
 
     return load_config(path, overrides, rules=CONFIG_RULES)
+
+
+def load_live(path: Path, overrides: Sequence[str] = ()) -> LiveConfig:
+    """What a live loop is told, with the name of its fallback checked along with the rest.
+
+    Raises:
+        ConfigError: every fault at once.
+    """
+    from gnnrl.config.loader import load_live_config
+    from gnnrl.domains.autoscaling.config_rules import LIVE_RULES
+
+    return load_live_config(path, overrides, rules=LIVE_RULES)
 
 
 def print_json(value: Any) -> None:

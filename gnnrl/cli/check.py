@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gnnrl.cli.arguments import add_config, add_json, load_experiment, print_json
+from gnnrl.cli.arguments import add_config, add_json, load_experiment, load_live, print_json
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -21,6 +21,15 @@ def run(args: argparse.Namespace) -> int:
     """Prints that the file is in order, or the resolved configuration as JSON; faults raise `ConfigError`."""
     from dataclasses import asdict
 
+    from gnnrl.config.loader import is_live_config
+
+    if is_live_config(args.config):
+        live = load_live(args.config, args.overrides)
+        if args.json:
+            print_json(asdict(live))
+        else:
+            print(f"{args.config}: in order (a live loop, every {live.interval_seconds} s)")
+        return 0
     config = load_experiment(args.config, args.overrides)
     if args.json:
         print_json(asdict(config))

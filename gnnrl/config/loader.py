@@ -1,6 +1,6 @@
-"""YAML to a validated `ExperimentConfig` and back: strict, and all errors at once.
+"""YAML to a validated `ExperimentConfig` or `LiveConfig` and back: strict, and all errors at once.
 
-A file must spell every field, so that an experiment can be read from its file alone; `--set a.b=c` overrides are
+A file must spell every field, so that an experiment (or a live loop) can be read from its file alone; `--set a.b=c` overrides are
 merged before anything is checked. pydantic judges types and ranges and is known to this module only.
 """
 
@@ -10,20 +10,49 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.config.live import LiveConfig
 from gnnrl.config.ranges import describe_violation
-from gnnrl.config.rules import RULES, Rule
+from gnnrl.config.rules import LIVE_RULES, RULES, Rule
 
-__all__ = ["ConfigError", "dump_config", "load_config", "parse_config"]
+__all__ = [
+    "ConfigError",
+    "dump_config",
+    "is_live_config",
+    "load_config",
+    "load_live_config",
+    "parse_config",
+    "parse_live_config",
+]
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class _Kind(Generic[Config]):
+    """One kind of file."""
+
+    cls: type[Config]
+    rules: tuple[Rule[Config], ...]
+    example: str
+    """An override, for whoever mistypes one."""
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Config]:
+        return TypeAdapter(self.cls)
+
+
+_EXPERIMENT = _Kind(ExperimentConfig, RULES, "ppo.clip=0.1")
+_LIVE = _Kind(LiveConfig, LIVE_RULES, "guardrails.max_replicas=10")
 
 
 class ConfigError(ValueError):
@@ -65,7 +94,9 @@ _Dumper.add_representer(
 )
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule] = ()) -> ExperimentConfig:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule[ExperimentConfig]] = ()
+) -> ExperimentConfig:
     """Reads an experiment from a YAML file.
 
     Args:
@@ -76,39 +107,81 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), rules: Iterable
     Raises:
         ConfigError: every fault of file and overrides at once; also when the file cannot be read.
     """
-    path = Path(path)
+    return _parse(_EXPERIMENT, _read(path), overrides, str(path), rules)
+
+
+def parse_config(
+    text: str,
+    overrides: Sequence[str] = (),
+    *,
+    source: str = "configuration",
+    rules: Iterable[Rule[ExperimentConfig]] = (),
+) -> ExperimentConfig:
+    """The same from YAML text; `source` names it in errors."""
+    return _parse(_EXPERIMENT, text, overrides, source, rules)
+
+
+def load_live_config(
+    path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule[LiveConfig]] = ()
+) -> LiveConfig:
+    """Reads what the live loop is told from a YAML file; arguments and errors as `load_config`."""
+    return _parse(_LIVE, _read(path), overrides, str(path), rules)
+
+
+def parse_live_config(
+    text: str, overrides: Sequence[str] = (), *, source: str = "configuration", rules: Iterable[Rule[LiveConfig]] = ()
+) -> LiveConfig:
+    """The same from YAML text; `source` names it in errors."""
+    return _parse(_LIVE, text, overrides, source, rules)
+
+
+def is_live_config(path: str | Path) -> bool:
+    """Whether a file has more keys of a live loop than of an experiment.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping.
+    """
+    keys = set(_mapping(_read(path), str(path)))
+    live, experiment = ({field.name for field in fields(cls)} for cls in (LiveConfig, ExperimentConfig))
+    return len(keys & live) > len(keys & experiment)
+
+
+def _read(path: str | Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
-    return parse_config(text, overrides, source=str(path), rules=rules)
 
 
-def parse_config(
-    text: str, overrides: Sequence[str] = (), *, source: str = "configuration", rules: Iterable[Rule] = ()
-) -> ExperimentConfig:
-    """The same from YAML text; `source` names it in errors."""
+def _mapping(text: str, source: str) -> dict[str, Any]:
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError([f"{source}: is not valid YAML: {_yaml_problem(error)}"]) from error
     if not isinstance(data, dict):
         raise ConfigError([f"{source}: a mapping of configuration keys is expected, this is {_kind(data)}"])
-    origin, errors = _merge(data, overrides)
+    return data
+
+
+def _parse(
+    kind: _Kind[Config], text: str, overrides: Sequence[str], source: str, rules: Iterable[Rule[Config]]
+) -> Config:
+    data = _mapping(text, source)
+    origin, errors = _merge(data, overrides, kind.example)
 
     def located(path: str, message: str) -> str:
         spelled = next((p for p in origin if path == p or path.startswith(p + ".")), None)
         return f"--set {origin[spelled]}: {path}: {message}" if spelled else f"{source}: {path}: {message}"
 
-    faults = dict(_shape_faults(data, ExperimentConfig, ""))
+    faults = dict(_shape_faults(data, kind.cls, ""))
     usable = _without(data, set(faults))
-    for path, message in _value_faults(usable):
+    for path, message in _value_faults(usable, kind):
         faults.setdefault(path, message)
     # What is at fault falls back to its default here, only so that the rules which do not read it can speak as well.
-    config = _adapter().validate_json(json.dumps(_without(usable, set(faults))), strict=True)
-    for rule in (*RULES, *rules):
+    config = kind.adapter.validate_json(json.dumps(_without(usable, set(faults))), strict=True)
+    for rule in (*kind.rules, *rules):
         if not any(_related(path, involved) for path in faults for involved in rule.paths):
             errors += [located(path, message) for path, message in rule.check(config)]
     errors = [located(path, message) for path, message in faults.items()] + errors
@@ -117,18 +190,13 @@ def parse_config(
     return config
 
 
-def dump_config(config: ExperimentConfig) -> str:
-    """The configuration as YAML that `load_config` reads back to an equal one."""
+def dump_config(config: ExperimentConfig | LiveConfig) -> str:
+    """The configuration as YAML that `load_config` or `load_live_config` reads back to an equal one."""
     plain = json.loads(json.dumps(asdict(config)))
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=120))
 
 
-@cache
-def _adapter() -> TypeAdapter[ExperimentConfig]:
-    return TypeAdapter(ExperimentConfig)
-
-
-def _merge(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def _merge(data: dict[str, Any], overrides: Sequence[str], example: str) -> tuple[dict[str, str], list[str]]:
     """Writes the overrides into `data`.
 
     Returns:
@@ -140,7 +208,7 @@ def _merge(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, st
         path, equals, text = override.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
-            errors.append(f"--set {override}: an assignment such as ppo.clip=0.1 is expected")
+            errors.append(f"--set {override}: an assignment such as {example} is expected")
             continue
         try:
             value = yaml.load(text, Loader=_Loader)
@@ -182,12 +250,12 @@ def _shape_faults(data: Mapping[Any, Any], cls: type, prefix: str) -> Iterator[t
             yield path, f"{data[name]!r} is not finite"
 
 
-def _value_faults(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _value_faults(data: Mapping[str, Any], kind: _Kind[Any]) -> Iterator[tuple[str, str]]:
     try:
-        _adapter().validate_json(json.dumps(data, default=str), strict=True)
+        kind.adapter.validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
-            yield describe_violation(ExperimentConfig, error["loc"], error)
+            yield describe_violation(kind.cls, error["loc"], error)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.config.live import LiveConfig
 
-__all__ = ["RULES", "Faults", "Rule"]
+__all__ = ["LIVE_RULES", "RULES", "Faults", "Rule"]
+
+Config = TypeVar("Config")
 
 Faults = Iterable[tuple[str, str]]
 """Dotted path of the field to mend, and what is wrong with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One cross-field check."""
+class Rule(Generic[Config]):
+    """One cross-field check of a `Config`."""
 
     paths: tuple[str, ...]
     """Dotted paths of the fields it reads."""
-    check: Callable[[ExperimentConfig], Faults]
+    check: Callable[[Config], Faults]
     """Yields a fault for each field to mend."""
 
 
@@ -77,7 +81,7 @@ def _one_rollout(config: ExperimentConfig) -> Faults:
         )
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[ExperimentConfig], ...] = (
     Rule(
         paths=("environment.peak_replicas", "environment.violation_weight", "environment.randomisation"),
         check=_ranges,
@@ -87,4 +91,33 @@ RULES: tuple[Rule, ...] = (
     Rule(paths=("ppo.chunk_length", "ppo.rollout_length"), check=_chunks),
     Rule(paths=("encoder.hidden", "encoder.heads"), check=_attention_heads),
     Rule(paths=("training.total_steps", "ppo.rollout_length", "training.num_envs"), check=_one_rollout),
+)
+
+
+def _live_replica_limits(config: LiveConfig) -> Faults:
+    low, high = config.guardrails.min_replicas, config.guardrails.max_replicas
+    if low > high:
+        yield "guardrails.max_replicas", f"{high} is below guardrails.min_replicas, which is {low}"
+
+
+def _read_in_time(config: LiveConfig) -> Faults:
+    if config.read_deadline_seconds >= config.interval_seconds:
+        yield (
+            "read_deadline_seconds",
+            f"{config.read_deadline_seconds:g} leaves nothing of interval_seconds, which is {config.interval_seconds}, to decide and write",
+        )
+
+
+def _whole_windows(config: LiveConfig) -> Faults:
+    if config.graph_window_seconds % config.interval_seconds:
+        yield (
+            "graph_window_seconds",
+            f"{config.graph_window_seconds} is not a multiple of interval_seconds, which is {config.interval_seconds}",
+        )
+
+
+LIVE_RULES: tuple[Rule[LiveConfig], ...] = (
+    Rule(paths=("guardrails.min_replicas", "guardrails.max_replicas"), check=_live_replica_limits),
+    Rule(paths=("read_deadline_seconds", "interval_seconds"), check=_read_in_time),
+    Rule(paths=("graph_window_seconds", "interval_seconds"), check=_whole_windows),
 )

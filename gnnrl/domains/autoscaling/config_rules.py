@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
+from gnnrl.config.live import LiveConfig
 from gnnrl.config.rules import Faults, Rule
 from gnnrl.domains.autoscaling.baselines import BASELINES, is_baseline
 from gnnrl.domains.autoscaling.mesh import Mesh, MeshError
@@ -16,11 +17,14 @@ from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.random_mesh import MAX_SERVICES
 from gnnrl.domains.autoscaling.workloads import WORKLOADS, WorkloadError, load_csv
 
-__all__ = ["CONFIG_RULES", "TEACHERS", "fits"]
+__all__ = ["CONFIG_RULES", "LIVE_RULES", "TEACHERS", "fits"]
 
 BUILT_IN = "online_boutique"
 TEACHERS = ("feed_forward_estimated",)
 """Baselines that decide from one observation alone, so that a policy can be taught by them."""
+SIMULATED_ONLY = ("oracle", "static", "random")
+"""Baselines that know the future, or nothing."""
+FALLBACKS = tuple(name for name in BASELINES if name not in SIMULATED_ONLY)
 
 
 def fits(mesh: Mesh, environment: AutoscalingConfig) -> Faults:
@@ -87,7 +91,7 @@ def _random_mesh(source: str, max_nodes: int) -> Faults:
         yield "environment.max_nodes", f"{max_nodes} is too few for {source}, which has up to {high} services"
 
 
-def _workloads(path: str, names: Callable[[ExperimentConfig], tuple[str, ...]]) -> Rule:
+def _workloads(path: str, names: Callable[[ExperimentConfig], tuple[str, ...]]) -> Rule[ExperimentConfig]:
     def check(config: ExperimentConfig) -> Faults:
         for name in names(config):
             if name.lower().endswith(".csv"):
@@ -120,13 +124,21 @@ def _teacher(config: ExperimentConfig) -> Faults:
         yield "environment.action_mode", "warm_start.teacher moves every service at once, which needs joint"
 
 
+def _fallback(config: LiveConfig) -> Faults:
+    name = config.guardrails.fallback
+    if not is_baseline(name):
+        yield "guardrails.fallback", f"{name!r} is not a baseline; {_nearest(name, FALLBACKS)}"
+    elif name in SIMULATED_ONLY:
+        yield "guardrails.fallback", f"{name!r} cannot run on a live cluster; such as {', '.join(FALLBACKS)} can"
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     nearest = get_close_matches(name, names, n=1)
     return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"
 
 
-CONFIG_RULES: tuple[Rule, ...] = (
+CONFIG_RULES: tuple[Rule[ExperimentConfig], ...] = (
     Rule(paths=("environment.graph_window_seconds", "environment.decision_seconds"), check=_graph_window),
     Rule(
         paths=("environment.mesh", "environment.max_nodes", "environment.max_edges", "environment.randomisation"),
@@ -138,3 +150,6 @@ CONFIG_RULES: tuple[Rule, ...] = (
     Rule(paths=("warm_start.teacher", "environment.node_columns", "environment.action_mode"), check=_teacher),
 )
 """For `load_config(..., rules=CONFIG_RULES)`."""
+
+LIVE_RULES: tuple[Rule[LiveConfig], ...] = (Rule(paths=("guardrails.fallback",), check=_fallback),)
+"""For `load_live_config(..., rules=LIVE_RULES)`."""
