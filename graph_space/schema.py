@@ -150,7 +150,7 @@ _EXTENDED_NODES = (
     Feature("cpu_request_millicores", "millicores", "CPU request of one pod"),
     Feature("cpu_limit_millicores", "millicores", "CPU limit of one pod"),
     Feature("p95_ms", "ms", "95th percentile of the service's own response time"),
-    Feature("seconds_since_change", "s", "since the desired replicas last changed"),
+    Feature("seconds_since_change", "s", "since the desired replicas last changed, at most an hour"),
     Feature("busy_replicas", "1", "CPU used over the limit of one pod: replicas' worth of work"),
     Feature("error_share", "1", "share of received requests that failed, 0 to 1"),
     Feature("is_scalable", "1", "1 where moves other than 0 can be legal"),

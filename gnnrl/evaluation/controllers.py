@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.baselines import Autoscaler, Telemetry, teacher
-from gnnrl.domains.autoscaling.episode import Episode
 from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
 from gnnrl.domains.autoscaling.observed import AnyMesh
 from graph_space.schema import ACTION_MASK, MOVES, GraphObservation, autoscaling_schema
 
-__all__ = ["BaselineController", "Controller", "LearnedPolicy", "PolicyController", "TeacherPolicy", "column_sources"]
+__all__ = [
+    "BaselineController",
+    "Controller",
+    "LearnedPolicy",
+    "PolicyController",
+    "TeacherPolicy",
+    "Watched",
+    "column_sources",
+]
 
 Replicas = NDArray[np.int64]
 DRAW_SEED = 0
@@ -66,13 +73,29 @@ class TeacherPolicy:
         return teacher(obs, self._schema, headroom=self._headroom), state
 
 
+class Watched(Protocol):
+    """What a controller is told of a mesh before it sees anything of it; an `Episode` is one."""
+
+    @property
+    def mesh(self) -> AnyMesh:
+        """As it stands at the start."""
+
+    @property
+    def slo_ms(self) -> float:
+        """Objective of the 95th percentile end to end."""
+
+    @property
+    def violation_weight(self) -> float:
+        """What a violating decision interval costs, in replica-intervals."""
+
+
 class Controller(Protocol):
     """Plays one role in a comparison: it sees every scrape and sets replicas when its period is over."""
 
     name: str
     period_seconds: int
 
-    def reset(self, episodes: Sequence[Episode]) -> None:
+    def reset(self, episodes: Sequence[Watched]) -> None:
         """Begin these B episodes."""
 
     def observe(self, window: Any) -> None:
@@ -141,7 +164,7 @@ class BaselineController:
         # Back to the one before the shown window, for what was ready when the shown one began.
         self._samples: deque[_Sample] = deque(maxlen=self._lag_windows + 2)
 
-    def reset(self, episodes: Sequence[Episode]) -> None:
+    def reset(self, episodes: Sequence[Watched]) -> None:
         self._samples.clear()
         self._monitoring = monitoring_of(self.config, len(episodes), self.period_seconds)
         for b, episode in enumerate(episodes):
@@ -183,7 +206,14 @@ class PolicyController:
         config: the environment it was made for.
         name: as it is reported.
         temperature: of its draws, which are the same in every play; 0 = the likeliest action.
+
+    Attributes:
+        observation, state_before, start_before: what the last decision was made from.
     """
+
+    observation: GraphObservation
+    state_before: Any
+    start_before: NDArray[np.bool_]
 
     def __init__(
         self, policy: LearnedPolicy, config: AutoscalingConfig, *, name: str = "policy", temperature: float = 0.0
@@ -194,7 +224,7 @@ class PolicyController:
         self.temperature = temperature
         self.period_seconds = config.decision_seconds
 
-    def reset(self, episodes: Sequence[Episode]) -> None:
+    def reset(self, episodes: Sequence[Watched]) -> None:
         config = self.config
         self._builder = ObservationBuilder.of(config, len(episodes))
         self._monitoring = monitoring_of(config, len(episodes))
@@ -205,13 +235,17 @@ class PolicyController:
         self._state: Any = None
         self._rng = np.random.default_rng(DRAW_SEED)
         self._active = np.ones(len(episodes), dtype=np.bool_)
+        self._decided_seconds: float | None = None
         self._episode_start = np.ones(len(episodes), dtype=np.bool_)
 
     def observe(self, window: Any) -> None:
         self._builder.push(self._monitoring.see(window), self._active)
 
-    def decide(self, window: Any, now_seconds: float) -> Replicas:  # noqa: ARG002
-        observation = self._builder.write(window)
+    def decide(self, window: Any, now_seconds: float) -> Replicas:
+        elapsed = 0.0 if self._decided_seconds is None else now_seconds - self._decided_seconds
+        self._decided_seconds = now_seconds
+        self.observation = observation = self._builder.write(window, elapsed)
+        self.state_before, self.start_before = self._state, self._episode_start
         if self.temperature == 0.0:
             actions, self._state = self.policy.act(observation, self._state, self._episode_start, deterministic=True)
         else:
@@ -241,6 +275,10 @@ class PolicyController:
             slot_of_service >= 0, np.take_along_axis(MOVES[moves], np.maximum(slot_of_service, 0), axis=1), 0
         )
         return window.desired.astype(np.int64) + change
+
+    def slots(self, mesh: AnyMesh) -> dict[str, int]:
+        """Name -> slot of the services of the only mesh there is."""
+        return dict(zip(mesh.names, self._builder.slot_of_service[0].tolist(), strict=False))
 
     def remesh(self, b: int, old: AnyMesh, new: AnyMesh) -> None:
         self._monitoring.remesh(b, old, new)

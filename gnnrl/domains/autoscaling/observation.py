@@ -227,10 +227,13 @@ class ObservationBuilder:
             math.exp(-self._decision_seconds / VOLATILITY_SECONDS),
         )
 
-    def write(self, window: Telemetry) -> GraphObservation:
-        """Write the observation of every environment; `window` gives the current replica counts."""
+    def write(self, window: Telemetry, elapsed_seconds: float | None = None) -> GraphObservation:
+        """Write the observation of every environment; `window` gives the current replica counts.
+
+        `elapsed_seconds` since the last one, where it is not the decision interval (a live loop that held).
+        """
         observation = self.observation
-        observation[ELAPSED_SECONDS][:] = self._elapsed
+        observation[ELAPSED_SECONDS][:] = self._elapsed if elapsed_seconds is None else elapsed_seconds
         self._elapsed[:] = self._decision_seconds
         write_observation(
             self._head,

@@ -12,6 +12,10 @@ LARGEST_P95_OVER_SLO = 2.0
 """Shown at most: what matters is the neighbourhood of 1, and a backlog would stretch the scale by two orders of magnitude."""
 
 
+LONGEST_UNCHANGED_SECONDS = 3600.0
+"""What has stood for longer is shown as an hour: a training episode has no more, a live Deployment months."""
+
+
 @njit(cache=True, nogil=True)
 def push_window(  # type: ignore[no-untyped-def]
     head, metrics, call_metrics, mesh_metrics, history, history_age, n_services, n_calls, limit, slo_ms, active,
@@ -98,7 +102,7 @@ def write_observation(  # type: ignore[no-untyped-def]
                 row[8] = request[b, s]
                 row[9] = limit[b, s]
                 row[10] = metrics[visible, b, s, 4]
-                row[11] = since_change[b, s]
+                row[11] = min(since_change[b, s], LONGEST_UNCHANGED_SECONDS)
                 row[12] = cpu / limit[b, s]
                 row[13] = metrics[visible, b, s, 5]
                 row[14] = 1.0 if scalable_mask[b, s] else 0.0

@@ -1,0 +1,385 @@
+"""From what was read of a cluster to what a simulation would show of it: a mesh, and a window of telemetry.
+
+Columns are the Deployments by name, then everything else that the graph shows: gateways, the unknown, outside and inaccessible nodes,
+workloads of other kinds. Those are seen by a policy and never scaled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnnrl.cluster.models import ClusterSnapshot, DeploymentState, PodUsage
+from gnnrl.domains.autoscaling.kiali_import import LOAD_GENERATOR
+from gnnrl.domains.autoscaling.mesh import Call
+from gnnrl.domains.autoscaling.monitoring_kernel import assemble_calls, pod_sums
+from gnnrl.domains.autoscaling.observed import ObservedMesh, ObservedService
+from gnnrl.domains.autoscaling.telemetry import Telemetry, make_telemetry
+from kiali_client import Edge, NodeKey, ServiceGraph
+
+__all__ = ["CapacityExceeded", "Reading", "Sensing"]
+
+STATEFUL_ANNOTATION = "gnnrl.io/stateful"
+DEFAULT_REQUEST_MILLICORES = 100.0
+LIMIT_OVER_REQUEST = 2.0
+"""Where a manifest states no CPU limit; a note says so."""
+READY_HISTORY = 64
+"""Readings of a service's ready pods that are kept, to know how many its metrics belong to."""
+BUSY_SHARE = 0.2
+"""Of its limit: a service that uses more and is said to receive nothing contradicts itself."""
+
+
+class CapacityExceeded(ValueError):
+    """More nodes or calls than the policy has slots for."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """A snapshot as a decision needs it; columns S = capacity, real ones first."""
+
+    mesh: ObservedMesh
+    window: Telemetry
+    """Batch of one; valid until the next reading."""
+    deployments: tuple[DeploymentState, ...]
+    """Of the first columns, in their order."""
+    untrusted_mask: NDArray[np.bool_]
+    """[S] services whose data are missing or contradict themselves."""
+    age_seconds: Mapping[str, float]
+    """Of `graph` and `metrics`."""
+    blocking: tuple[str, ...]
+    """Why no decision can rest on this reading; empty = one can."""
+    problems: tuple[str, ...]
+    """Everything that was wrong, for people."""
+    left_out: tuple[str, ...] = ()
+    """Services past capacity: held."""
+
+
+@dataclass(eq=False)
+class _Memory:
+    """What is remembered of a Deployment between readings."""
+
+    uid: str
+    desired: int
+    changed_seconds: float
+    ready: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=READY_HISTORY))
+    usage: tuple[int, int, int] = (0, 0, 0)  # nanocores of application and proxy, bytes, of one pod
+    over_tcp: bool = False
+    had_requests: bool = False
+
+
+class Sensing:
+    """Reads snapshots one after the other.
+
+    Args:
+        max_nodes, max_edges: capacity S and E.
+        interval_seconds: between readings.
+        stale_after_seconds: graph or metrics older than this block a decision.
+        slo_ms: objective of the 95th percentile end to end.
+        past_capacity: `error`, or `drop_least_active`.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_nodes: int,
+        max_edges: int,
+        interval_seconds: float,
+        stale_after_seconds: float,
+        slo_ms: float,
+        past_capacity: str = "error",
+    ) -> None:
+        self.max_nodes, self.max_edges = max_nodes, max_edges
+        self.interval_seconds = interval_seconds
+        self.stale_after_seconds = stale_after_seconds
+        self.slo_ms = slo_ms
+        self.past_capacity = past_capacity
+        self._known: dict[str, _Memory] = {}
+        self._window = make_telemetry(1, max_nodes, max_edges, histogram=False)
+        self._active = np.ones(1, np.bool_)
+
+    def read(self, snapshot: ClusterSnapshot) -> Reading:
+        """What this snapshot says.
+
+        Raises:
+            CapacityExceeded: there are more nodes or calls than fit, and `past_capacity` is `error`.
+        """
+        problems = [_told(problem.service, problem.message) for problem in snapshot.problems]
+        ages = self._ages(snapshot)
+        blocking = self._blocking(snapshot, ages)
+        self._remember(snapshot)
+        graph = snapshot.graph
+        nodes = _Nodes.of(snapshot, graph)
+        left_out = self._fit(nodes, graph)
+        mesh = self._mesh(nodes)
+        untrusted_mask = np.zeros(self.max_nodes, np.bool_)
+        column = {name: i for i, name in enumerate(mesh.names)}
+        for problem in snapshot.problems:
+            if problem.service in column:
+                untrusted_mask[column[problem.service]] = True
+        self._fill_counts(nodes.deployments, snapshot.taken_seconds)
+        missing = self._fill_pods(nodes.deployments, snapshot)
+        self._fill_calls(mesh, nodes)
+        for name, message in (*missing, *self._contradictions(nodes.deployments)):
+            untrusted_mask[column[name]] = True
+            problems.append(_told(name, message))
+        return Reading(
+            mesh=mesh,
+            window=self._window,
+            deployments=tuple(nodes.deployments),
+            untrusted_mask=untrusted_mask,
+            age_seconds=ages,
+            blocking=blocking,
+            problems=(*problems, *(reason for reason in blocking if reason not in problems)),
+            left_out=left_out,
+        )
+
+    def _ages(self, snapshot: ClusterSnapshot) -> dict[str, float]:
+        ages = {}
+        if snapshot.graph is not None:
+            ages["graph"] = snapshot.taken_seconds - snapshot.graph.timestamp
+        if snapshot.usage:
+            ages["metrics"] = snapshot.taken_seconds - max(usage.timestamp_seconds for usage in snapshot.usage)
+        return ages
+
+    def _blocking(self, snapshot: ClusterSnapshot, ages: Mapping[str, float]) -> tuple[str, ...]:
+        failed = [
+            _told("", problem.message)
+            for problem in snapshot.problems
+            if not problem.service and problem.source in ("graph", "deployments", "pods", "metrics")
+        ]
+        if not failed and not snapshot.deployments:
+            failed.append(f"namespace {snapshot.namespace!r} has no Deployments")
+        if snapshot.graph is not None and not snapshot.graph.edges:
+            failed.append("graph: empty; nothing can be told of a mesh without traffic")
+        if not snapshot.usage and not snapshot.failed("metrics") and any(d.ready for d in snapshot.deployments):
+            failed.append("metrics: none, though pods are ready")
+        for source, age in ages.items():
+            if age > self.stale_after_seconds:
+                failed.append(f"{source}: {age:.0f} s old, more than {self.stale_after_seconds:.0f} s")
+        return tuple(failed)
+
+    def _remember(self, snapshot: ClusterSnapshot) -> None:
+        now = snapshot.taken_seconds
+        if not snapshot.failed("deployments"):
+            self._known = {name: known for name, known in self._known.items() if name in snapshot.by_name}
+        for deployment in snapshot.deployments:
+            known = self._known.get(deployment.name)
+            if known is None or known.uid != deployment.uid:
+                known = _Memory(deployment.uid, deployment.desired, deployment.created_seconds)
+                self._known[deployment.name] = known
+            elif known.desired != deployment.desired:
+                # Changed by whoever patched it since the last reading: us, just after that.
+                known.desired = deployment.desired
+                known.changed_seconds = known.ready[-1][0] if known.ready else now
+            known.ready.append((now, deployment.ready))
+
+    def _fit(self, nodes: _Nodes, graph: ServiceGraph | None) -> tuple[str, ...]:
+        """Leave out what does not fit, the least active first, if that is allowed."""
+        excess = len(nodes.deployments) + len(nodes.others) - self.max_nodes
+        if excess <= 0 and len(nodes.edges) <= self.max_edges:
+            return ()
+        if self.past_capacity == "error":
+            raise CapacityExceeded(
+                f"{len(nodes.deployments)} Deployments, {len(nodes.others)} other nodes and {len(nodes.edges)} calls; the "
+                f"policy's observation has {self.max_nodes} node and {self.max_edges} edge slots; raise "
+                "environment.max_nodes / max_edges of the run's config.yaml, or set past_capacity: drop_least_active"
+            )
+        rate: dict[NodeKey | str, float] = {}
+        for edge in graph.edges if graph else ():
+            for end in (edge.source, edge.target):
+                name = end.name if nodes.is_deployment(end) else end
+                rate[name] = rate.get(name, 0.0) + edge.rps
+        dropped: list[str] = []
+        others = sorted(nodes.others, key=lambda key: (rate.get(key, 0.0), key), reverse=True)
+        while excess > 0 and others:
+            nodes.drop_other(others.pop())
+            excess -= 1
+        by_activity = sorted(nodes.deployments, key=lambda d: (rate.get(d.name, 0.0), d.name))
+        for deployment in by_activity[: max(excess, 0)]:
+            nodes.drop_deployment(deployment)
+            dropped.append(deployment.name)
+        nodes.keep_busiest_edges(self.max_edges)
+        return tuple(dropped)
+
+    def _mesh(self, nodes: _Nodes) -> ObservedMesh:
+        requested = {nodes.name_of[target] for (_, target), edge in nodes.edges.items() if edge.rps > 0.0}
+        over_tcp = {
+            nodes.name_of[target] for (_, target), edge in nodes.edges.items() if edge.tcp_bytes_per_second > 0.0
+        }
+        for name, known in self._known.items():
+            known.had_requests |= name in requested
+            known.over_tcp = name not in requested and (known.over_tcp or name in over_tcp)
+        services = [self._service(deployment) for deployment in nodes.deployments]
+        services += [
+            ObservedService(name=nodes.name_of[key], stateful=True, outside=nodes.is_outside(key))
+            for key in nodes.others
+        ]
+        calls = tuple(
+            Call(source=nodes.name_of[source], target=nodes.name_of[target], mtls=edge.mtls_share)
+            for (source, target), edge in nodes.edges.items()
+        )
+        return ObservedMesh(name=nodes.namespace, services=tuple(services), calls=calls)
+
+    def _service(self, deployment: DeploymentState) -> ObservedService:
+        is_source = bool(LOAD_GENERATOR.search(deployment.name))
+        request = deployment.cpu_request_millicores or DEFAULT_REQUEST_MILLICORES
+        return ObservedService(
+            name=deployment.name,
+            cpu_request_millicores=request,
+            cpu_limit_millicores=deployment.cpu_limit_millicores or LIMIT_OVER_REQUEST * request,
+            stateful=self.is_stateful(deployment) or bool(deployment.owner) or is_source,
+            outside=is_source,
+        )
+
+    def is_stateful(self, deployment: DeploymentState) -> bool:
+        """Said to be by its annotation, or reached over tcp alone: its replicas do not share its work."""
+        known = self._known.get(deployment.name)
+        said = deployment.annotations.get(STATEFUL_ANNOTATION)
+        return said == "true" if said is not None else known is not None and known.over_tcp
+
+    def _fill_counts(self, deployments: Sequence[DeploymentState], now: float) -> None:
+        window = self._window
+        for name in ("ready", "starting", "pending", "draining", "desired", "seconds_since_change"):
+            array = getattr(window, name)[0]
+            array[:] = 0
+            for i, deployment in enumerate(deployments):
+                if name == "seconds_since_change":
+                    array[i] = now - self._known[deployment.name].changed_seconds
+                else:
+                    array[i] = getattr(deployment, name)
+
+    def _fill_pods(self, deployments: Sequence[DeploymentState], snapshot: ClusterSnapshot) -> list[tuple[str, str]]:
+        """CPU and memory; returns the services that have ready pods and no metrics."""
+        columns = self.max_nodes
+        app, proxy, memory, ready = (np.zeros((1, columns), np.int64) for _ in range(4))
+        missing = []
+        for i, deployment in enumerate(deployments):
+            known = self._known[deployment.name]
+            usage = snapshot.usage_of.get(deployment.name, [])
+            if usage:
+                known.usage = _one_pod(usage)
+                ready[0, i] = _ready_at(known.ready, max(u.timestamp_seconds for u in usage), len(usage))
+            elif deployment.ready and known.ready[0][0] < snapshot.taken_seconds - self.stale_after_seconds:
+                missing.append((deployment.name, "metrics: none of its pods are measured; its last figures are shown"))
+                ready[0, i] = deployment.ready
+            elif not deployment.ready:
+                known.usage = (0, 0, 0)
+            app[0, i], proxy[0, i], memory[0, i] = known.usage
+        window = self._window
+        pod_sums(
+            self._active, app, proxy, memory, ready, window.app_cpu_millicores, window.cpu_millicores, window.memory_mib
+        )
+        return missing
+
+    def _fill_calls(self, mesh: ObservedMesh, nodes: _Nodes) -> None:
+        window, e = self._window, self.max_edges
+        source, target = np.zeros((1, e), np.int64), np.zeros((1, e), np.int64)
+        rps, p95, errors = np.zeros((1, e)), np.zeros((1, e)), np.zeros((1, e))
+        column = {name: i for i, name in enumerate(mesh.names)}
+        for i, (key, edge) in enumerate(nodes.edges.items()):
+            source[0, i], target[0, i] = (column[nodes.name_of[end]] for end in key)
+            rps[0, i], errors[0, i] = edge.rps, edge.error_share
+            p95[0, i] = edge.response_time_ms or 0.0
+        outside_mask = np.zeros((1, self.max_nodes), np.bool_)
+        outside_mask[0, : len(mesh.services)] = [service.outside for service in mesh.services]
+        assemble_calls(
+            self._active, np.array([len(nodes.edges)]), source, target, outside_mask, np.array([self.slo_ms]),
+            rps, p95, errors, window.call_rps, window.call_p95_ms, window.call_error_share, window.rps_in, window.rps_out,
+            window.p95_ms, window.error_share, window.external_rps, window.latency_p95_ms, window.violating_seconds,
+            window.seconds, np.array([self.interval_seconds]),
+        )  # fmt: skip
+
+    def _contradictions(self, deployments: Sequence[DeploymentState]) -> list[tuple[str, str]]:
+        """Services that work, have been called before, and are said to receive nothing now."""
+        window, found = self._window, []
+        for i, deployment in enumerate(deployments):
+            limit = self._service(deployment).cpu_limit_millicores * max(deployment.ready, 1)
+            busy = window.app_cpu_millicores[0, i] > BUSY_SHARE * limit
+            if window.rps_in[0, i] == 0.0 and busy and self._known[deployment.name].had_requests:
+                found.append((deployment.name, "graph: no requests, though its pods are busy"))
+        return found
+
+
+class _Nodes:
+    """Who is in the graph, and which calls are between them."""
+
+    def __init__(self, namespace: str, deployments: list[DeploymentState]) -> None:
+        self.namespace = namespace
+        self.deployments = deployments
+        self.others: list[NodeKey] = []
+        self.name_of: dict[NodeKey, str] = {}
+        self.edges: dict[tuple[NodeKey, NodeKey], Edge] = {}
+        self._names = {deployment.name for deployment in deployments}
+
+    @classmethod
+    def of(cls, snapshot: ClusterSnapshot, graph: ServiceGraph | None) -> _Nodes:
+        nodes = cls(snapshot.namespace, sorted(snapshot.deployments, key=lambda d: d.name))
+        if graph is None:
+            return nodes
+        dead = {node.key for node in graph.nodes if node.is_dead}
+        between = [e for e in graph.edges if e.source not in dead and e.target not in dead]
+        touched = {key for edge in between for key in (edge.source, edge.target)}
+        nodes.others = sorted(key for key in touched if not nodes.is_deployment(key))
+        for key in touched:
+            nodes.name_of[key] = key.name if nodes.is_deployment(key) else nodes.fresh_name(key)
+        rank = {deployment.name: i for i, deployment in enumerate(nodes.deployments)}
+        place = {key: len(rank) + i for i, key in enumerate(nodes.others)}
+        place |= {key: rank[key.name] for key in touched if nodes.is_deployment(key)}
+        between.sort(key=lambda edge: (place[edge.source], place[edge.target]))
+        nodes.edges = {(edge.source, edge.target): edge for edge in between}
+        return nodes
+
+    def is_deployment(self, key: NodeKey) -> bool:
+        return key.kind in ("workload", "app") and key.namespace == self.namespace and key.name in self._names
+
+    def is_outside(self, key: NodeKey) -> bool:
+        """Whether its requests come from outside the namespace."""
+        return key.namespace != self.namespace or key.kind == "unknown"
+
+    def fresh_name(self, key: NodeKey) -> str:
+        """The node's name, with its namespace, kind and cluster as far as they are needed."""
+        forms = (key.name, f"{key.name}.{key.namespace}", f"{key.name}.{key.namespace}.{key.kind}", str(key))
+        taken = self._names | set(self.name_of.values())
+        return next((form for form in forms if form not in taken), str(key))
+
+    def drop_other(self, key: NodeKey) -> None:
+        self.others.remove(key)
+        self.edges = {pair: edge for pair, edge in self.edges.items() if key not in pair}
+
+    def drop_deployment(self, deployment: DeploymentState) -> None:
+        self.deployments.remove(deployment)
+        gone = {key for key, name in self.name_of.items() if name == deployment.name and self.is_deployment(key)}
+        self.edges = {pair: edge for pair, edge in self.edges.items() if not gone & set(pair)}
+
+    def keep_busiest_edges(self, most: int) -> None:
+        if len(self.edges) > most:
+            busiest = sorted(self.edges.items(), key=lambda item: -item[1].rps)[:most]
+            kept = {pair for pair, _ in busiest}
+            self.edges = {pair: edge for pair, edge in self.edges.items() if pair in kept}
+
+
+def _one_pod(usage: Sequence[PodUsage]) -> tuple[int, int, int]:
+    """Nanocores of application and proxy and bytes of a pod, means in whole numbers over those that were measured."""
+    app = proxy = memory = 0
+    for pod in usage:
+        for name, container in pod.containers.items():
+            if name in ("istio-proxy", "linkerd-proxy"):
+                proxy += container.cpu_nanocores
+            else:
+                app += container.cpu_nanocores
+            memory += container.memory_bytes
+    return round(app / len(usage)), round(proxy / len(usage)), round(memory / len(usage))
+
+
+def _ready_at(history: Sequence[tuple[float, int]], when: float, measured: int) -> int:
+    """Pods that were ready when the metrics window ended; those that were measured, where nobody looked then."""
+    before = [count for seconds, count in history if seconds <= when + 1e-3]
+    return before[-1] if before else measured
+
+
+def _told(service: str, message: str) -> str:
+    return f"{service}: {message}" if service else message
