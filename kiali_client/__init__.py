@@ -10,8 +10,10 @@ from kiali_client.errors import (
     KialiSchemaError,
     KialiUnavailableError,
 )
+from kiali_client.istio_metrics import istio_queries
 from kiali_client.models import Edge, Node, NodeKey, ServiceGraph, Traffic
 from kiali_client.parse import parse_graph
+from kiali_client.prometheus import PrometheusClient
 from kiali_client.secret import Secret
 from kiali_client.versions import Status, Version
 
@@ -27,10 +29,12 @@ __all__ = [
     "KialiUnavailableError",
     "Node",
     "NodeKey",
+    "PrometheusClient",
     "Secret",
     "ServiceGraph",
     "Status",
     "Traffic",
     "Version",
+    "istio_queries",
     "parse_graph",
 ]

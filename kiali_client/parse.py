@@ -19,7 +19,7 @@ from kiali_client.document import json_kind, one_line, read_document, shown
 from kiali_client.errors import KialiPayloadError, KialiSchemaError
 from kiali_client.models import Edge, GraphType, Node, NodeKey, NodeKind, ServiceGraph, Traffic
 
-__all__ = ["SHOWN_PROBLEMS", "parse_graph"]
+__all__ = ["LARGEST_RATE", "SHOWN_PROBLEMS", "number", "parse_graph"]
 
 SHOWN_PROBLEMS = 20
 """Faults that an error lists; the others are counted."""
@@ -214,7 +214,7 @@ class _Reader:
         """A rate that must be a finite number >= 0 where it is given, and is 0 where it is not."""
         if name not in rates:
             return 0.0
-        value = _number(rates[name])
+        value = number(rates[name])
         if value is None or not math.isfinite(value) or value > LARGEST_RATE:
             self.problem(f"{place}.{name}: {shown(rates[name])} is no finite number; ask for a period with traffic")
             return 0.0
@@ -284,11 +284,11 @@ def _text(data: dict[str, Any], name: str) -> str:
 
 def _measure(data: dict[str, Any], name: str) -> float | None:
     """A time or percentage; None where it is missing, "+Inf", "NaN" or negative (nothing was measured)."""
-    value = _number(data.get(name))
+    value = number(data.get(name))
     return value if value is not None and 0.0 <= value <= LARGEST_RATE else None
 
 
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
     """NaN and the infinities too, from text and from numbers; None for what is no number."""
     if isinstance(value, str):
         if value in ("NaN", "+Inf", "-Inf"):

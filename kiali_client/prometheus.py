@@ -1,0 +1,228 @@
+"""The same service graph from Prometheus, for a mesh without Kiali."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import requests
+
+from kiali_client.arguments import checked_duration, checked_namespaces
+from kiali_client.auth import BearerToken
+from kiali_client.document import one_line, read_document, shown
+from kiali_client.errors import (
+    KialiAuthenticationError,
+    KialiError,
+    KialiPayloadError,
+    KialiSchemaError,
+    KialiUnavailableError,
+)
+from kiali_client.istio_metrics import Sample, graph_from_samples, istio_queries
+from kiali_client.models import ServiceGraph
+from kiali_client.parse import number
+from kiali_client.refusal import Remedies, hidden, refusal
+from kiali_client.secret import Secret, TokenSource
+from kiali_client.transport import Deadline, NoCredentials, Transport
+
+__all__ = ["PrometheusClient"]
+
+QUERY_PATH = "/api/v1/query"
+SHOWN_FAULTS = 3
+OWN_NOTES = ("PromQL warning", "PromQL info")
+"""Prefixes of warnings about the query; any other says that data is missing (a store that did not answer Thanos)."""
+
+REMEDIES = Remedies(
+    forbidden="give its token the right to query",
+    not_found="check the URL: what stands before /api/v1/query",
+    bad_request="check that this is a Prometheus, and its version",
+    unavailable="look at the log of Prometheus",
+)
+
+
+class PrometheusClient:
+    """Reads service graphs out of Istio's metrics.
+
+    It knows what had traffic in the period or before, as long as Prometheus keeps the series, and nothing of workloads without any,
+    of versions and of Istio's configuration.
+
+    Args:
+        base_url: `http(s)://host[:port][/prefix]`, what stands before /api/v1/query.
+        token: sent as a bearer token, or
+        token_file: where it stands; read again at a 401.
+        ca_file, verify, timeout_seconds, retries, max_answer_bytes, session, now, rng: as for `KialiClient`.
+
+    Raises:
+        KialiNotFoundError: `base_url` is no URL, or has a password in it.
+        KialiUnavailableError: `ca_file` cannot be read.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | Secret | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        verify: bool = True,
+        timeout_seconds: float = 5.0,
+        retries: int = 2,
+        max_answer_bytes: int = 64 * 1024 * 1024,
+        session: requests.Session | None = None,
+        now: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._tokens = TokenSource(token, token_file)
+        self._transport = Transport(
+            "Prometheus",
+            base_url,
+            ca_file=ca_file,
+            verify=verify,
+            timeout_seconds=timeout_seconds,
+            retries=retries,
+            max_answer_bytes=max_answer_bytes,
+            session=session,
+            rng=rng,
+        )
+        self._now = now
+        self._turn = threading.Lock()
+        self._secret: Secret | None = None
+
+    def __repr__(self) -> str:
+        return f"PrometheusClient({self._transport.base_url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def fetch_service_graph(
+        self,
+        namespace: str | Sequence[str],
+        *,
+        duration_seconds: int = 60,
+        at_seconds: float | None = None,
+        deadline_seconds: float | None = None,
+    ) -> ServiceGraph:
+        """The workload graph of a namespace, or of several.
+
+        Args:
+            namespace: one name or several.
+            duration_seconds: rates are means over this period; at least twice the scrape interval, or there are none.
+            at_seconds: end of the period, unix seconds; None = now.
+            deadline_seconds: of the whole call, all of its queries; None = as they take.
+
+        Raises:
+            KialiError: as `KialiClient.fetch_service_graph`, with Prometheus in place of Kiali.
+            ValueError: a name or number that is none.
+        """
+        namespaces = checked_namespaces(namespace)
+        checked_duration(duration_seconds)
+        deadline = Deadline(deadline_seconds)
+        # The same time for all queries, so that they speak of the same period.
+        at = int(self._now() if at_seconds is None else at_seconds)
+        if not self._turn.acquire(timeout=max(0.0, deadline.left(threading.TIMEOUT_MAX))):
+            raise KialiUnavailableError(
+                f"Prometheus at {self._transport.base_url}: another thread was asking it all the time; allow more "
+                "(deadline_seconds)"
+            )
+        try:
+            queries = istio_queries(namespaces, duration_seconds)
+            bodies = {query: self._ask({"query": text, "time": str(at)}, deadline) for query, text in queries.items()}
+        finally:
+            self._turn.release()
+        found: KialiError
+        try:
+            answers = {query: _samples(read_document(body, "Prometheus")) for query, body in bodies.items()}
+            return graph_from_samples(answers, namespaces=namespaces, timestamp=at, duration_seconds=duration_seconds)
+        except KialiSchemaError as error:
+            found = KialiSchemaError([self._placed(problem) for problem in error.problems])
+        except (KialiPayloadError, KialiUnavailableError) as error:
+            found = type(error)(self._placed(str(error)))
+        raise found
+
+    def _placed(self, problem: str) -> str:
+        return hidden(f"Prometheus GET {self._transport.base_url}{QUERY_PATH}: {problem}", self._secret)
+
+    def _ask(self, params: dict[str, str], deadline: Deadline) -> bytes:
+        for renewed in (False, True):
+            if self._tokens and self._secret is None:
+                self._secret = self._read_token()
+            credentials = NoCredentials() if self._secret is None else BearerToken(self._secret)
+            answer = self._transport.send("GET", QUERY_PATH, deadline=deadline, credentials=credentials, params=params)
+            if answer.status != 401:
+                break
+            self._secret = None
+            if renewed or not self._tokens.may_change:
+                origin = (
+                    f"refuses {self._tokens.origin}; give a new one" if self._tokens else "asks for a token; give one"
+                )
+                raise KialiAuthenticationError(f"{answer.place}: {origin}")
+        error = refusal(answer, REMEDIES, self._secret)
+        if error is not None:
+            raise error
+        return answer.body
+
+    def _read_token(self) -> Secret:
+        problem = ""
+        try:
+            return self._tokens.read()
+        except KialiAuthenticationError as error:
+            problem = str(error)
+        raise KialiAuthenticationError(f"Prometheus at {self._transport.base_url}{QUERY_PATH}: {problem}")
+
+
+def _samples(document: dict[str, Any]) -> list[Sample]:
+    """The series of an instant vector.
+
+    Raises:
+        KialiPayloadError: Prometheus answers with an error.
+        KialiUnavailableError: it says that data is missing.
+        KialiSchemaError: it is no instant vector.
+    """
+    if document.get("status") != "success":
+        raise KialiPayloadError(
+            f"Prometheus answered with an error: {one_line(document.get('error', 'without a text'))}"
+        )
+    warnings = document.get("warnings")
+    missing = [
+        one_line(warning)
+        for warning in (warnings if isinstance(warnings, list) else [])
+        if not str(warning).startswith(OWN_NOTES)
+    ]
+    if missing:
+        raise KialiUnavailableError(f"a part of the data is missing ({missing[0]}); look at its stores")
+    data = document.get("data")
+    result = data.get("result") if isinstance(data, dict) and data.get("resultType") == "vector" else None
+    if not isinstance(result, list):
+        raise KialiSchemaError([f"data: is no instant vector but {shown(data)}; check that this is a Prometheus"])
+    samples: list[Sample] = []
+    problems: list[str] = []
+    for i, series in enumerate(result):
+        sample = _sample(series)
+        if sample is None and len(problems) < SHOWN_FAULTS:
+            problems.append(f"data.result[{i}]: {shown(series)} has no labels with one value")
+        elif sample is not None:
+            samples.append(sample)
+    if problems:
+        raise KialiSchemaError(problems)
+    return samples
+
+
+def _sample(series: object) -> Sample | None:
+    if not isinstance(series, dict):
+        return None
+    labels, pair = series.get("metric"), series.get("value")
+    if not isinstance(labels, dict) or not isinstance(pair, list) or len(pair) != 2:
+        return None
+    value = number(pair[1])
+    printable = all(isinstance(text, str) and text.isprintable() for text in labels.values())
+    return None if value is None or not printable else Sample(labels, value)
