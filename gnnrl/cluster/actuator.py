@@ -167,7 +167,7 @@ class Actuator:
             return attempt.result("failed", str(error))
 
     def _write(self, attempt: _Attempt, replicas: int, expected: int, scale: _Scale, *, again: bool) -> ScaleResult:
-        if scale.replicas != expected:
+        if scale.replicas not in (replicas, expected):
             fresh = self._decide_again(attempt, scale.replicas)
             if fresh is None:
                 return attempt.result(
