@@ -34,8 +34,8 @@ PROXY = Container(
 )
 """With Istio's default resources."""
 GATEWAY_NAMESPACE = "istio-system"
-STANDING_SECONDS = 3600.0
-"""How long Deployments and pods have been there when the world begins."""
+QUERY_GRAIN_SECONDS = 5.0
+"""A time this little ago is taken for now: callers round it down to a second, and their clock may be a little behind."""
 CLOCK_GRAIN_SECONDS = 1e-6
 """Unix seconds in a float are good to 0.24 microseconds: what is this close to a second has reached it."""
 
@@ -68,7 +68,7 @@ class SandboxWorld:
         namespace: str = "onlineboutique",
         repeat: bool = False,
     ) -> None:
-        self.namespace, self.clock = namespace, clock
+        self.namespace, self.clock, self.gateway_namespace = namespace, clock, GATEWAY_NAMESPACE
         self.slo_ms = episode.slo_ms
         self.repeat = repeat
         self._config, self._episode, self._mesh = config, episode, episode.mesh
@@ -103,9 +103,9 @@ class SandboxWorld:
         self.origin_seconds = clock.now()
         """Unix seconds of second 0."""
         self._rosters = {
-            name: self._new_roster(name, self.origin_seconds - STANDING_SECONDS) for name in self._mesh.names
+            name: self._new_roster(name, self.origin_seconds) for name in self._mesh.names
         }
-        self._reconcile(self.origin_seconds - STANDING_SECONDS)
+        self._reconcile(self.origin_seconds)
 
     @property
     def second(self) -> int:
@@ -291,10 +291,10 @@ class SandboxWorld:
         with self._lock:
             self.advance()
             shown = self._shown_second
-            if at_seconds is not None:
-                age = max(0, math.floor(self.clock.now() - at_seconds))
+            age = 0.0 if at_seconds is None else self.clock.now() - at_seconds
+            if age >= QUERY_GRAIN_SECONDS:
                 period = self._config.decision_seconds
-                shown = (self._second - age) // period * period - self._config.metrics_lag_seconds
+                shown = (self._second - math.floor(age)) // period * period - self._config.metrics_lag_seconds
             return GraphView(
                 timestamp_seconds=self._unix(shown),
                 window_seconds=window_seconds,
