@@ -186,24 +186,21 @@ class LeaderElector:
         self._lead(started, renewed)
 
     def _acquire(self) -> None:
-        found: _Lease | None
+        found: _Lease | None = None
         try:
             found = self._read()
         except ClusterNotFoundError:
             if self._watched is not None and not self._expired("", self._watched.duration_seconds):
                 return
-            started = self._clock.now()
-            taken = _Lease.of(self._api.post(self._collection, self._body(None, self.identity)))
-        else:
-            if found.holder and not self._expired(
-                found.version, found.duration_seconds or math.ceil(self.lease_seconds)
-            ):
+        if found is not None and found.holder not in ("", self.identity):
+            promised = found.duration_seconds or math.ceil(self.lease_seconds)
+            if not self._expired(found.version, promised):
                 return
-            started = self._clock.now()
-            try:
-                taken = self._put(found, holder=self.identity)
-            except ClusterConflictError:
-                return
+        started = self._clock.now()
+        try:
+            taken = self._post() if found is None else self._put(found, holder=self.identity)
+        except ClusterConflictError:
+            return
         self._lead(started, taken)
 
     def _expired(self, version: str, duration_seconds: float) -> bool:
@@ -222,9 +219,10 @@ class LeaderElector:
             self._held, self._watched = lease, None
             if self._stop.is_set() or self.lost_event.is_set():
                 return
-            # A renewal that arrives after the time was over does not bring it back: somebody may have been told already.
-            if self._until is None or self._clock.now() < self._until:
-                self._until = started + self.lease_seconds - self.margin_seconds
+            until = started + self.lease_seconds - self.margin_seconds
+            # An answer that comes after the time was over does not bring it back: somebody may have been told already.
+            if self._clock.now() < (until if self._until is None else self._until):
+                self._until = until
 
     def _lose(self, reason: str) -> None:
         with self._state_lock:
@@ -243,7 +241,9 @@ class LeaderElector:
 
     def _post(self) -> _Lease:
         body = self._body(None, self.identity)
-        return _Lease.of(self._api.post(self._collection, body, timeout_seconds=self._timeout_seconds))
+        written = _Lease.of(self._api.post(self._collection, body, timeout_seconds=self._timeout_seconds))
+        self.holder = written.holder
+        return written
 
     def _put(self, lease: _Lease, *, holder: str) -> _Lease:
         body = self._body(lease, holder)
