@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 
 from gnnrl.cluster.clock import SteppedClock
+from gnnrl.cluster.models import ClusterSnapshot, DeploymentState, Problem
 from gnnrl.domains.autoscaling.baselines import hpa
 from gnnrl.live.decision import IntervalRecord, ServiceDecision
 from gnnrl.live.keda import externalscaler_pb2 as messages
 from gnnrl.live.keda.externalscaler_pb2_grpc import ExternalScalerStub
 from gnnrl.live.keda.metric import TARGET, metric_name, metric_value
+from gnnrl.live.keda.reader import UnownedReader
 from gnnrl.live.keda.scaler import KedaScaler
 from gnnrl.live.keda.server import KedaTls, serve
 
@@ -146,6 +148,7 @@ def test_the_specification_answers_while_everything_is_broken(bench: Bench) -> N
         (replace(RECORD, valid=False, problems=("policy: NaN",)), "no valid decision: policy: NaN"),
         (replace(RECORD, is_leader=False), "not the leader"),
         (replace(RECORD, services=()), "no Deployment 'frontend' among the 0"),
+        (replace(RECORD, services=(replace(RECORD.services[0], guardrails=("owned",)),)), "gnnrl serve-keda"),
     ],
 )
 def test_what_may_not_be_acted_upon_is_an_error_that_says_why(
@@ -154,6 +157,34 @@ def test_what_may_not_be_acted_upon_is_an_error_that_says_why(
     bench.record = record
     code, details = bench.refusal("frontend")
     assert code is UNAVAILABLE and words in details
+
+
+def test_an_owner_is_no_reason_to_hold_where_nothing_is_written() -> None:
+    """KEDA's own HPA owns every Deployment that asks; only the owner is left out of the snapshot."""
+
+    class Fixed:
+        def read(self) -> ClusterSnapshot:
+            return snapshot
+
+    owned = DeploymentState(
+        name="frontend",
+        uid="u",
+        resource_version="7",
+        desired=4,
+        ready=3,
+        starting=1,
+        pending=0,
+        containers=(),
+        created_seconds=START,
+        owner="ScaledObject/frontend",
+        min_available=2,
+    )
+    problem = Problem(source="graph", message="Kiali: 503")
+    snapshot = ClusterSnapshot(
+        namespace="onlineboutique", taken_seconds=START, deployments=(owned,), problems=(problem,)
+    )
+    read = UnownedReader(Fixed()).read()
+    assert read == replace(snapshot, deployments=(replace(owned, owner=""),))
 
 
 def test_a_decision_goes_stale_by_the_clock_alone(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from gnnrl.cluster.clock import Clock
+from gnnrl.cluster.guardrails.names import OWNED
 from gnnrl.live.decision import IntervalRecord, ServiceDecision
 from gnnrl.live.keda.externalscaler_pb2 import (
     GetMetricSpecResponse,
@@ -93,7 +94,7 @@ class KedaScaler(ExternalScalerServicer):
 
         Raises:
             UnavailableDecisionError: as `known`, or the decision is stale, was made from stale or missing data, is not valid, or is
-                that of a process which does not lead.
+                that of a process which does not lead or does not decide for KEDA.
         """
         record, decision = self.known(reference)
         since = self.clock.now() - record.seconds
@@ -113,6 +114,10 @@ class KedaScaler(ExternalScalerServicer):
             raise UnavailableDecisionError(f"the last interval made no valid decision{problems_of(record)}")
         if not record.is_leader:
             raise UnavailableDecisionError("this process is not the leader")
+        if OWNED in decision.guardrails:
+            raise UnavailableDecisionError(
+                f"{decision.service} was held because somebody else scales it: decide for KEDA with gnnrl serve-keda"
+            )
         return decision
 
     async def GetMetricSpec(self, request: ScaledObjectRef, context: Any) -> GetMetricSpecResponse:  # noqa: ARG002
