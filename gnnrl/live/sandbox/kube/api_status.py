@@ -1,0 +1,126 @@
+"""Refusals as the Kubernetes API server writes them: `Status` objects with its reasons and messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gnnrl.live.sandbox.kube.resource_types import ResourceType
+
+__all__ = ["ApiError"]
+
+REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    406: "NotAcceptable",
+    409: "Conflict",
+    410: "Expired",
+    413: "RequestEntityTooLarge",
+    415: "UnsupportedMediaType",
+    422: "Invalid",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+
+class ApiError(Exception):
+    """A request that is refused.
+
+    Args:
+        code: HTTP status.
+        message: as the API server words it.
+        reason: machine-readable; empty = the usual one of the code.
+        details: what it is about.
+    """
+
+    def __init__(self, code: int, message: str, reason: str = "", details: dict[str, Any] | None = None) -> None:
+        self.code, self.message = code, message
+        self.reason = reason or REASONS.get(code, "")
+        self.details = details
+        super().__init__(message)
+
+    def status(self) -> dict[str, Any]:
+        """The `Status` object."""
+        body: dict[str, Any] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        }
+        if self.details is not None:
+            body["details"] = self.details
+        return body
+
+    @classmethod
+    def not_found(cls, kind: ResourceType, name: str) -> ApiError:
+        """404: no such object."""
+        return cls(404, f'{kind.qualified} "{name}" not found', details=_details(kind, name))
+
+    @classmethod
+    def already_exists(cls, kind: ResourceType, name: str) -> ApiError:
+        """409: the name is taken."""
+        return cls(409, f'{kind.qualified} "{name}" already exists', "AlreadyExists", _details(kind, name))
+
+    @classmethod
+    def conflict(cls, kind: ResourceType, name: str, why: str = "") -> ApiError:
+        """409: the object is not the one that the caller has read."""
+        why = why or "the object has been modified; please apply your changes to the latest version and try again"
+        message = f'Operation cannot be fulfilled on {kind.qualified} "{name}": {why}'
+        return cls(409, message, details=_details(kind, name))
+
+    @classmethod
+    def invalid(
+        cls, group: str, kind: str, name: str, field: str, why: str, reason: str = "FieldValueInvalid"
+    ) -> ApiError:
+        """422: a field has a value that is not allowed."""
+        qualified = f"{kind}.{group}" if group else kind
+        details: dict[str, Any] = {"name": name, "group": group, "kind": kind}
+        details["causes"] = [{"reason": reason, "message": why, "field": field}]
+        details = {key: value for key, value in details.items() if value}
+        return cls(422, f'{qualified} "{name}" is invalid: {field}: {why}', details=details)
+
+    @classmethod
+    def bad_patch(cls, why: str) -> ApiError:
+        """422: the patch does not apply, or its outcome is not an object of the kind."""
+        message = f' "" is invalid: patch: Invalid value: {why}'
+        causes = [{"reason": "FieldValueInvalid", "message": f"Invalid value: {why}", "field": "patch"}]
+        return cls(422, message, details={"causes": causes})
+
+    @classmethod
+    def forbidden(
+        cls, user: str, verb: str, kind: ResourceType, subresource: str, namespace: str, name: str
+    ) -> ApiError:
+        """403: RBAC does not grant the verb."""
+        resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
+        what = f'{kind.qualified} "{name}"' if name else kind.qualified
+        where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+        message = (
+            f'{what} is forbidden: User "{user}" cannot {verb} resource "{resource}" '
+            f'in API group "{kind.group}" {where}'
+        )  # fmt: skip
+        return cls(403, message, details=_details(kind, name))
+
+    @classmethod
+    def method_not_allowed(cls) -> ApiError:
+        """405: the resource has no such verb."""
+        return cls(405, "the server does not allow this method on the requested resource", details={})
+
+    @classmethod
+    def media_type(cls, accepted: tuple[str, ...]) -> ApiError:
+        """415: the body is in a format that the resource does not take."""
+        message = (
+            f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
+        )
+        return cls(415, message)
+
+
+def _details(kind: ResourceType, name: str) -> dict[str, Any]:
+    details = {"name": name, "group": kind.group, "kind": kind.plural}
+    return {key: value for key, value in details.items() if value}
