@@ -10,7 +10,7 @@ from requests.auth import AuthBase
 from kiali_client.errors import KialiAuthenticationError
 from kiali_client.secret import Secret
 
-__all__ = ["AuthStrategy", "BearerToken", "checked_strategy"]
+__all__ = ["AuthStrategy", "BearerToken", "TokenForm", "checked_strategy"]
 
 AuthStrategy = Literal["anonymous", "token", "header", "openshift"]
 """Those that a program can use: nothing, a cookie for a token, or a token in every request."""
@@ -24,6 +24,17 @@ class BearerToken(AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._secret.reveal()}"
+        return request
+
+
+class TokenForm(AuthBase):
+    """Sends a token as the form `token=...`, which no frame of a traceback has among its variables."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.prepare_body({"token": self._secret.reveal()}, None)
         return request
 
 

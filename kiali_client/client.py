@@ -9,32 +9,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Self, TypeVar, get_args
+from typing import Self, get_args
 
 import requests
 from requests.auth import AuthBase
 
 from kiali_client.arguments import checked_duration, checked_namespaces
-from kiali_client.auth import AuthStrategy, BearerToken, checked_strategy
+from kiali_client.auth import AuthStrategy, BearerToken, TokenForm, checked_strategy
 from kiali_client.document import read_document
 from kiali_client.errors import (
     KialiAuthenticationError,
-    KialiError,
     KialiNotFoundError,
     KialiPayloadError,
-    KialiSchemaError,
     KialiUnavailableError,
 )
 from kiali_client.models import GraphType, ServiceGraph
 from kiali_client.parse import parse_graph
-from kiali_client.refusal import Remedies, hidden, refusal
+from kiali_client.refusal import Remedies, read_answer, refusal
 from kiali_client.secret import Secret, TokenSource
 from kiali_client.transport import Answer, Deadline, NoCredentials, Transport
 from kiali_client.versions import Status, Version, graph_parameters, read_status
 
 __all__ = ["KialiClient"]
-
-T = TypeVar("T")
 
 SESSION_COOKIE = "kiali-token"
 """And `kiali-token-<cluster>`, `kiali-token-chunks`."""
@@ -105,6 +101,8 @@ class KialiClient:
         self._turn = threading.Lock()
         self._strategy: AuthStrategy | None = None
         self._secret: Secret | None = None
+        # The last token that the server has seen, and may repeat.
+        self._sent: Secret | None = None
         self._logged_in = False
         self._version: Version | None = None
 
@@ -188,7 +186,7 @@ class KialiClient:
                 query_seconds=int(self._now() if at_seconds is None else at_seconds),
             )
             answer = self._get("/api/namespaces/graph", deadline, parameters)
-            return self._in_cluster(self._read(answer, parse_graph))
+            return self._in_cluster(read_answer(answer, parse_graph, self._sent))
 
     @contextmanager
     def _asking(self, deadline_seconds: float | None) -> Iterator[Deadline]:
@@ -213,13 +211,15 @@ class KialiClient:
 
     def _fetch_status(self, deadline: Deadline) -> Status:
         answer = self._get("/api/status", deadline)
-        return self._read(answer, lambda body: read_status(read_document(body)))
+        return read_answer(answer, lambda body: read_status(read_document(body)), self._sent)
 
     def _known_strategy(self, deadline: Deadline) -> AuthStrategy:
         if self._strategy is None:
             answer = self._transport.send("GET", "/api/auth/info", deadline=deadline, credentials=NoCredentials())
             self._raise_refusal(answer)
-            self._strategy = checked_strategy(self._read(answer, read_document).get("strategy"), answer.place)
+            self._strategy = checked_strategy(
+                read_answer(answer, read_document, self._sent).get("strategy"), answer.place
+            )
         return self._strategy
 
     def _get(self, path: str, deadline: Deadline, parameters: Mapping[str, str] | None = None) -> Answer:
@@ -240,7 +240,7 @@ class KialiClient:
         if strategy == "anonymous":
             return NoCredentials()
         if self._secret is None:
-            self._secret = self._read_token(strategy)
+            self._secret = self._sent = self._read_token(strategy)
         if strategy != "token":
             return BearerToken(self._secret)
         if not self._logged_in:
@@ -260,13 +260,7 @@ class KialiClient:
 
     def _log_in(self, secret: Secret, deadline: Deadline) -> None:
         """Trade the token for a cookie, which the session keeps."""
-        answer = self._transport.send(
-            "POST",
-            "/api/authenticate",
-            deadline=deadline,
-            credentials=NoCredentials(),
-            form={"token": secret.reveal()},
-        )
+        answer = self._transport.send("POST", "/api/authenticate", deadline=deadline, credentials=TokenForm(secret))
         if answer.status == 401:
             self._forget_login()
         self._raise_refusal(answer)
@@ -294,21 +288,9 @@ class KialiClient:
                 f"{answer.place}: refuses {self._tokens.origin}: it has expired, is for another cluster, or may see no "
                 "namespace; make a new one (kubectl create token)"
             )
-        error = refusal(answer, REMEDIES, self._secret)
+        error = refusal(answer, REMEDIES, self._sent)
         if error is not None:
             raise error
-
-    def _read(self, answer: Answer, read: Callable[[bytes], T]) -> T:
-        """What `read` makes of the body; its errors get the URL."""
-        found: KialiError
-        try:
-            return read(answer.body)
-        except KialiSchemaError as error:
-            problems = [f"{answer.place}: {problem}" for problem in error.problems]
-            found = KialiSchemaError([hidden(problem, self._secret) for problem in problems])
-        except KialiPayloadError as error:
-            found = KialiPayloadError(hidden(f"{answer.place}: {error}", self._secret))
-        raise found
 
     def _in_cluster(self, graph: ServiceGraph) -> ServiceGraph:
         if self._cluster is None:

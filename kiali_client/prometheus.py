@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
 import requests
 
@@ -16,7 +16,6 @@ from kiali_client.auth import BearerToken
 from kiali_client.document import one_line, read_document, shown
 from kiali_client.errors import (
     KialiAuthenticationError,
-    KialiError,
     KialiPayloadError,
     KialiSchemaError,
     KialiUnavailableError,
@@ -24,9 +23,9 @@ from kiali_client.errors import (
 from kiali_client.istio_metrics import Sample, graph_from_samples, istio_queries
 from kiali_client.models import ServiceGraph
 from kiali_client.parse import number
-from kiali_client.refusal import Remedies, hidden, refusal
+from kiali_client.refusal import Remedies, read_answer, refusal
 from kiali_client.secret import Secret, TokenSource
-from kiali_client.transport import Deadline, NoCredentials, Transport
+from kiali_client.transport import Answer, Deadline, NoCredentials, Transport
 
 __all__ = ["PrometheusClient"]
 
@@ -90,6 +89,8 @@ class PrometheusClient:
         self._now = now
         self._turn = threading.Lock()
         self._secret: Secret | None = None
+        # The last token that the server has seen, and may repeat.
+        self._sent: Secret | None = None
 
     def __repr__(self) -> str:
         return f"PrometheusClient({self._transport.base_url!r})"
@@ -136,26 +137,24 @@ class PrometheusClient:
             )
         try:
             queries = istio_queries(namespaces, duration_seconds)
-            bodies = {query: self._ask({"query": text, "time": str(at)}, deadline) for query, text in queries.items()}
+            answers = {
+                query: read_answer(self._ask({"query": text, "time": str(at)}, deadline), _samples, self._sent)
+                for query, text in queries.items()
+            }
         finally:
             self._turn.release()
-        found: KialiError
+        problems: tuple[str, ...]
         try:
-            answers = {query: _samples(read_document(body, "Prometheus")) for query, body in bodies.items()}
             return graph_from_samples(answers, namespaces=namespaces, timestamp=at, duration_seconds=duration_seconds)
         except KialiSchemaError as error:
-            found = KialiSchemaError([self._placed(problem) for problem in error.problems])
-        except (KialiPayloadError, KialiUnavailableError) as error:
-            found = type(error)(self._placed(str(error)))
-        raise found
+            problems = error.problems
+        place = f"Prometheus GET {self._transport.base_url}{QUERY_PATH}"
+        raise KialiSchemaError([f"{place}: {problem}" for problem in problems])
 
-    def _placed(self, problem: str) -> str:
-        return hidden(f"Prometheus GET {self._transport.base_url}{QUERY_PATH}: {problem}", self._secret)
-
-    def _ask(self, params: dict[str, str], deadline: Deadline) -> bytes:
+    def _ask(self, params: dict[str, str], deadline: Deadline) -> Answer:
         for renewed in (False, True):
             if self._tokens and self._secret is None:
-                self._secret = self._read_token()
+                self._secret = self._sent = self._read_token()
             credentials = NoCredentials() if self._secret is None else BearerToken(self._secret)
             answer = self._transport.send("GET", QUERY_PATH, deadline=deadline, credentials=credentials, params=params)
             if answer.status != 401:
@@ -166,10 +165,10 @@ class PrometheusClient:
                     f"refuses {self._tokens.origin}; give a new one" if self._tokens else "asks for a token; give one"
                 )
                 raise KialiAuthenticationError(f"{answer.place}: {origin}")
-        error = refusal(answer, REMEDIES, self._secret)
+        error = refusal(answer, REMEDIES, self._sent)
         if error is not None:
             raise error
-        return answer.body
+        return answer
 
     def _read_token(self) -> Secret:
         problem = ""
@@ -180,7 +179,7 @@ class PrometheusClient:
         raise KialiAuthenticationError(f"Prometheus at {self._transport.base_url}{QUERY_PATH}: {problem}")
 
 
-def _samples(document: dict[str, Any]) -> list[Sample]:
+def _samples(body: bytes) -> list[Sample]:
     """The series of an instant vector.
 
     Raises:
@@ -188,6 +187,7 @@ def _samples(document: dict[str, Any]) -> list[Sample]:
         KialiUnavailableError: it says that data is missing.
         KialiSchemaError: it is no instant vector.
     """
+    document = read_document(body, "Prometheus")
     if document.get("status") != "success":
         raise KialiPayloadError(
             f"Prometheus answered with an error: {one_line(document.get('error', 'without a text'))}"

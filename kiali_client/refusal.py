@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from kiali_client.document import one_line, read_document
 from kiali_client.errors import (
@@ -10,12 +11,15 @@ from kiali_client.errors import (
     KialiError,
     KialiNotFoundError,
     KialiPayloadError,
+    KialiSchemaError,
     KialiUnavailableError,
 )
 from kiali_client.secret import Secret
 from kiali_client.transport import Answer
 
-__all__ = ["Remedies", "hidden", "refusal"]
+__all__ = ["Remedies", "read_answer", "refusal"]
+
+T = TypeVar("T")
 
 TLS_WANTED = "HTTP request to an HTTPS server"
 """What Go's server answers to plain http at a TLS port."""
@@ -38,8 +42,8 @@ def refusal(answer: Answer, remedies: Remedies, secret: Secret | None) -> KialiE
     status, place = answer.status, answer.place
     if status == 200:
         return None
-    text = _text(answer)
-    said = hidden(f" and says: {text}" if text else "", secret)
+    text = _text(_without(secret, answer.body))
+    said = f" and says: {text}" if text else ""
     if 300 <= status < 400:
         return KialiNotFoundError(
             f"{place}: leads to {one_line(answer.location) or 'another place'} (HTTP {status}); {remedies.not_found}"
@@ -59,16 +63,38 @@ def refusal(answer: Answer, remedies: Remedies, secret: Secret | None) -> KialiE
     return KialiPayloadError(f"{place}: answers HTTP {status}{said}; {remedies.bad_request}")
 
 
-def hidden(text: str, secret: Secret | None) -> str:
-    """`text` without the token, should the server repeat it."""
-    return text if secret is None else secret.hidden_in(text)
+def read_answer(answer: Answer, read: Callable[[bytes], T], secret: Secret | None) -> T:
+    """What `read` makes of the body; its errors get the place, and are told from a body without the token.
+
+    (To take the token out of their messages would be too late: they are cut short, and may have a part of it.)
+    """
+    try:
+        return read(answer.body)
+    except (KialiPayloadError, KialiSchemaError, KialiUnavailableError):
+        pass
+    found: KialiError
+    try:
+        read(_without(secret, answer.body))
+    except KialiSchemaError as error:
+        found = KialiSchemaError([f"{answer.place}: {problem}" for problem in error.problems])
+    except (KialiPayloadError, KialiUnavailableError) as error:
+        found = type(error)(f"{answer.place}: {error}")
+    else:
+        found = KialiPayloadError(
+            f"{answer.place}: the answer repeats the token, and is none without it; ask its operator"
+        )
+    raise found
 
 
-def _text(answer: Answer) -> str:
+def _without(secret: Secret | None, body: bytes) -> bytes:
+    return body if secret is None else secret.hidden_in(body)
+
+
+def _text(body: bytes) -> str:
     """What the server says: `{"error": ..., "detail": ...}`, Prometheus's `{"error": ..., "errorType": ...}` or plain text."""
     try:
-        document = read_document(answer.body)
+        document = read_document(body)
     except KialiPayloadError:
-        text = answer.body.decode("utf-8", errors="replace").strip()
+        text = body.decode("utf-8", errors="replace").strip()
         return "a web page" if text.startswith("<") else one_line(text)
     return " - ".join(one_line(document[name]) for name in ("error", "detail", "errorType") if document.get(name))

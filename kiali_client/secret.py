@@ -25,9 +25,14 @@ class Secret:
         """The text itself, for the wire and for nothing else."""
         return self.__text
 
-    def hidden_in(self, text: str) -> str:
-        """`text` without this secret, should a server repeat it."""
-        return text.replace(self.__text, "***") if self.__text else text
+    @property
+    def is_one_word(self) -> bool:
+        """Whether it can stand in a header."""
+        return len(self.__text) <= LARGEST_TOKEN_BYTES and all("!" <= character <= "~" for character in self.__text)
+
+    def hidden_in(self, body: bytes) -> bytes:
+        """`body` without this secret, should a server repeat it."""
+        return body.replace(self.__text.encode("utf-8", "surrogatepass"), b"***") if self.__text else body
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -88,19 +93,18 @@ class TokenSource:
         problem = ""
         try:
             with self._path.open("rb") as file:
-                text = file.read(LARGEST_TOKEN_BYTES + 1).decode("ascii", errors="replace").strip()
+                secret = Secret(file.read(LARGEST_TOKEN_BYTES + 1).decode("ascii", errors="replace").strip())
         except OSError as error:
             problem = f"the token file {self._path} cannot be read: {error.strerror}; check the path and its mode"
         if problem:
             raise KialiAuthenticationError(problem)
-        return self._checked(Secret(text))
+        return self._checked(secret)
 
     def _checked(self, secret: Secret) -> Secret:
-        text = secret.reveal()
-        if not text:
+        if secret == Secret(""):
             raise KialiAuthenticationError(f"{self.origin} is empty; write the token there")
         # Anything else would be refused by the HTTP library, with the token in the message.
-        if len(text) > LARGEST_TOKEN_BYTES or not all("!" <= character <= "~" for character in text):
+        if not secret.is_one_word:
             raise KialiAuthenticationError(
                 f"{self.origin} is no token: it is one word of ASCII characters; check that this is not another file"
             )

@@ -8,7 +8,7 @@ import random
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -51,7 +51,7 @@ class Answer:
     status: int
     place: str
     """Who was asked for what, for messages: `Kiali GET http://host:20001/kiali/api/status`."""
-    body: bytes
+    body: bytes = field(repr=False)
     location: str = ""
     """Where a redirect leads, without its query."""
 
@@ -132,7 +132,6 @@ class Transport:
         deadline: Deadline,
         credentials: AuthBase,
         params: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
     ) -> Answer:
         """Ask, and ask again if that may help.
 
@@ -144,7 +143,7 @@ class Transport:
         for attempt in range(self._retries + 1):
             if (left := deadline.left(self.timeout_seconds)) <= 0.0:
                 raise KialiUnavailableError(f"{place}: no time is left to ask; allow more (deadline_seconds)")
-            outcome = self._attempt(method, path, place, left, credentials, params, form)
+            outcome = self._attempt(method, path, place, left, credentials, params)
             if isinstance(outcome, Answer) and outcome.status not in RETRIED_STATUSES:
                 return outcome
             if isinstance(outcome, Failure) and not outcome.passing:
@@ -168,7 +167,6 @@ class Transport:
         seconds: float,
         credentials: AuthBase,
         params: Mapping[str, str] | None,
-        form: Mapping[str, str] | None,
     ) -> Answer | Failure:
         end = time.monotonic() + seconds
         timeout: Any = urllib3.Timeout(total=seconds)
@@ -177,7 +175,6 @@ class Transport:
                 method,
                 f"{self.base_url}{path}",
                 params=params,
-                data=form,
                 headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
                 auth=credentials,
                 timeout=timeout,
