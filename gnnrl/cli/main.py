@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gnnrl.cli import baselines, bench, check, envs, evaluate, mesh, train
+from gnnrl.cli import baselines, bench, check, envs, evaluate, mesh, sandbox, train
 from gnnrl.cli.arguments import UserError
 
 __all__ = ["INTERRUPTED", "USER_ERROR", "build_parser", "main"]
@@ -23,6 +23,7 @@ COMMANDS = {
     "envs": envs,
     "baselines": baselines,
     "bench": bench,
+    "sandbox": sandbox,
 }
 
 _USER_ERRORS = (
