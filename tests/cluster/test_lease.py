@@ -343,6 +343,9 @@ class Skewed:
     def now(self) -> float:
         return self._offset + self._rate * self._world.seconds
 
+    def world_seconds(self, seconds: float) -> float:
+        return (seconds - self._offset) / self._rate
+
 
 class Process:
     """One after another, electors of the same replica: who lost the lease starts again."""
@@ -354,24 +357,22 @@ class Process:
 
     def restart(self) -> None:
         draw = self.world.random
-        clock = Skewed(self.world, draw.uniform(-1e6, 1e6), draw.uniform(0.99, 1.01))
+        self.clock = Skewed(self.world, draw.uniform(-1e6, 1e6), draw.uniform(0.99, 1.01))
         self.starts += 1
-        self.elector = self.world.make(self.number, clock)
+        self.elector = self.world.make(self.number, self.clock)
 
     def tick(self) -> None:
         """What its thread does when it is due."""
         self.busy = True
-        self.elector.tick()
+        due = self.elector.tick()
         self.busy = False
         draw = self.world.random
-        self.due = self.world.seconds + (
-            draw.uniform(8.0, 60.0) if draw.random() < 0.06 else 5.0 * draw.uniform(0.9, 1.1)
-        )
         if self.elector.lost_event.is_set():
             self.due = self.world.seconds + draw.uniform(1.0, 10.0)
             self.restart()
-        elif self.elector.last_error is not None:
-            self.due = self.world.seconds + 1.0
+        else:
+            stall = draw.uniform(5.0, 60.0) if draw.random() < 0.15 else 0.0
+            self.due = self.clock.world_seconds(due) + stall
 
 
 class World:
@@ -425,9 +426,9 @@ class World:
                 self.landed += 1
                 if any(other.elector.identity != identity for other in leaders):
                     self.violations.append(f"a write of p{number} landed under another leader at {self.seconds:.1f}")
-            if leaders and self.random.random() < 0.3:
+            if leaders and self.random.random() < 0.5:
                 actor = self.random.choice(leaders)
-                lands = self.seconds + self.random.uniform(0.0, 4.0)
+                lands = self.seconds + self.random.uniform(2.0, 4.0)
                 heapq.heappush(self._landing, (lands, actor.number, actor.elector.identity))
             if self._depth < 3:
                 self._depth += 1
@@ -455,9 +456,9 @@ def test_never_two_that_act() -> None:
     assert [world.violations for world in worlds] == [[]] * 4
     for world in worlds:
         # The test means something: there was a leader most of the time, it changed often, and wrote.
-        assert world.leading_seconds > 0.4 * world.seconds
+        assert world.leading_seconds > 0.35 * world.seconds
         assert sum(process.starts for process in world.processes) > 20
-        assert world.landed > 300
+        assert world.landed > 1000
 
 
 def test_without_the_margin_a_write_lands_under_another_leader() -> None:
