@@ -263,10 +263,14 @@ class Sensing:
             if usage:
                 known.usage = _one_pod(usage)
                 ready[0, i] = _ready_at(known.ready, max(u.timestamp_seconds for u in usage), len(usage))
-            elif deployment.ready and known.ready[0][0] < snapshot.taken_seconds - self.stale_after_seconds:
-                missing.append((deployment.name, "metrics: none of its pods are measured; its last figures are shown"))
-                ready[0, i] = deployment.ready
-            elif not deployment.ready:
+            elif deployment.ready:
+                # New pods are measured with the next scrape only; what stays without metrics is shown as it last was.
+                since = next((seconds for seconds, count in reversed(known.ready) if count == 0), None)
+                waited = snapshot.taken_seconds - (known.ready[0][0] if since is None else since)
+                late = waited > self.stale_after_seconds
+                ready[0, i] = deployment.ready if late else 0
+                missing.append((deployment.name, f"metrics: its pods are not measured{'' if late else ' yet'}"))
+            else:
                 known.usage = (0, 0, 0)
             app[0, i], proxy[0, i], memory[0, i] = known.usage
         window = self._window
@@ -376,9 +380,9 @@ def _one_pod(usage: Sequence[PodUsage]) -> tuple[int, int, int]:
 
 
 def _ready_at(history: Sequence[tuple[float, int]], when: float, measured: int) -> int:
-    """Pods that were ready when the metrics window ended; those that were measured, where nobody looked then."""
+    """Pods that were ready when the metrics window ended: as they were counted then, and at least those that were measured."""
     before = [count for seconds, count in history if seconds <= when + 1e-3]
-    return before[-1] if before else measured
+    return max(before[-1], measured) if before else measured
 
 
 def _told(service: str, message: str) -> str:
