@@ -39,7 +39,7 @@ class GuardrailConfig:
     """Baseline whose wish is the floor then; it never lowers anything."""
     max_up_replicas: AtLeastOne = 8
     """Most replicas added to a service an interval."""
-    max_up_share: Positive = 2.0
+    max_up_share: Annotated[float, Gt(0.0), Le(1000.0)] = 2.0
     """Or this share of what it has, whichever is more."""
     max_down_replicas: AtLeastOne = 4
     """Most replicas removed from a service an interval."""

@@ -78,7 +78,7 @@ def test_all_faults_at_once() -> None:
         ("guardrails.max_replicas=2.0", "2.0 is not an integer"),
         ("guardrails.min_replicas=21", "guardrails.max_replicas: 20 is below guardrails.min_replicas, which is 21"),
         ("guardrails.stabilise_down_seconds=3601", "3601 is not in [0, 3600]"),
-        ("guardrails.max_up_share=0", "0 is not in (0, inf)"),
+        ("guardrails.max_up_share=0", "0 is not in (0, 1000]"),
         ("guardrails.brake_share=.nan", "nan is not finite"),
         ("guardrails.fallback=oracle", "'oracle' cannot run on a live cluster"),
         ("guardrails=3", "a mapping with the keys min_replicas, max_replicas"),

@@ -73,18 +73,18 @@ def fallback_floor(numbers: Replicas, floor: Replicas, due_mask: Bools) -> Repli
 
 def rate_up(numbers: Replicas, current: Replicas, replicas: int, share: float) -> Replicas:
     """Add at most `replicas`, or this share of what is there, whichever is more."""
-    return np.minimum(numbers, current + _step(current, replicas, share))
+    return np.where(numbers > current, np.minimum(numbers, current + _step(current, replicas, share)), numbers)
 
 
 def rate_down(numbers: Replicas, current: Replicas, replicas: int, share: float) -> Replicas:
     """Remove at most `replicas`, or this share of what is there, whichever is more."""
-    return np.maximum(numbers, current - _step(current, replicas, share))
+    return np.where(numbers < current, np.maximum(numbers, current - _step(current, replicas, share)), numbers)
 
 
 def _step(current: Replicas, replicas: int, share: float) -> Replicas:
     # 1e-9 undoes binary fractions such as 0.1 * 30.
-    by_share: NDArray[Any] = np.minimum(np.floor(share * current + 1e-9), float(LARGEST_REPLICAS))
-    return np.maximum(by_share.astype(np.int64), min(replicas, LARGEST_REPLICAS))
+    by_share: NDArray[Any] = np.floor(share * np.clip(current, 0, LARGEST_REPLICAS) + 1e-9)
+    return np.maximum(by_share.astype(np.int64), replicas)
 
 
 def min_max(numbers: Replicas, current: Replicas, low: Replicas, high: Replicas, trusted_mask: Bools) -> Replicas:

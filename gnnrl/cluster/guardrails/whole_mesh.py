@@ -50,9 +50,9 @@ def _granted(need: Replicas, least: Replicas, available: Replicas, rank: Replica
 def share_out(need: Replicas, least: Replicas, available: int, rank: Replicas) -> Replicas:
     """Give `available` replicas to services that need more than that together.
 
-    A service outside its limits takes what brings it inside whole or not at all, the smallest such step first. The rest
-    goes round evenly: no service gets more than another that still lacks some (max-min fairness). What does not go
-    round goes one each to those that lack most. Ties are broken by name (`rank`), never by column.
+    A service outside its limits takes what brings it inside whole or not at all, the smallest such step first. Beyond
+    that all are filled up evenly (max-min fairness), and what does not go round once more goes one each to those that
+    want most. Ties are broken by name (`rank`), never by column.
 
     Args:
         need: [S] replicas that a service is to be changed by, 0 = none.
@@ -63,33 +63,29 @@ def share_out(need: Replicas, least: Replicas, available: int, rank: Replicas) -
     Returns:
         [S] at most `need` each, at most `available` together.
     """
-    left = max(available, 0)
-    granted = np.zeros_like(need)
-    wanting = need.copy()
+    available = max(available, 0)
+    first = np.zeros_like(need)
+    wanted = need.copy()
     outside = np.flatnonzero((need > 0) & (least > 0))
     for s in outside[np.lexsort((rank[outside], least[outside]))]:
-        if least[s] <= min(left, int(need[s])):
-            granted[s] = least[s]
-            left -= int(least[s])
+        if least[s] <= min(available - int(first.sum()), int(need[s])):
+            first[s] = least[s]
         else:
-            wanting[s] = 0
-    rest = wanting - granted
-    level = _level(rest, left)
-    even = np.minimum(rest, level)
-    left -= int(even.sum())
-    lacking = np.flatnonzero(rest > level)
-    first = lacking[np.lexsort((rank[lacking], -rest[lacking]))][:left]
-    granted += even
-    granted[first] += 1
+            wanted[s] = 0
+    level = _level(wanted, first, available)
+    granted = np.maximum(first, np.minimum(wanted, level))
+    left = available - int(granted.sum())
+    lacking = np.flatnonzero((wanted > level) & (granted == level))
+    granted[lacking[np.lexsort((rank[lacking], -wanted[lacking]))][:left]] += 1
     return granted
 
 
-def _level(rest: Replicas, available: int) -> int:
-    """The highest level to which everybody can be filled: sum(min(rest, level)) <= available."""
-    low, high = 0, int(rest.max(initial=0))
+def _level(wanted: Replicas, first: Replicas, available: int) -> int:
+    """The highest level to which everybody can be filled who does not have more already or wants less."""
+    low, high = 0, int(wanted.max(initial=0))
     while low < high:
         middle = (low + high + 1) // 2
-        if int(np.minimum(rest, middle).sum()) <= available:
+        if int(np.maximum(first, np.minimum(wanted, middle)).sum()) <= available:
             low = middle
         else:
             high = middle - 1
