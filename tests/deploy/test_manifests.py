@@ -8,19 +8,21 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import pytest
 import yaml
 
 from gnnrl.cluster import paths
+from gnnrl.cluster.guardrails.names import GUARDRAILS
 from gnnrl.config.live import LiveConfig
 from gnnrl.config.loader import load_live_config, parse_live_config
+from gnnrl.live.keda.metric import metric_value
 from gnnrl.live.metrics_server import LiveMetrics
 from tests.deploy import chart, kube_objects
+from tests.deploy.values_schema import schema_of
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -324,32 +326,6 @@ def test_helm_agrees_where_there_is_one() -> None:
     assert objects == ours
 
 
-def schema_of(cls: type) -> Manifest:
-    """JSON schema of a configuration, so that helm refuses what the loop would."""
-    bounds = {"Ge": ("minimum", "ge"), "Gt": ("exclusiveMinimum", "gt"), "Le": ("maximum", "le")}
-    properties: Manifest = {}
-    for name, hint in get_type_hints(cls, include_extras=True).items():
-        limits: list[Any] = []
-        while get_origin(hint) is Annotated:
-            limits += hint.__metadata__
-            hint = hint.__origin__
-        if is_dataclass(hint):
-            properties[name] = schema_of(hint)
-        elif get_origin(hint) is Literal:
-            properties[name] = {"enum": list(get_args(hint))}
-        else:
-            kind = {int: "integer", float: "number", str: "string"}[hint]
-            limited = {bounds[type(limit).__name__] for limit in limits}
-            at = {bounds[type(limit).__name__]: limit for limit in limits}
-            properties[name] = {"type": kind} | {key: getattr(at[key, field], field) for key, field in limited}
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": sorted(field.name for field in fields(cls)),
-        "properties": properties,
-    }
-
-
 def mismatches(value: Any, schema: Manifest, path: str = "") -> Iterator[str]:
     """What of the schema language is used here."""
     kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool}
@@ -375,7 +351,7 @@ def mismatches(value: Any, schema: Manifest, path: str = "") -> Iterator[str]:
 def test_the_values_meet_their_schema_and_it_is_that_of_the_code() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert list(mismatches(values(), schema)) == []
-    assert schema["properties"]["config"] == schema_of(LiveConfig)
+    assert schema["properties"]["config"] == schema_of(LiveConfig), "run: python -m tests.deploy.values_schema"
     assert set(values()) <= set(schema["properties"])
     wrong = values(mode="wet-run", replicas=0, imagee={})
     wrong["config"]["guardrails"]["max_replicas"] = "20"
@@ -491,3 +467,36 @@ def test_the_image_has_what_it_needs_and_no_secrets() -> None:
     assert "RUN" not in dockerfile[user:], "nothing is built as the user of the run"
     for name in re.findall(r"(\S+) ", (DEPLOY / "Dockerfile.run").read_text().split("COPY ")[1])[:-1]:
         assert name in {"config.yaml", "revision.json", "checkpoint.pt"}
+
+
+def table(heading: str) -> dict[str, list[str]]:
+    """Rows of the first table under a heading of docs/live.md, by their first cell."""
+    text = (ROOT / "docs" / "live.md").read_text()
+    rows = text[text.index(heading) :].split("\n\n|")[1].split("\n\n")[0].splitlines()[2:]
+    return {
+        cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in (row.strip("|").split("|") for row in rows)
+    }
+
+
+def test_the_documentation_has_every_right_and_every_guardrail() -> None:
+    rights = {}
+    for resource, (verbs, *_) in table("## What it may do").items():
+        name, group = re.fullmatch(r"`([\w/]+)`(?: \(([\w.]+)\))?", resource).groups()  # type: ignore[union-attr]
+        rights[group or "", name] = set(verbs.split(", "))
+    assert rights == TABLE
+    named = {name for row in table("### Guardrails") for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(GUARDRAILS)
+    shown = {re.match(r"`(\w+)", row)[1] for row in table("## Metrics and alerts")}  # type: ignore[index]
+    assert shown <= metrics()
+
+
+def test_the_arithmetic_of_the_documentation_is_right() -> None:
+    for step, (value, ratio, set_to, exact) in table("Set HPA's tolerance to 0").items():
+        replicas, wish = map(int, step.split(" -> "))
+        thousandths = int(metric_value(wish, replicas) * 1000)
+        assert float(value) == thousandths / 1000
+        assert float(ratio) == pytest.approx(thousandths / 1000 / replicas, abs=0.005)
+        moves = not 0.9 <= thousandths / (1000 * replicas) <= 1.1
+        assert int(set_to.strip("*")) == (wish if moves else replicas)
+        assert ("**" in set_to) != moves
+        assert int(exact) == wish == -(-thousandths // 1000)
