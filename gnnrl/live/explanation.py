@@ -20,6 +20,8 @@ __all__ = ["MAX_REASON", "explain", "influences_of", "inputs_of"]
 
 MAX_REASON: Final = 200
 """Characters of a reason: it stands in Events, whose notes are cut, and in one line of a screen."""
+MAX_CAUSE: Final = 100
+"""Of them, characters of why there was no decision."""
 NAMED: Final = 2
 """Influences named in a reason."""
 LEAST_WEIGHT: Final = 0.005
@@ -96,6 +98,7 @@ def explain(
     inputs: Mapping[str, float],
     guardrails: Sequence[str] = (),
     influences: Sequence[Influence] = (),
+    undecided: str = "",
 ) -> str:
     """One line, at most `MAX_REASON` characters: the change; what was seen; what weighed; what the guardrails did.
 
@@ -110,8 +113,12 @@ def explain(
         inputs: columns by name, as `inputs_of` gives them; those that are absent or not finite are not spoken of.
         guardrails: names of those that acted, in order.
         influences: largest first.
+        undecided: why nobody decided in this interval; empty = somebody did.
     """
     seen, change = _seen(inputs), _change(current, wish, final)
+    if undecided:
+        shortened = undecided if len(undecided) <= MAX_CAUSE else undecided[: MAX_CAUSE - 3] + "..."
+        seen = [f"no decision ({shortened})", *seen]
     meant, named = _guarded(current, wish, final, guardrails)
     tries = [(words, count) for words in (meant, named) for count in range(NAMED, 0, -1)]
     if final != current:

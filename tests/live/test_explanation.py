@@ -55,6 +55,15 @@ def test_what_is_said_of_an_input(inputs, said, unsaid):
     assert not any(part in reason for part in unsaid), reason
 
 
+def test_without_a_decision_the_cause_is_said_and_cut_where_it_is_long():
+    cause = "graph: 90 s old, more than 75 s"
+    assert explain(current=4, wish=4, final=4, inputs={}, guardrails=("cooldown",), undecided=cause) == (
+        "hold 4: no decision (graph: 90 s old, more than 75 s); held by cooldown (an error just happened)"
+    )
+    reason = explain(current=4, wish=4, final=6, inputs={}, guardrails=("fallback_floor",), undecided="x" * 500)
+    assert len(reason) <= MAX_REASON and "xxx...)" in reason and "raised by fallback_floor" in reason
+
+
 @pytest.mark.parametrize(
     ("current", "wish", "final", "start", "did"),
     [
