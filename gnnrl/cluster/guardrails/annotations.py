@@ -58,8 +58,8 @@ def _problems(place: str, stated: Mapping[str, str]) -> Iterator[str]:
             continue
         shown = repr(value if len(value) <= LONGEST_SHOWN else value[:LONGEST_SHOWN] + "...")
         if name not in KNOWN:
-            nearest = get_close_matches(name, KNOWN, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(KNOWN)}"
+            nearest = get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in KNOWN], n=1)
+            hint = f"did you mean {PREFIX}{nearest[0]}?" if nearest else f"known: {', '.join(KNOWN)}"
             yield f"annotation {name[: 2 * LONGEST_SHOWN]} of the {place} is unknown, {hint}; paused until it is mended"
         elif name == PAUSE and value not in ("true", "false"):
             yield f'annotation {name}: {shown} of the {place} is neither "true" nor "false"; paused until it is mended'
