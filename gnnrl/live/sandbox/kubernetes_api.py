@@ -6,10 +6,11 @@ import hmac
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gnnrl.cluster.clock import Clock
 from gnnrl.live.sandbox.http_server import FaultHook, HttpError, JsonServer, Request, Response
-from gnnrl.live.sandbox.kube import manifests
+from gnnrl.live.sandbox.kube import manifests, protobuf_bodies
 from gnnrl.live.sandbox.kube.access import AccessRules
 from gnnrl.live.sandbox.kube.api_status import ApiError
 from gnnrl.live.sandbox.kube.derived_status import write_derived_status
@@ -205,15 +206,16 @@ class KubernetesApi(JsonServer):
         kind, namespace, name = target.kind, target.namespace, target.name
         dry_run = is_dry_run(request.query.get("dryRun", []), OPTIONS[request.method])
         if verb == "create":
-            created = self._writer.create(kind, namespace, request.json(), dry_run=dry_run)
+            created = self._writer.create(kind, namespace, _body(request), dry_run=dry_run)
             return Response(status=201, body=shape.one(created))
         if verb == "update":
-            updated, is_new = self._writer.update(kind, namespace, name, request.json(), dry_run=dry_run)
+            updated, is_new = self._writer.update(kind, namespace, name, _body(request), dry_run=dry_run)
             return Response(status=201 if is_new else 200, body=shape.one(updated))
         if verb == "patch":
             return Response(body=shape.one(self._writer.patch(kind, namespace, name, request, dry_run=dry_run)))
-        options = request.json() if request.body else {}
-        options = options if isinstance(options, dict) else {}
+        options = _body(request) if request.body else {}
+        if not isinstance(options, dict):
+            raise ApiError(400, "the body is no DeleteOptions")
         dry_run = is_dry_run(options.get("dryRun") or [], "DeleteOptions") or dry_run
         if verb == "deletecollection":
             body = listing(request, kind, namespace, self.store, shape)
@@ -239,7 +241,7 @@ class KubernetesApi(JsonServer):
             metadata = _metadata_of(wanted)
             replicas = patched_replicas(wanted)
         else:
-            wanted = request.json()
+            wanted = _body(request)
             metadata = _metadata_of(wanted)
             replicas = updated_replicas(wanted)
         check_precondition(target.kind, name, scale["metadata"], metadata)
@@ -290,7 +292,7 @@ class KubernetesApi(JsonServer):
         return shape.one(found)
 
     def _review(self, request: Request, kind: ResourceType) -> Response:
-        body = request.json()
+        body = _body(request)
         if not isinstance(body, dict):
             raise HttpError(400, f"the body is not a {kind.kind}")
         answer = self._access.review(body) if kind.kind == "SelfSubjectAccessReview" else self._access.rules(body)
@@ -301,6 +303,20 @@ class KubernetesApi(JsonServer):
         if found is None:
             raise ApiError.not_found(target.kind, target.name)
         return found
+
+
+def _body(request: Request) -> Any:
+    """What was sent, as JSON or in Kubernetes' protobuf.
+
+    Raises:
+        ApiError: 400 or 415.
+    """
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
+    if media_type == protobuf_bodies.MEDIA_TYPE:
+        return protobuf_bodies.decode(request.body)
+    if media_type != "application/json":
+        raise ApiError.media_type(("application/json", protobuf_bodies.MEDIA_TYPE))
+    return request.json()
 
 
 def _metadata_of(scale: object) -> Mapping[str, str]:

@@ -22,6 +22,8 @@ VERSION = {
     "platform": "linux/amd64",
 }
 OPENAPI_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+"""As it is asked for; `@` is no part of a valid media type, so the answer is called otherwise."""
+OPENAPI_PROTOBUF_ANSWER = OPENAPI_PROTOBUF.replace("@", ".")
 
 
 def discover(request: Request, absent_groups: Collection[str]) -> Response | None:
@@ -43,7 +45,7 @@ def discover(request: Request, absent_groups: Collection[str]) -> Response | Non
         return Response.of_json({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
     if path == "/openapi/v2":
         if OPENAPI_PROTOBUF in request.headers.get("accept", ""):
-            return Response(content_type=OPENAPI_PROTOBUF)  # no bytes are an empty document
+            return Response(content_type=OPENAPI_PROTOBUF_ANSWER)  # no bytes are an empty document
         info = {"title": "gnnrl sandbox", "version": VERSION["gitVersion"]}
         return Response.of_json({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}})
     if path == "/openapi/v3":
