@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import heapq
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gnnrl.live.decision import IntervalRecord
@@ -30,7 +32,7 @@ class MetricsServerError(Exception):
     """The port cannot be listened on."""
 
 
-class LiveMetrics:
+class LiveMetrics(Collector):
     """Metrics of the loop, in a registry of their own.
 
     Gauges are those of the last record, so a service that has vanished has none; its counters go with it. A record without services
@@ -50,28 +52,19 @@ class LiveMetrics:
         self._counted: dict[str, set[tuple[str, ...]]] = {}
         self._guarded: dict[str, set[tuple[str, ...]]] = {}
         self._decisions = Counter(
-            "gnnrl_decisions",
-            "Decisions, by what became of them",
-            ["namespace", "service", "outcome"],
-            registry=self.registry,
+            "gnnrl_decisions", "Decisions, by what became of them", ["namespace", "service", "outcome"], registry=None
         )
         self._guardrails = Counter(
-            "gnnrl_guardrail_hits", "Numbers that a guardrail changed", ["guardrail", "service"], registry=self.registry
+            "gnnrl_guardrail_hits", "Numbers that a guardrail changed", ["guardrail", "service"], registry=None
         )
-        self._api_errors = Counter(
-            "gnnrl_api_errors", "Failed reads and writes, by source", ["source"], registry=self.registry
-        )
+        self._api_errors = Counter("gnnrl_api_errors", "Failed calls, by source", ["source"], registry=None)
         self._intervals = Counter(
-            "gnnrl_intervals", "Intervals, by whether a decision was made", ["valid"], registry=self.registry
+            "gnnrl_intervals", "Intervals, by whether a decision was made", ["valid"], registry=None
         )
         self._seconds = Histogram(
-            "gnnrl_interval_seconds",
-            "Time spent in an interval",
-            ["phase"],
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
+            "gnnrl_interval_seconds", "Time spent in an interval", ["phase"], buckets=SECONDS_BUCKETS, registry=None
         )
-        self.registry.register(_Gauges(self))
+        self.registry.register(self)
 
     def record(self, record: IntervalRecord) -> None:
         """Count an interval, and show its state from now on."""
@@ -102,14 +95,27 @@ class LiveMetrics:
         """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
-    def gauges(self) -> Iterator[GaugeMetricFamily]:
-        """The state that the last record shows."""
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, as they are between two records."""
         with self._lock:
-            last, services, valid_seconds = self._last, self._with_services, self._last_valid_seconds
+            families = [
+                family
+                for counted in (self._decisions, self._guardrails, self._api_errors, self._intervals, self._seconds)
+                for family in counted.collect()
+            ]
+            gauges = list(self._gauges())
+        for family in families:
+            # When a counter was created is a series more for each, and by the machine's clock.
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        yield from families
+        yield from gauges
+
+    def _gauges(self) -> Iterator[Metric]:
+        last, services = self._last, self._with_services
         yield GaugeMetricFamily(
             "gnnrl_last_valid_decision_timestamp_seconds",
             "Unix time of the last valid decision; 0 = none yet",
-            valid_seconds,
+            self._last_valid_seconds,
         )
         leader = last is not None and last.is_leader
         yield GaugeMetricFamily("gnnrl_leader", "1 = this process may write", float(leader))
@@ -138,14 +144,6 @@ class LiveMetrics:
                     counter.remove(*labels)
 
 
-class _Gauges(Collector):
-    def __init__(self, metrics: LiveMetrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        return self._metrics.gauges()
-
-
 class MetricsServer:
     """Serves `/metrics`, `/healthz` (liveness) and `/readyz` (readiness): 200, or 503 with what is the matter.
 
@@ -153,7 +151,7 @@ class MetricsServer:
         metrics: what `/metrics` shows.
         port: 0 = any that is free; see `port`.
         readiness: whether it does its work: has read, has decided.
-        liveness: whether a restart would not help; None = it answers, so it lives.
+        liveness: whether it needs no restart; None = it answers, so it lives.
         host: address to listen on.
 
     Raises:
@@ -178,7 +176,7 @@ class MetricsServer:
         self._server.metrics = metrics
         self._server.probes = {"/readyz": readiness, "/healthz": liveness or (lambda: (True, ""))}
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
 
     def start(self) -> None:
         """Serve from now on, in threads of its own."""
@@ -197,12 +195,18 @@ class _Server(ThreadingHTTPServer):
     metrics: LiveMetrics
     probes: dict[str, Probe]
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up is none of our errors; the base class would print a traceback over the screen."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "gnnrl"
     sys_version = ""
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
     timeout = 30.0
     """Seconds that an idle connection is kept: a client that sends nothing must not hold a thread for ever."""
 
