@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gnnrl.cli.main import build_parser
 from gnnrl.cluster import paths
 from gnnrl.cluster.guardrails.names import GUARDRAILS
 from gnnrl.config.live import LiveConfig
@@ -231,21 +232,22 @@ def test_the_configuration_is_the_documented_one() -> None:
     assert load_live_config(DEPLOY / "base" / "live.yaml") == LiveConfig()
 
 
-@cache
-def live_options() -> frozenset[str]:
-    from gnnrl.cli.main import build_parser
-
-    commands = build_parser()._subparsers._group_actions[0].choices
-    if "live" not in commands:
-        pytest.skip("no gnnrl live yet")
-    return frozenset(option for action in commands["live"]._actions for option in action.option_strings)
+def options(command: str) -> set[str]:
+    subparsers = build_parser()._subparsers
+    assert subparsers is not None
+    commands = subparsers._group_actions[0].choices
+    if command not in commands:
+        pytest.skip(f"no gnnrl {command} yet")
+    return {option for action in commands[command]._actions for option in action.option_strings}
 
 
 def test_every_flag_exists() -> None:
     args = container(overlay("dry-run"))["args"] + container(released(values(mode="shadow", policy="hpa_80")))["args"]
     flags = {argument for argument in args if argument.startswith("--")}
     assert {"--run", "--policy", "--dry-run", "--shadow", "--leader-elect"} <= flags
-    assert flags <= live_options()
+    assert flags <= options("live")
+    beside_keda = {argument.partition("=")[0] for argument in container(overlay("keda"))["args"]}
+    assert {flag for flag in beside_keda if flag.startswith("--")} <= options("serve-keda")
 
 
 def test_the_chart_renders_what_the_overlay_does() -> None:

@@ -159,6 +159,18 @@ def test_what_may_not_be_acted_upon_is_an_error_that_says_why(
     assert code is UNAVAILABLE and words in details
 
 
+def test_what_was_held_for_its_data_is_an_error_and_what_was_raised_is_not(bench: Bench) -> None:
+    doubtful = replace(RECORD.services[0], guardrails=("untrusted",))
+    bench.record = replace(RECORD, services=(replace(doubtful, final=doubtful.current),))
+    code, details = bench.refusal("frontend")
+    assert code is UNAVAILABLE and "data of frontend" in details
+    bench.record = replace(RECORD, services=(doubtful,))
+    assert bench.metrics("frontend") == 13.0
+    held = replace(RECORD.services[0], guardrails=("cooldown",), final=12)
+    bench.record = replace(RECORD, services=(held,))
+    assert bench.metrics("frontend") == 12.0
+
+
 def test_an_owner_is_no_reason_to_hold_where_nothing_is_written() -> None:
     """KEDA's own HPA owns every Deployment that asks; only the owner is left out of the snapshot."""
 

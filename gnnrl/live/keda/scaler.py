@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from gnnrl.cluster.clock import Clock
-from gnnrl.cluster.guardrails.names import OWNED
+from gnnrl.cluster.guardrails.names import OWNED, UNTRUSTED
 from gnnrl.live.decision import IntervalRecord, ServiceDecision
 from gnnrl.live.keda.externalscaler_pb2 import (
     GetMetricSpecResponse,
@@ -94,7 +94,7 @@ class KedaScaler(ExternalScalerServicer):
 
         Raises:
             UnavailableDecisionError: as `known`, or the decision is stale, was made from stale or missing data, is not valid, or is
-                that of a process which does not lead or does not decide for KEDA.
+                that of a process which does not lead or does not decide for KEDA. So is a Deployment that was held for its data.
         """
         record, decision = self.known(reference)
         since = self.clock.now() - record.seconds
@@ -118,6 +118,9 @@ class KedaScaler(ExternalScalerServicer):
             raise UnavailableDecisionError(
                 f"{decision.service} was held because somebody else scales it: decide for KEDA with gnnrl serve-keda"
             )
+        # HPA may have raised it since it was read: to hand on what was there then would lower it.
+        if UNTRUSTED in decision.guardrails and decision.final <= decision.current:
+            raise UnavailableDecisionError(f"the data of {decision.service} cannot be trusted{problems_of(record)}")
         return decision
 
     async def GetMetricSpec(self, request: ScaledObjectRef, context: Any) -> GetMetricSpecResponse:  # noqa: ARG002
