@@ -1,0 +1,185 @@
+"""A Kubernetes API server on loopback that answers what a test gives it, and fails as a test wants. No cluster behind it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+TOKEN = "sekret-t0ken-of-the-kubeconfig"
+
+
+@dataclass
+class Seen:
+    """A request as it came."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Reply:
+    """An answer; `drip_seconds` waits between its bytes, `cut_after` closes the connection after so many of them."""
+
+    status: int = 200
+    body: bytes | dict[str, Any] = b""
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
+    drip_seconds: float = 0.0
+    cut_after: int | None = None
+
+
+Rule = Callable[[Seen], Reply | None]
+
+
+class FakeApi:
+    """Answers `lists` (path -> items, in pages), `objects` (path -> object), before them what a rule says."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[dict[str, Any]]] = {}
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.rules: list[Rule] = []
+        self.seen: list[Seen] = []
+        self.tokens = {TOKEN}
+        self.stopping = threading.Event()
+        self._packed: dict[tuple[str, int, int], bytes] = {}
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                url = urlsplit(self.path)
+                query = {key: values[0] for key, values in parse_qs(url.query).items()}
+                seen = Seen(
+                    self.command,
+                    url.path,
+                    query,
+                    {k.title(): v for k, v in self.headers.items()},
+                    self.rfile.read(length),
+                )
+                fake.seen.append(seen)
+                fake._write(self, fake._reply(seen))
+
+            do_GET = do_POST = do_PUT = do_PATCH = answer
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.request_queue_size = 64
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def fail(self, part: str, reply: Reply, method: str = "") -> None:
+        """Answer every request whose path holds `part` so."""
+        self.rules.append(lambda seen: reply if part in seen.path and method in ("", seen.method) else None)
+
+    def _reply(self, seen: Seen) -> Reply:
+        for rule in self.rules:
+            if (reply := rule(seen)) is not None:
+                return reply
+        if seen.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+            return status(401, "Unauthorized")
+        if seen.path in self.objects:
+            return Reply(body=self.objects[seen.path])
+        if seen.path in self.lists:
+            return Reply(body=self._page(seen))
+        return Reply(404, b"404 page not found\n", "text/plain; charset=utf-8")
+
+    def _page(self, seen: Seen) -> bytes:
+        items = self.lists[seen.path]
+        start, limit = int(seen.query.get("continue", "0")), int(seen.query.get("limit", "0")) or len(items)
+        key = (seen.path, start, limit)
+        if key not in self._packed:
+            end = start + limit
+            more = {"continue": str(end)} if end < len(items) else {}
+            self._packed[key] = json.dumps({"kind": "List", "metadata": more, "items": items[start:end]}).encode()
+        return self._packed[key]
+
+    def forget_pages(self) -> None:
+        """After `lists` was changed."""
+        self._packed.clear()
+
+    def _write(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+        if reply.delay_seconds and self.stopping.wait(reply.delay_seconds):
+            return
+        body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        handler.send_response(reply.status)
+        handler.send_header("Content-Type", reply.content_type)
+        handler.send_header("Content-Length", str(len(body)))
+        for name, value in reply.headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        try:
+            if reply.drip_seconds:
+                for byte in body:
+                    handler.wfile.write(bytes([byte]))
+                    handler.wfile.flush()
+                    if self.stopping.wait(reply.drip_seconds):
+                        return
+            else:
+                handler.wfile.write(body if reply.cut_after is None else body[: reply.cut_after])
+        except OSError:
+            return
+        if reply.cut_after is not None:
+            handler.close_connection = True
+
+
+def status(code: int, message: str) -> Reply:
+    """A failure as the API server tells it."""
+    return Reply(code, {"kind": "Status", "status": "Failure", "code": code, "message": message})
+
+
+def kubeconfig(folder: Path, url: str, token: str | None = TOKEN, **cluster: Any) -> Path:
+    """A kubeconfig of one context; JSON is YAML."""
+    user = {} if token is None else {"token": token}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "contexts": [
+            {"name": "test", "context": {"cluster": "test", "user": "test"}},
+            {"name": "other", "context": {"cluster": "test", "user": "test"}},
+        ],
+        "clusters": [{"name": "test", "cluster": {"server": url, **cluster}}],
+        "users": [{"name": "test", "user": user}],
+    }
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@contextmanager
+def serving() -> Iterator[FakeApi]:
+    """A server that runs."""
+    fake = FakeApi()
+    fake.thread.start()
+    try:
+        yield fake
+    finally:
+        fake.stopping.set()
+        fake.server.shutdown()
+        fake.server.server_close()
+
+
+def rfc3339(seconds: float) -> str:
+    """`2023-11-14T22:13:20Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
