@@ -107,10 +107,10 @@ class Journal:
             raise
 
     def _rotate(self) -> None:
-        for number in range(self._keep - 1, 0, -1):
-            older = self._numbered(number)
-            if older.exists():
-                older.replace(self._numbered(number + 1))
+        # Up to the first gap only: a rotation that failed half way left one, and trying it again must not push out the oldest.
+        free = next((k for k in range(1, self._keep) if not self._numbered(k).exists()), self._keep)
+        for number in range(free - 1, 0, -1):
+            self._numbered(number).replace(self._numbered(number + 1))
         self.path.replace(self._numbered(1))
         self.close()
         self._open()
