@@ -65,7 +65,7 @@ class Journal:
         Returns:
             what went wrong, for the caller to report; None = it is written.
         """
-        line = json.dumps(_finite(record.to_json()), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        line = _encoded(record.to_json()) + b"\n"
         try:
             if self._file < 0:
                 self._open()
@@ -175,6 +175,15 @@ def _floats(cls: type, data: dict[str, Any]) -> dict[str, Any]:
 
 def _numbers(data: dict[str, float | None]) -> dict[str, float]:
     return {name: math.nan if value is None else value for name, value in data.items()}
+
+
+def _encoded(plain: dict[str, Any]) -> bytes:
+    """One line of JSON. Looking at every value costs as much as writing it, so only where one is no value of JSON."""
+    try:
+        text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError):
+        text = json.dumps(_finite(plain), allow_nan=False, separators=(",", ":"))
+    return text.encode()
 
 
 def _finite(value: Any) -> Any:
