@@ -89,7 +89,7 @@ class _Reader:
             raise KialiSchemaError([f"has no 'elements', only {names}; ask /api/namespaces/graph"])
         elements = document["elements"]
         if not isinstance(elements, dict):
-            raise KialiSchemaError([f"elements: is a {json_kind(elements)}, not an object; leave configVendor out"])
+            raise KialiSchemaError([f"elements: is {json_kind(elements)}, not an object; leave configVendor out"])
         graph_type: GraphType = document.get("graphType", "missing")
         if graph_type not in get_args(GraphType):
             self.problem(f"graphType: {shown(graph_type)} is none of {', '.join(get_args(GraphType))}")

@@ -13,27 +13,21 @@ import requests
 
 from kiali_client.arguments import checked_duration, checked_namespaces
 from kiali_client.auth import BearerToken
-from kiali_client.document import one_line, read_document, shown
 from kiali_client.errors import (
     KialiAuthenticationError,
-    KialiPayloadError,
     KialiSchemaError,
     KialiUnavailableError,
 )
-from kiali_client.istio_metrics import Sample, graph_from_samples, istio_queries
+from kiali_client.istio_metrics import graph_from_samples, istio_queries
 from kiali_client.models import ServiceGraph
-from kiali_client.parse import number
 from kiali_client.refusal import Remedies, read_answer, refusal
 from kiali_client.secret import Secret, TokenSource
 from kiali_client.transport import Answer, Deadline, NoCredentials, Transport
+from kiali_client.vector import read_vector
 
 __all__ = ["PrometheusClient"]
 
 QUERY_PATH = "/api/v1/query"
-SHOWN_FAULTS = 3
-OWN_NOTES = ("PromQL warning", "PromQL info")
-"""Prefixes of warnings about the query; any other says that data is missing (a store that did not answer Thanos)."""
-
 REMEDIES = Remedies(
     forbidden="give its token the right to query",
     not_found="check the URL: what stands before /api/v1/query",
@@ -138,7 +132,7 @@ class PrometheusClient:
         try:
             queries = istio_queries(namespaces, duration_seconds)
             answers = {
-                query: read_answer(self._ask({"query": text, "time": str(at)}, deadline), _samples, self._sent)
+                query: read_answer(self._ask({"query": text, "time": str(at)}, deadline), read_vector, self._sent)
                 for query, text in queries.items()
             }
         finally:
@@ -177,52 +171,3 @@ class PrometheusClient:
         except KialiAuthenticationError as error:
             problem = str(error)
         raise KialiAuthenticationError(f"Prometheus at {self._transport.base_url}{QUERY_PATH}: {problem}")
-
-
-def _samples(body: bytes) -> list[Sample]:
-    """The series of an instant vector.
-
-    Raises:
-        KialiPayloadError: Prometheus answers with an error.
-        KialiUnavailableError: it says that data is missing.
-        KialiSchemaError: it is no instant vector.
-    """
-    document = read_document(body, "Prometheus")
-    if document.get("status") != "success":
-        raise KialiPayloadError(
-            f"Prometheus answered with an error: {one_line(document.get('error', 'without a text'))}"
-        )
-    warnings = document.get("warnings")
-    missing = [
-        one_line(warning)
-        for warning in (warnings if isinstance(warnings, list) else [])
-        if not str(warning).startswith(OWN_NOTES)
-    ]
-    if missing:
-        raise KialiUnavailableError(f"a part of the data is missing ({missing[0]}); look at its stores")
-    data = document.get("data")
-    result = data.get("result") if isinstance(data, dict) and data.get("resultType") == "vector" else None
-    if not isinstance(result, list):
-        raise KialiSchemaError([f"data: is no instant vector but {shown(data)}; check that this is a Prometheus"])
-    samples: list[Sample] = []
-    problems: list[str] = []
-    for i, series in enumerate(result):
-        sample = _sample(series)
-        if sample is None and len(problems) < SHOWN_FAULTS:
-            problems.append(f"data.result[{i}]: {shown(series)} has no labels with one value")
-        elif sample is not None:
-            samples.append(sample)
-    if problems:
-        raise KialiSchemaError(problems)
-    return samples
-
-
-def _sample(series: object) -> Sample | None:
-    if not isinstance(series, dict):
-        return None
-    labels, pair = series.get("metric"), series.get("value")
-    if not isinstance(labels, dict) or not isinstance(pair, list) or len(pair) != 2:
-        return None
-    value = number(pair[1])
-    printable = all(isinstance(text, str) and text.isprintable() for text in labels.values())
-    return None if value is None or not printable else Sample(labels, value)

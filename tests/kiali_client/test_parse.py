@@ -255,3 +255,70 @@ def test_versions_and_graph_types_agree_on_what_they_measured() -> None:
     assert flows["kiali-2.31-workload"] == flows["kiali-2.31-versioned_app"]
     live = graphs["live-1.20-workload"]
     assert {e.target.name: e.response_time_ms for e in live.edges if e.response_time_ms}["productpage-v1"] == 160.0
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        ("[" * 200_000, "nested too deep"),
+        ('{"elements":' * 200_000, "nested too deep"),
+        ('{"timestamp": NaN}', "NaN is no JSON number"),
+        ('{"timestamp": -Infinity}', "-Infinity is no JSON number"),
+        ('{"timestamp": ' + "9" * 5000 + "}", "4300 digits"),
+        ('{"elements": {}, "elements": {"nodes": []}}', "'elements' stands twice"),
+    ],
+)
+def test_what_python_would_read_or_choke_on_is_no_json(body: str, part: str) -> None:
+    with pytest.raises(KialiPayloadError) as caught:
+        parse_graph(body)
+    assert part in str(caught.value)
+    assert caught.value.__context__ is None, "the parser's exception holds the whole body"
+
+
+@pytest.mark.parametrize(
+    "number", [10**400, 1e300, "1e300", "1_0", " 1", "1 ", "\u0663", "inf", "0x1", "1" * 100, "1e", True, [1]]
+)
+def test_what_is_no_number_of_go_is_no_rate(number: object) -> None:
+    with pytest.raises(KialiSchemaError, match=r"rates\.http: .* is no finite number"):
+        only_edge(edge("1", "2", http=number))  # type: ignore[arg-type]
+    assert only_edge(edge("1", "2", http="1.5e1") | {"responseTime": number}).response_time_ms is None
+
+
+@pytest.mark.parametrize("number", ["15", "15.", "+15", "1.5e+1", "150E-1", 15, 15.0])
+def test_every_spelling_of_a_number_is_read(number: object) -> None:
+    assert only_edge(edge("1", "2", http=number)).rps == 15.0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["web\ud800", "web\nroot: gone", "web\x1b[2J"])
+def test_a_name_that_would_break_a_log_is_no_name(name: str) -> None:
+    with pytest.raises(KialiSchemaError, match=r"nodes\[0\]\.workload: .* is no name") as caught:
+        parse_graph(json.dumps(answer([WEB | {"workload": name}])))
+    str(caught.value).encode()
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+
+
+def test_one_id_for_two_nodes_is_ambiguous() -> None:
+    with pytest.raises(KialiSchemaError, match=r"nodes\[1\]: its id '1' is that of workload east/shop/web-v1 already"):
+        parse_graph(answer([WEB, CART | {"id": "1"}]))
+    assert len(parse_graph(answer([WEB, WEB])).nodes) == 1
+
+
+@pytest.mark.parametrize("seconds", [-1, 2**60, 10**400, 1.5, True, "60", None])
+def test_a_time_that_is_none_is_an_error(seconds: object) -> None:
+    for name in ("timestamp", "duration"):
+        with pytest.raises(KialiSchemaError, match=rf"{name}: .* is no whole number of seconds"):
+            parse_graph(answer([WEB]) | {name: seconds})
+
+
+def test_errors_repeat_little_of_what_they_refuse() -> None:
+    for wrong in (
+        answer([WEB | {"nodeType": "x" * 10**6}]),
+        {"error": "e" * 10**6, "detail": ["d" * 10**6]},
+        {"k" * 10**6: 1},
+        answer([]) | {"graphType": [["x" * 10**6] * 100] * 100},
+    ):
+        with pytest.raises(KialiError) as caught:
+            parse_graph(wrong)
+        assert len(str(caught.value)) < 1500
+    with pytest.raises(KialiPayloadError, match="not a list"):
+        parse_graph([])  # type: ignore[arg-type]

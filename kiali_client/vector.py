@@ -1,0 +1,63 @@
+"""From the JSON that Prometheus answers to an instant query to its samples. Pure: no network, no clock."""
+
+from __future__ import annotations
+
+from kiali_client.document import one_line, read_document, shown
+from kiali_client.errors import KialiPayloadError, KialiSchemaError, KialiUnavailableError
+from kiali_client.istio_metrics import Sample
+from kiali_client.parse import number
+
+__all__ = ["read_vector"]
+
+SHOWN_FAULTS = 3
+OWN_NOTES = ("PromQL warning", "PromQL info")
+"""Prefixes of warnings about the query; any other says that data is missing (a store that did not answer Thanos)."""
+
+
+def read_vector(body: bytes) -> list[Sample]:
+    """The series in an answer of /api/v1/query.
+
+    Raises:
+        KialiPayloadError: Prometheus answers with an error.
+        KialiUnavailableError: it says that data is missing.
+        KialiSchemaError: it is no instant vector.
+    """
+    document = read_document(body, "Prometheus")
+    if document.get("status") != "success":
+        raise KialiPayloadError(
+            f"Prometheus answered with an error: {one_line(document.get('error', 'without a text'))}"
+        )
+    warnings = document.get("warnings")
+    missing = [
+        one_line(warning)
+        for warning in (warnings if isinstance(warnings, list) else [])
+        if not str(warning).startswith(OWN_NOTES)
+    ]
+    if missing:
+        raise KialiUnavailableError(f"a part of the data is missing ({missing[0]}); look at its stores")
+    data = document.get("data")
+    result = data.get("result") if isinstance(data, dict) and data.get("resultType") == "vector" else None
+    if not isinstance(result, list):
+        raise KialiSchemaError([f"data: is no instant vector but {shown(data)}; check that this is a Prometheus"])
+    samples: list[Sample] = []
+    problems: list[str] = []
+    for i, series in enumerate(result):
+        sample = _sample(series)
+        if sample is None and len(problems) < SHOWN_FAULTS:
+            problems.append(f"data.result[{i}]: {shown(series)} has no labels with one value")
+        elif sample is not None:
+            samples.append(sample)
+    if problems:
+        raise KialiSchemaError(problems)
+    return samples
+
+
+def _sample(series: object) -> Sample | None:
+    if not isinstance(series, dict):
+        return None
+    labels, pair = series.get("metric"), series.get("value")
+    if not isinstance(labels, dict) or not isinstance(pair, list) or len(pair) != 2:
+        return None
+    value = number(pair[1])
+    printable = all(isinstance(text, str) and text.isprintable() for text in labels.values())
+    return None if value is None or not printable else Sample(labels, value)
