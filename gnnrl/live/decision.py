@@ -66,7 +66,7 @@ class IntervalRecord:
     """By source, `graph` and `metrics`; a source without data is missing."""
     problems: tuple[str, ...] = ()
     api_errors: Mapping[str, int] = field(default_factory=dict)
-    """Failed reads, and posts of Events, by source (`Source` of the snapshot, or `events`); writes are told by the outcomes."""
+    """Failed reads by source (`Source` of the snapshot); failed writes are told by the outcomes."""
     services: tuple[ServiceDecision, ...] = ()
     external_rps: float = 0.0
     latency_p95_ms: float = 0.0

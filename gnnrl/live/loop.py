@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -139,6 +140,7 @@ class LiveLoop:
             valid=plan is not None and plan.valid,
             data_age_seconds={} if plan is None else dict(plan.reading.age_seconds),
             problems=problem if plan is None else plan.problems,
+            api_errors=dict(Counter(found.source for found in snapshot.problems if not found.service)),
             services=tuple(services),
             external_rps=0.0 if window is None else float(window.external_rps[0]),
             latency_p95_ms=0.0 if window is None else float(window.latency_p95_ms[0]),
@@ -218,7 +220,8 @@ class LiveLoop:
         low[:], high[:] = 1, 1
         mask[0, :count] = True
         for i, (deployment, limit) in enumerate(zip(reading.deployments, limits, strict=True)):
-            owned = bool(deployment.owner)
+            # While owners cannot be read, everything may have one.
+            owned = bool(deployment.owner) or snapshot.failed("owners")
             current[0, i], available[0, i] = deployment.desired, deployment.min_available
             low[0, i], high[0, i] = limit.min_replicas, limit.max_replicas
             scalable_mask[0, i] = owned or not reading.mesh.services[i].stateful

@@ -77,7 +77,7 @@ class LiveMetrics(Collector):
             for phase, seconds in (phases | {"total": sum(phases.values())}).items():
                 self._seconds.labels(phase).observe(seconds)
             for source, count in record.api_errors.items():
-                self._api_errors.labels(source).inc(count)
+                self.api_error(source, count)
             for decision in record.services:
                 labels = (self.namespace, decision.service, decision.outcome)
                 self._decisions.labels(*labels).inc()
@@ -86,10 +86,14 @@ class LiveMetrics(Collector):
                     self._guardrails.labels(guardrail, decision.service).inc()
                     self._guarded.setdefault(decision.service, set()).add((guardrail, decision.service))
                 if decision.outcome == "failed":
-                    self._api_errors.labels("scale").inc()
+                    self.api_error("scale")
             if record.services:
                 self._with_services = record
                 self._forget_all_but({decision.service for decision in record.services})
+
+    def api_error(self, source: str, count: int = 1) -> None:
+        """Count failed calls that no record tells of: `events`, `lease`. Sources are a handful of fixed names."""
+        self._api_errors.labels(source).inc(count)
 
     def exposition(self) -> bytes:
         """All metrics in the text format of Prometheus."""

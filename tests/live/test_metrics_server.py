@@ -74,6 +74,13 @@ def test_an_interval_becomes_numbers() -> None:
     assert value(metrics, "gnnrl_influence", service="cart", input="frontend -> cart") == -0.5
 
 
+def test_failed_calls_outside_of_records_count_too() -> None:
+    metrics = LiveMetrics("shop")
+    metrics.api_error("events")
+    metrics.api_error("events", 2)
+    assert value(metrics, "gnnrl_api_errors_total", source="events") == 3
+
+
 def test_counters_add_up_and_gauges_are_of_the_last_record() -> None:
     metrics = LiveMetrics("shop")
     assert value(metrics, "gnnrl_leader") == 0 and value(metrics, "gnnrl_last_valid_decision_timestamp_seconds") == 0
