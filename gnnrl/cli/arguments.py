@@ -62,15 +62,18 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConf
     return load_config(path, overrides, rules=CONFIG_RULES)
 
 
-def load_live(path: Path, overrides: Sequence[str] = ()) -> LiveConfig:
-    """What a live loop is told, with the name of its fallback checked along with the rest.
+def load_live(path: Path | None, overrides: Sequence[str] = ()) -> LiveConfig:
+    """What a live loop is told, with the name of its fallback checked along with the rest; None = the defaults.
 
     Raises:
         ConfigError: every fault at once.
     """
-    from gnnrl.config.loader import load_live_config
+    from gnnrl.config.live import LiveConfig
+    from gnnrl.config.loader import dump_config, load_live_config, parse_live_config
     from gnnrl.domains.autoscaling.config_rules import LIVE_RULES
 
+    if path is None:
+        return parse_live_config(dump_config(LiveConfig()), overrides, source="the defaults", rules=LIVE_RULES)
     return load_live_config(path, overrides, rules=LIVE_RULES)
 
 

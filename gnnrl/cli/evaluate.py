@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import UserError, print_json, print_table, write_text
+from gnnrl.cli.arguments import UserError, load_live, print_json, print_table, write_text
 
 if TYPE_CHECKING:
-    from gnnrl.config.experiment import ExperimentConfig
+    from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
+    from gnnrl.config.live import GuardrailConfig
     from gnnrl.evaluation.comparison import Evaluation
     from gnnrl.evaluation.statistics import Interval
 
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings of the calibrated baselines, from gnnrl baselines calibrate; otherwise those shipped, and a "
         "sweep of what they lack",
     )
+    parser.add_argument(
+        "--guardrails",
+        metavar="FILE",
+        type=Path,
+        help="pass everybody's wishes through the guardrails of a live loop's configuration, such as configs/live.yaml",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the evaluation as JSON; - prints it instead of the table")
     parser.add_argument("--report", metavar="FILE", type=Path, help="write the report as one HTML file")
 
@@ -79,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         warning = folder.revision_warning()
         if warning is not None:
             print(f"note: {warning}", file=sys.stderr)
+    guardrails = _guardrails(args.guardrails, config.environment) if args.guardrails else None
     from gnnrl.domains.autoscaling.calibration import Calibration
     from gnnrl.evaluation.comparison import compare
 
@@ -88,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             agent,
             calibration=Calibration.load(args.calibration) if args.calibration else None,
             frontiers=agent is not None and bool(config.evaluation.frontier_weights),
+            guardrails=guardrails,
             label=str(args.run_or_checkpoint or args.policy),
             progress=progress,
         )
@@ -133,6 +142,23 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> ExperimentCo
     return config
 
 
+def _guardrails(path: Path, environment: AutoscalingConfig) -> GuardrailConfig:
+    """The guardrails of a live loop's file, which must decide as often as the experiment and leave it some replicas."""
+    from gnnrl.evaluation.guarding import replica_limits
+
+    live = load_live(path)
+    if live.interval_seconds != environment.decision_seconds:
+        raise UserError(
+            f"{path}: interval_seconds: {live.interval_seconds} is not the environment's decision_seconds, which is "
+            f"{environment.decision_seconds}; guardrails are stated per interval"
+        )
+    try:
+        replica_limits(live.guardrails, environment)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    return live.guardrails
+
+
 def _room_for(mesh: str | None, text: str) -> Sequence[str]:
     """Overrides that give a mesh file the slots it needs: a policy does not depend on their number."""
     if mesh is None or not Path(mesh).is_file():
@@ -169,6 +195,12 @@ def _print(evaluation: Evaluation) -> None:
             ("", "replicas", f"saved vs {REFERENCE} %", "violating %", "P95 ms", "P99 ms", "moves", "objective"),
             (_row(evaluation, workload, name) for name in evaluation.playbacks),
         )
+        if evaluation.guardrails is not None:
+            print_table(
+                f"{workload}: guardrails, and the decisions for a service that each changed, mean a scenario",
+                ("", "changed"),
+                ((name, _acted(evaluation, workload, name)) for name in evaluation.playbacks),
+            )
     weights = evaluation.objective_weights()
     print(
         "objective = replica-seconds + {violation_weight:g} x violating seconds + {change_weight:g} x replicas started "
@@ -188,6 +220,11 @@ def _row(evaluation: Evaluation, workload: str, name: str) -> tuple[str, ...]:
         _percent(mean("violating_share"), 2),
         *(f"{mean(metric).mean:.0f}" for metric in ("latency_p95_ms", "latency_p99_ms", "scale_moves", "objective")),
     )
+
+
+def _acted(evaluation: Evaluation, workload: str, name: str) -> str:
+    found = evaluation.acted(workload, name)
+    return ", ".join(f"{guardrail} {times.mean:.1f}" for guardrail, times in found.items() if times.mean > 0) or "none"
 
 
 def _percent(interval: Interval, digits: int) -> str:

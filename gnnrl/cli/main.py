@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gnnrl.cli import baselines, bench, check, envs, evaluate, mesh, sandbox, train
+from gnnrl.cli import baselines, bench, check, envs, evaluate, live, mesh, sandbox, serve_keda, train
 from gnnrl.cli.arguments import UserError
 
 __all__ = ["INTERRUPTED", "USER_ERROR", "build_parser", "main"]
@@ -24,6 +24,8 @@ COMMANDS = {
     "baselines": baselines,
     "bench": bench,
     "sandbox": sandbox,
+    "live": live,
+    "serve-keda": serve_keda,
 }
 
 _USER_ERRORS = (
@@ -34,6 +36,11 @@ _USER_ERRORS = (
     ("gnnrl.agents.archive", "CheckpointError"),
     ("gnnrl.training.run_folder", "RunError"),
     ("kiali_client.errors", "KialiError"),
+    ("gnnrl.cluster.errors", "ClusterError"),
+    ("gnnrl.live.session", "LiveSetupError"),
+    ("gnnrl.live.policies", "LivePolicyError"),
+    ("gnnrl.live.journal", "JournalError"),
+    ("gnnrl.live.metrics_server", "MetricsServerError"),
     ("graph_space.slots", "CapacityError"),
 )
 """Exceptions that say what a user did wrong and how to mend it; any other is our fault and keeps its traceback."""

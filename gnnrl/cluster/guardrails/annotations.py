@@ -10,11 +10,11 @@ from typing import NamedTuple
 from gnnrl.cluster.guardrails.proposal import LARGEST_REPLICAS
 from gnnrl.config.live import GuardrailConfig
 
-__all__ = ["MAX", "MIN", "PAUSE", "SLO_MS", "Limits", "limits_of"]
+__all__ = ["MAX", "MIN", "PAUSE", "SLO_MS", "STATEFUL", "Limits", "limits_of"]
 
 PREFIX = "gnnrl.io/"
-MIN, MAX, PAUSE, SLO_MS = (f"{PREFIX}{name}" for name in ("min", "max", "pause", "slo-ms"))
-KNOWN = (MIN, MAX, PAUSE, SLO_MS)
+MIN, MAX, PAUSE, SLO_MS, STATEFUL = (f"{PREFIX}{name}" for name in ("min", "max", "pause", "slo-ms", "stateful"))
+KNOWN = (MIN, MAX, PAUSE, SLO_MS, STATEFUL)
 LONGEST_SHOWN = 40
 """Characters of somebody else's text that an error repeats."""
 
@@ -61,7 +61,7 @@ def _problems(place: str, stated: Mapping[str, str]) -> Iterator[str]:
             nearest = get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in KNOWN], n=1)
             hint = f"did you mean {PREFIX}{nearest[0]}?" if nearest else f"known: {', '.join(KNOWN)}"
             yield f"annotation {name[: 2 * LONGEST_SHOWN]} of the {place} is unknown, {hint}; paused until it is mended"
-        elif name == PAUSE and value not in ("true", "false"):
+        elif name in (PAUSE, STATEFUL) and value not in ("true", "false"):
             yield f'annotation {name}: {shown} of the {place} is neither "true" nor "false"; paused until it is mended'
         elif name in (MIN, MAX) and _whole(value) is None:
             yield (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from gnnrl.cluster.guardrails.annotations import STATEFUL
 from gnnrl.cluster.models import ClusterSnapshot, DeploymentState, PodUsage
 from gnnrl.domains.autoscaling.kiali_import import LOAD_GENERATOR
 from gnnrl.domains.autoscaling.mesh import Call
@@ -23,7 +24,8 @@ from kiali_client import Edge, NodeKey, ServiceGraph
 
 __all__ = ["CapacityExceeded", "Reading", "Sensing"]
 
-STATEFUL_ANNOTATION = "gnnrl.io/stateful"
+OWN_LABEL = ("app.kubernetes.io/name", "gnnrl")
+"""Of our own pods, which may run in the namespace: no part of what is scaled."""
 DEFAULT_REQUEST_MILLICORES = 100.0
 LIMIT_OVER_REQUEST = 2.0
 """Where a manifest states no CPU limit; a note says so."""
@@ -115,7 +117,8 @@ class Sensing:
         nodes = _Nodes.of(snapshot, graph)
         left_out = self._fit(nodes, graph)
         mesh = self._mesh(nodes)
-        untrusted_mask = np.zeros(self.max_nodes, np.bool_)
+        # Whatever could not be read might forbid what is wished: an owner, a pause, a disruption budget.
+        untrusted_mask = np.full(self.max_nodes, any(not problem.service for problem in snapshot.problems), np.bool_)
         column = {name: i for i, name in enumerate(mesh.names)}
         for problem in snapshot.problems:
             if problem.service in column:
@@ -238,7 +241,7 @@ class Sensing:
     def is_stateful(self, deployment: DeploymentState) -> bool:
         """Said to be by its annotation, or reached over tcp alone: its replicas do not share its work."""
         known = self._known.get(deployment.name)
-        said = deployment.annotations.get(STATEFUL_ANNOTATION)
+        said = deployment.annotations.get(STATEFUL)
         return said == "true" if said is not None else known is not None and known.over_tcp
 
     def _fill_counts(self, deployments: Sequence[DeploymentState], now: float) -> None:
@@ -321,7 +324,7 @@ class _Nodes:
 
     @classmethod
     def of(cls, snapshot: ClusterSnapshot, graph: ServiceGraph | None) -> _Nodes:
-        nodes = cls(snapshot.namespace, sorted(snapshot.deployments, key=lambda d: d.name))
+        nodes = cls(snapshot.namespace, sorted(filter(_is_scaled, snapshot.deployments), key=lambda d: d.name))
         if graph is None:
             return nodes
         dead = {node.key for node in graph.nodes if node.is_dead}
@@ -383,6 +386,11 @@ def _ready_at(history: Sequence[tuple[float, int]], when: float, measured: int) 
     """Pods that were ready when the metrics window ended: as they were counted then, and at least those that were measured."""
     before = [count for seconds, count in history if seconds <= when + 1e-3]
     return max(before[-1], measured) if before else measured
+
+
+def _is_scaled(deployment: DeploymentState) -> bool:
+    label, ours = OWN_LABEL
+    return deployment.labels.get(label) != ours
 
 
 def _told(service: str, message: str) -> str:
