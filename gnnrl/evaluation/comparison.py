@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, EvaluationConfig, ExperimentConfig
+from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.baselines import ReplicaBounds, is_calibrated, make
 from gnnrl.domains.autoscaling.calibration import Calibration, pareto, violation_budget
 from gnnrl.domains.autoscaling.episode import Split
@@ -48,6 +49,8 @@ class Evaluation:
     """Workload -> policy -> frontier."""
     label: str = ""
     """What was evaluated, e.g. the run's folder."""
+    guardrails: GuardrailConfig | None = None
+    """What every wish passed through; None = nothing."""
 
     @property
     def workloads(self) -> tuple[str, ...]:
@@ -79,6 +82,11 @@ class Evaluation:
         if policy not in frontiers or reference not in frontiers:
             return None
         return saving_at(frontiers[policy], frontiers[reference], violation_budget(workload))
+
+    def acted(self, workload: str, policy: str) -> dict[str, Interval]:
+        """Guardrail -> decisions for a service that it changed, a scenario; in the order of application."""
+        found, rows = self.playbacks[policy].guardrails, self.scenarios.rows(workload)
+        return {name: mean_interval(counts[rows]) for name, counts in found.items()}
 
     def best(self, workload: str) -> str:
         """Who has the lowest objective among those that could be run in earnest (the oracle cannot)."""
@@ -139,6 +147,7 @@ class Evaluation:
                 }
                 for w in self.workloads
             },
+            "guardrails": self._guardrails(),
             "config": asdict(self.config),
             "revision": code_revision(),
         }
@@ -153,6 +162,18 @@ class Evaluation:
             "churn": "as in training" if any(e.churn.events for e in self.scenarios.episodes) else "none",
             "calibration": f"{self.calibration.seeds} validation scenarios a workload, held-out families included",
         }
+
+    def _guardrails(self) -> dict[str, Any] | None:
+        if self.guardrails is None:
+            return None
+        acted = {
+            workload_label(w): {
+                policy: {name: found.to_json() for name, found in self.acted(w, policy).items()}
+                for policy in self.playbacks
+            }
+            for w in self.workloads
+        }
+        return {"config": asdict(self.guardrails), "service_decisions_changed": acted}
 
     def _equal_violation(self, workload: str) -> dict[str, Any]:
         savings = {
@@ -192,6 +213,7 @@ def compare(
     frontiers: bool = True,
     decisions: int | None = None,
     churn: bool = False,
+    guardrails: GuardrailConfig | None = None,
     label: str = "",
     progress: Progress = silent,
 ) -> Evaluation:
@@ -210,6 +232,7 @@ def compare(
         decisions: length of a scenario in decision intervals; None = the environment's.
         churn: services come and go in mid-scenario, as the environment's `churn` says; False leaves topologies alone,
             so that the violation budget is spent on load and on nothing else.
+        guardrails: those of a live loop, around everybody's wishes (the rules' settings were swept without); None = none.
         label: what is evaluated, for the report.
         progress: told what is being played.
 
@@ -237,19 +260,19 @@ def compare(
     for name, agent in agents.items():
         progress(name)
         controller = PolicyController(agent, environment, name=name, temperature=asked.temperature)
-        playbacks[name] = play(controller, scenarios, violation_weight=weight)
+        playbacks[name] = play(controller, scenarios, violation_weight=weight, guardrails=guardrails)
     bounds = ReplicaBounds(min_replicas=environment.min_replicas, max_replicas=environment.max_replicas)
     for name in names:
         progress(name)
         if name == "oracle":
-            playbacks[name] = play_oracle(scenarios, violation_weight=weight)
+            playbacks[name] = play_oracle(scenarios, violation_weight=weight, guardrails=guardrails)
             continue
         autoscaler = make(name, bounds, environment.max_nodes, scenarios.load(), calibration, seed=config.seed)
         baseline = BaselineController(autoscaler, environment)
-        playbacks[name] = play(baseline, scenarios, violation_weight=weight)
+        playbacks[name] = play(baseline, scenarios, violation_weight=weight, guardrails=guardrails)
     found: dict[str, dict[str, Frontier]] = {}
     if frontiers:
-        found = _play_frontiers(agents, asked, environment, scenarios, rules, calibration, progress)
+        found = _play_frontiers(agents, asked, environment, scenarios, rules, calibration, guardrails, progress)
     return Evaluation(
         config=config,
         scenarios=scenarios,
@@ -257,6 +280,7 @@ def compare(
         calibration=calibration,
         frontiers=found,
         label=label,
+        guardrails=guardrails,
     )
 
 
@@ -267,6 +291,7 @@ def _play_frontiers(
     scenarios: ScenarioSet,
     rules: Sequence[str],
     calibration: Calibration,
+    guardrails: GuardrailConfig | None,
     progress: Progress,
 ) -> dict[str, dict[str, Frontier]]:
     found: dict[str, dict[str, Frontier]] = {workload: {} for workload in scenarios.workloads}
@@ -276,7 +301,7 @@ def _play_frontiers(
         each = len(scenarios.episodes)
         tiled = scenarios.tiled(len(weights), violation_weight=list(weights))
         controller = PolicyController(agent, environment, name=name, temperature=asked.temperature)
-        together = play(controller, tiled, violation_weight=0.0, histogram=False)
+        together = play(controller, tiled, violation_weight=0.0, histogram=False, guardrails=guardrails)
         parts = [together.part(slice(k * each, (k + 1) * each)) for k in range(len(weights))]
         for workload in scenarios.workloads:
             found[workload][name] = _frontier(
@@ -286,7 +311,9 @@ def _play_frontiers(
         progress(f"frontier of {rule}")
         for workload in scenarios.workloads:
             settings = [dict(setting.values) for setting in _frontier_settings(calibration, workload, rule)]
-            playbacks = play_settings(rule, scenarios.only(workload), settings, violation_weight=0.0)
+            playbacks = play_settings(
+                rule, scenarios.only(workload), settings, violation_weight=0.0, guardrails=guardrails
+            )
             labels = [", ".join(f"{value:g}" for value in setting.values()) for setting in settings]
             found[workload][rule] = _frontier(playbacks, labels)
     return found

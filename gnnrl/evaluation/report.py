@@ -6,11 +6,13 @@ import html
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gnnrl.cluster.guardrails import GUARDRAILS
 from gnnrl.config.loader import dump_config
 from gnnrl.domains.autoscaling.baselines import BASELINES
 from gnnrl.domains.autoscaling.calibration import violation_budget
@@ -87,6 +89,8 @@ def render(evaluation: Evaluation, run: Path | None = None) -> str:
         sections.append(
             _section("Learning", _figure(curve, "Logged while training, and smoothed.") + _training(evaluation, log))
         )
+    if evaluation.guardrails is not None:
+        sections.append(_section("Guardrails", _guardrails(evaluation)))
     targets = figures(evaluation)
     if targets:
         sections.append(_section("Figures to reach", _targets(targets)))
@@ -223,6 +227,29 @@ def _targets(targets: Sequence[Figure]) -> str:
     return f"<table class='facts'><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
 
+def _guardrails(evaluation: Evaluation) -> str:
+    """How often each one acted, per policy; those that never did are left out, and named below."""
+    tables, idle = [], set(GUARDRAILS)
+    for workload in evaluation.workloads:
+        acted = {name: evaluation.acted(workload, name) for name in evaluation.playbacks}
+        shown = [rail for rail in GUARDRAILS if any(found[rail].mean > 0 for found in acted.values())]
+        idle -= set(shown)
+        head = "".join(f"<th>{html.escape(text)}</th>" for text in ("policy", *shown))
+        rows = "".join(
+            f"<tr><td class='name'>{_swatch(name)}{html.escape(name)}</td>"
+            + "".join(f"<td>{_number(found[rail], 1.0, 1)}</td>" for rail in shown)
+            + "</tr>"
+            for name, found in acted.items()
+        )
+        tables.append(
+            f"<h3>{html.escape(workload_label(workload))} <small>decisions for a service that were changed, a scenario</small></h3>"
+            f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        )
+    meanings = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in GUARDRAILS.items())
+    unused = f"<p>Never acted: {html.escape(', '.join(name for name in GUARDRAILS if name in idle)) or 'none'}.</p>"
+    return f"{''.join(tables)}{unused}<details><summary>What each one does</summary><dl>{meanings}</dl></details>"
+
+
 def _training(evaluation: Evaluation, log: Sequence[Mapping[str, Any]]) -> str:
     """How much experience it took: steps, episodes, when most of the improvement was there."""
     rewards = [(row["step"], row["train/reward"]) for row in log if "train/reward" in row]
@@ -267,6 +294,7 @@ def _small_print(evaluation: Evaluation) -> str:
         ("scenarios", split["scenarios"]),
         ("topology changes", split["churn"]),
         ("calibration", split["calibration"]),
+        ("guardrails", _guardrail_settings(evaluation)),
         (
             "information",
             "everybody reads metrics of the same age, and has the same bounds; stateful services are never scaled",
@@ -286,6 +314,13 @@ def _small_print(evaluation: Evaluation) -> str:
         f"<details><summary>Configuration</summary><pre>{html.escape(dump_config(evaluation.config))}</pre></details>"
         f"<details><summary>Revision</summary><pre>{html.escape(json.dumps(code_revision(), indent=2))}</pre></details>"
     )
+
+
+def _guardrail_settings(evaluation: Evaluation) -> str:
+    if evaluation.guardrails is None:
+        return "none but the bounds"
+    stated = ", ".join(f"{name} {value}" for name, value in asdict(evaluation.guardrails).items())
+    return f"around everybody's wishes; the rules' settings were swept without: {stated}"
 
 
 def _chosen(evaluation: Evaluation) -> Iterable[tuple[str, str, Any]]:

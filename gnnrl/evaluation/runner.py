@@ -7,19 +7,21 @@ over the same seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
+from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.churn import apply_event
 from gnnrl.domains.autoscaling.episode import warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.objective import objective
 from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS, MeshSimulation, PhysicsSettings
-from gnnrl.evaluation.controllers import Controller
+from gnnrl.evaluation.controllers import Controller, column_sources
+from gnnrl.evaluation.guarding import Guard
 from gnnrl.evaluation.scenarios import ScenarioSet
 
 __all__ = ["METRICS", "Playback", "histogram_quantile", "play", "step_second"]
@@ -69,6 +71,8 @@ class Playback:
     """[B, W] 95th percentile of each window."""
     violating_seconds: NDArray[np.float32]
     """[B, W] violating seconds of each window."""
+    guardrails: Mapping[str, Floats] = field(default_factory=dict)
+    """Guardrail -> [B] decisions for a service that it changed; empty where none ran."""
 
     def part(self, rows: slice) -> Playback:
         """The playback of some of the scenarios."""
@@ -81,6 +85,7 @@ class Playback:
             external_rps=self.external_rps[rows],
             latency_p95_ms=self.latency_p95_ms[rows],
             violating_seconds=self.violating_seconds[rows],
+            guardrails={name: acted[rows] for name, acted in self.guardrails.items()},
         )
 
 
@@ -124,12 +129,15 @@ def step_second(rps: NDArray[Any]) -> int | None:
 class _Churn:
     """Applies each scenario's topology changes when they are due, to the simulation and to whoever watches it."""
 
-    def __init__(self, scenarios: ScenarioSet, simulation: MeshSimulation, controller: Controller) -> None:
+    def __init__(
+        self, scenarios: ScenarioSet, simulation: MeshSimulation, controller: Controller, guard: Guard | None
+    ) -> None:
         self._config = scenarios.config
         self._simulation = simulation
         self._controller = controller
+        self._guard = guard
         self.meshes: list[Mesh] = [episode.mesh for episode in scenarios.episodes]
-        self.scalable_mask = np.zeros((len(self.meshes), self._config.max_nodes), dtype=np.bool_)
+        self.mask, self.scalable_mask = np.zeros((2, len(self.meshes), self._config.max_nodes), dtype=np.bool_)
         for b, mesh in enumerate(self.meshes):
             self._install(b, mesh)
         due = ((event.second, b, k) for b, e in enumerate(scenarios.episodes) for k, event in enumerate(e.churn.events))
@@ -140,6 +148,7 @@ class _Churn:
 
     def _install(self, b: int, mesh: Mesh) -> None:
         self.meshes[b] = mesh
+        self.mask[b] = np.arange(self._config.max_nodes) < len(mesh.services)
         self.scalable_mask[b] = False
         self.scalable_mask[b, : len(mesh.services)] = [not service.stateful for service in mesh.services]
 
@@ -156,12 +165,19 @@ class _Churn:
             if changed is not mesh:
                 self._simulation.change_mesh(b, changed)
                 self._controller.remesh(b, mesh, changed)
+                if self._guard is not None:
+                    self._guard.remesh(b, column_sources(mesh, changed))
                 self._install(b, changed)
                 self.changed.append((b, scored_second))
 
 
 def play(
-    controller: Controller, scenarios: ScenarioSet, *, violation_weight: float, histogram: bool = True
+    controller: Controller,
+    scenarios: ScenarioSet,
+    *,
+    violation_weight: float,
+    histogram: bool = True,
+    guardrails: GuardrailConfig | None = None,
 ) -> Playback:
     """Play `controller` on all scenarios and score it.
 
@@ -170,9 +186,11 @@ def play(
         scenarios: what is scaled.
         violation_weight: `w` of the objective, replica-seconds a violating second.
         histogram: whether latencies are collected (percentiles are not-a-number without).
+        guardrails: those of a live loop that every wish passes, the controller's period being their interval; None = none.
 
     Raises:
-        ValueError: the period does not divide warm-up and length, or replicas outside the bounds are wanted.
+        ValueError: the period does not divide warm-up and length, replicas outside the bounds are wanted, or no
+            number of replicas is within both the environment's bounds and the guardrails'.
     """
     config, episodes = scenarios.config, scenarios.episodes
     period, warm_up = controller.period_seconds, warm_up_seconds(config)
@@ -193,12 +211,15 @@ def play(
         controller.observe(simulation.scrape())
 
     score = _Score(simulation.window.latency_histogram.shape, (end - warm_up) // period)
-    churn = _Churn(scenarios, simulation, controller)
+    guard = None if guardrails is None else Guard(guardrails, config, len(episodes), period)
+    churn = _Churn(scenarios, simulation, controller, guard)
     for second in range(warm_up, end, period):
         churn.apply(second - warm_up)
         current = simulation.window.desired.astype(np.int64)
         desired = np.asarray(controller.decide(simulation.window, float(second)), dtype=np.int64)
         _check(controller.name, desired, current, config, churn)
+        if guard is not None:
+            desired = guard.apply(current, desired, churn.mask, churn.scalable_mask)
         simulation.set_desired(desired)
         simulation.advance(rps[:, second : second + period])
         window = simulation.scrape()
@@ -217,13 +238,14 @@ def play(
         external_rps=score.external_rps,
         latency_p95_ms=score.latency_p95_ms,
         violating_seconds=score.violating,
+        guardrails={} if guard is None else guard.acted,
     )
 
 
 def _check(
     name: str, desired: NDArray[np.int64], current: NDArray[np.int64], config: AutoscalingConfig, churn: _Churn
 ) -> None:
-    """The same guardrails for everybody: bounds, and stateful services untouched."""
+    """The same bounds for everybody, and stateful services untouched: a wish beyond them is an error, guardrails or not."""
     outside = (desired < config.min_replicas) | (desired > config.max_replicas) | ~churn.scalable_mask
     wrong = (desired != current) & outside
     if not wrong.any():

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig
+from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.baselines import Autoscaler, ReplicaBounds, make_with
 from gnnrl.domains.autoscaling.calibration import Calibration, Setting, shipped
 from gnnrl.domains.autoscaling.episode import Split
@@ -58,7 +59,12 @@ def baseline_with(rule: str, scenarios: ScenarioSet, settings: Sequence[Mapping[
 
 
 def play_settings(
-    rule: str, scenarios: ScenarioSet, settings: Sequence[Mapping[str, float]], *, violation_weight: float
+    rule: str,
+    scenarios: ScenarioSet,
+    settings: Sequence[Mapping[str, float]],
+    *,
+    violation_weight: float,
+    guardrails: GuardrailConfig | None = None,
 ) -> list[Playback]:
     """Play `rule` at each setting on all scenarios; one playback a setting, of all scenarios."""
     each = len(scenarios.episodes)
@@ -68,19 +74,21 @@ def play_settings(
         some = settings[first : first + at_once]
         tiled = scenarios.tiled(len(some))
         controller = BaselineController(baseline_with(rule, tiled, some, each), scenarios.config)
-        together = play(controller, tiled, violation_weight=violation_weight, histogram=False)
+        together = play(controller, tiled, violation_weight=violation_weight, histogram=False, guardrails=guardrails)
         playbacks += [together.part(slice(k * each, (k + 1) * each)) for k in range(len(some))]
     return playbacks
 
 
-def play_oracle(scenarios: ScenarioSet, *, violation_weight: float) -> Playback:
+def play_oracle(
+    scenarios: ScenarioSet, *, violation_weight: float, guardrails: GuardrailConfig | None = None
+) -> Playback:
     """The oracle, at the setting that gives each scenario its lowest objective: knowing all, it knows that too."""
     settings = _grid(ORACLE_GRID)
-    playbacks = play_settings("oracle", scenarios, settings, violation_weight=violation_weight)
+    playbacks = play_settings("oracle", scenarios, settings, violation_weight=violation_weight, guardrails=guardrails)
     best = np.stack([playback.metrics["objective"] for playback in playbacks]).argmin(axis=0)
     chosen = [settings[k] for k in best]
     controller = BaselineController(baseline_with("oracle", scenarios, chosen, 1), scenarios.config)
-    return play(controller, scenarios, violation_weight=violation_weight)
+    return play(controller, scenarios, violation_weight=violation_weight, guardrails=guardrails)
 
 
 def calibrate(
