@@ -255,19 +255,19 @@ class LeaderElector:
         now = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
         spec: dict[str, Any] = {
-            "holderIdentity": holder,
             "leaseDurationSeconds": math.ceil(self.lease_seconds),
             "acquireTime": now,
             "renewTime": now,
             "leaseTransitions": 0,
         }
+        if holder:
+            # Left out where it is released: an empty name is not taken by every API server.
+            spec["holderIdentity"] = holder
         if lease is not None:
             metadata |= lease.kept_metadata | {"resourceVersion": lease.version}
-            spec["leaseTransitions"] = lease.transitions
-            if lease.holder == holder:
-                spec["acquireTime"] = lease.acquired or now
-            elif holder:
-                spec["leaseTransitions"] += 1
+            taken = bool(holder) and lease.holder != holder
+            spec["leaseTransitions"] = lease.transitions + taken
+            spec["acquireTime"] = now if taken else lease.acquired or now
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
 
 
