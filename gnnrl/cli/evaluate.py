@@ -197,8 +197,8 @@ def _print(evaluation: Evaluation) -> None:
         )
         if evaluation.guardrails is not None:
             print_table(
-                f"{workload}: guardrails, and the decisions for a service that each changed, mean a scenario",
-                ("", "changed"),
+                f"{workload}: guardrails",
+                ("", "decisions for a service that each changed, mean a scenario"),
                 ((name, _acted(evaluation, workload, name)) for name in evaluation.playbacks),
             )
     weights = evaluation.objective_weights()
