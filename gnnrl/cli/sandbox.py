@@ -100,9 +100,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--fault: {error}") from error
     except ValueError as error:
         raise UserError(f"gnnrl sandbox: {error}") from error
-    kubeconfig = args.kubeconfig or Path(tempfile.mkdtemp(prefix="gnnrl-sandbox-")) / "kubeconfig"
     stop = threading.Event()
     previous = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    folder = tempfile.TemporaryDirectory(prefix="gnnrl-sandbox-")
+    kubeconfig = args.kubeconfig or Path(folder.name) / "kubeconfig"
     try:
         _start(sandbox, args.port_base)
         write_kubeconfig(kubeconfig, sandbox.urls["kubernetes"], sandbox.token, args.namespace)
@@ -114,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         signal.signal(signal.SIGTERM, previous)
         sandbox.close()
+        folder.cleanup()
     _print_score(sandbox.world.score())
     return 0
 

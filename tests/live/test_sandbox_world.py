@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -165,17 +164,40 @@ def test_nothing_is_scored_in_the_warm_up_and_nothing_after_the_end() -> None:
 def test_a_repeated_episode_plays_load_and_churn_again() -> None:
     config = config_of(episode_decisions=8)
     episode = episode_of(config)
-    churn = ChurnSchedule(events=(ChurnEvent(second=30, kind="service_renamed", draw=3),))
+    churn = ChurnSchedule(events=(ChurnEvent(second=31, kind="service_renamed", draw=3),))
     world, clock = world_of(config, replace(episode, churn=churn), repeat=True)
-    names = [{workload.name for workload in world.workloads()}]
-    for end in (150, 270, 390):
-        to(clock, world, end)
-        names.append({workload.name for workload in world.workloads()})
-    assert [len(new - old) for old, new in pairwise(names)] == [1, 1, 1]
+    pods: set[str] = set()
+    for start in (30, 150, 270):
+        to(clock, world, start + 44.9)
+        first = {workload.name for workload in world.workloads()}
+        assert first == set(episode.mesh.names)
+        to(clock, world, start + 45)
+        renamed = {workload.name for workload in world.workloads()}
+        assert len(renamed - first) == len(first - renamed) == 1
+        (came,) = renamed - first
+        now = {pod.name for pod in world.pods(came)}
+        assert now and not now & pods, "names do not come back"
+        pods |= now
+        to(clock, world, start + 119.9)
+        assert {workload.name for workload in world.workloads()} == renamed
+    to(clock, world, 390)
     score = world.score()
-    assert score["seconds"] == 360.0 and score["topology_changes"] == 3 and not score["finished"]
+    assert score["seconds"] == 360.0 and score["topology_changes"] == 6 and not score["finished"]
     once = float(episode.rps[30:].sum(dtype=np.float64))
     assert score["requests"] == pytest.approx(3 * once, rel=1e-6)
+
+
+def test_churn_due_after_the_last_boundary_never_happens_without_repetition() -> None:
+    config = config_of(episode_decisions=8)
+    events = tuple(ChurnEvent(second=second, kind="service_renamed", draw=3) for second in (105, 106))
+    world, clock = world_of(config, replace(episode_of(config), churn=ChurnSchedule(events=events)))
+    to(clock, world, 149)
+    assert world.score()["topology_changes"] == 1
+    to(clock, world, 150)
+    world.set_replicas("frontend", 3)
+    to(clock, world, 400)
+    score = world.score()
+    assert (score["topology_changes"], score["scale_moves"], score["seconds"]) == (1, 0, 120.0)
 
 
 def test_time_between_boundaries_moves_pods_by_the_second() -> None:

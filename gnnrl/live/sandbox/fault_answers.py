@@ -75,6 +75,12 @@ class FrozenAnswers:
         with self._lock:
             return self._answers.setdefault(f"{request.method} {request.path} {question}", response)
 
+    def forget(self) -> None:
+        """Keep nothing any more: the fault is over."""
+        if self._answers:
+            with self._lock:
+                self._answers.clear()
+
 
 def rewrite_of(target: str, kind: str, value: float, frozen: FrozenAnswers) -> Rewrite:
     """How a fault of this kind changes a usual answer."""

@@ -199,6 +199,9 @@ class FaultPlan:
     def _lasting(self, target: FaultTarget) -> list[tuple[FaultSpec, FrozenAnswers]]:
         now = self.now
         with self._lock:
+            for spec, frozen in self._specs:
+                if spec.end <= now:
+                    frozen.forget()
             return [item for item in self._specs if item[0].target == target and item[0].start <= now < item[0].end]
 
     def refuses(self, target: FaultTarget) -> bool:

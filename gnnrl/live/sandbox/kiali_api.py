@@ -153,8 +153,10 @@ class KialiApi(JsonServer):
         if not self._is_token(given):
             return Response.of_text("Unauthorized\n", 401)
         cookie = secrets.token_urlsafe(24)
+        now = self.clock.now()
         with self._lock:
-            self._sessions[cookie] = self.clock.now() + SESSION_SECONDS
+            self._sessions = {known: end for known, end in self._sessions.items() if end > now}
+            self._sessions[cookie] = now + SESSION_SECONDS
         attributes = (
             f"; Path={self.web_root or '/'}; HttpOnly; SameSite=Strict{'; Secure' if self._secure_cookies else ''}"
         )

@@ -52,8 +52,8 @@ class SandboxWorld:
         episode: what happens.
         clock: whose time it is.
         namespace: of the Deployments.
-        repeat: the scored part of the load and its topology changes start over at the end; otherwise the load stays at its last value
-            and the score at what it was.
+        repeat: the scored part of the load starts over at the end, with the mesh of the beginning and its changes; otherwise the load
+            stays at its last value and the score at what it was.
 
     Raises:
         ValueError: the mesh has more services or calls than the configuration allows.
@@ -95,16 +95,14 @@ class SandboxWorld:
         self._lock = threading.RLock()
         self._second = 0
         self._scraped_second = 0
-        self._events_done = 0
+        self._round = self._events_done = 0
         self._wanted: dict[str, int] = {}
         """Set in the present second; the simulation is told all of them at once before the next one."""
         self._serials: dict[str, int] = {}
         """Pods ever made of Deployments that are gone."""
         self.origin_seconds = clock.now()
         """Unix seconds of second 0."""
-        self._rosters = {
-            name: self._new_roster(name, self.origin_seconds) for name in self._mesh.names
-        }
+        self._rosters = {name: self._new_roster(name, self.origin_seconds) for name in self._mesh.names}
         self._reconcile(self.origin_seconds)
 
     @property
@@ -142,8 +140,8 @@ class SandboxWorld:
 
     @property
     def _is_scored(self) -> bool:
-        """Whether the present second lies in the scored part."""
-        return self._second >= self._warm_up and (self.repeat or self._second <= len(self._episode.rps))
+        """Whether the second that begins now is scored."""
+        return self._second >= self._warm_up and (self.repeat or self._second < len(self._episode.rps))
 
     def _apply_wanted(self) -> None:
         """Tell the simulation what was wanted in the present second, all services at once, as an evaluated decision does."""
@@ -166,21 +164,27 @@ class SandboxWorld:
         window = self._simulation.scrape()
         self._scraped_second = self._second
         self._history.push(self._second, window, {name: roster.ready for name, roster in self._rosters.items()})
-        if self._is_scored and self._second > self._warm_up:
+        if self._second > self._warm_up and (self.repeat or self._second <= len(self._episode.rps)):
             self._score.add(window)
 
     def _churn(self) -> None:
-        """Apply the topology changes that are due."""
+        """Apply the topology changes that are due; a round of a repeated episode begins with the mesh of the first."""
+        second = self._second - self._warm_up
+        if second < 0:
+            return
+        round_ = 0
+        if self.repeat:
+            round_, second = divmod(second, len(self._episode.rps) - self._warm_up)
+        if round_ > self._round:
+            self._round, self._events_done = round_, 0
+            if self._mesh is not self._episode.mesh:
+                self._change_mesh(self._episode.mesh)
         events = self._episode.churn.events
-        length = len(self._episode.rps) - self._warm_up
-        while events:
-            round_, place = divmod(self._events_done, len(events))
-            due = events[place].second + round_ * length + self._warm_up
-            if due > self._second or (round_ > 0 and not self.repeat):
-                return
+        while self._events_done < len(events) and events[self._events_done].second <= second:
+            event = events[self._events_done]
             self._events_done += 1
             changed, crashed = apply_event(
-                self._mesh, events[place], max_services=self._config.max_nodes, max_calls=self._config.max_edges
+                self._mesh, event, max_services=self._config.max_nodes, max_calls=self._config.max_edges
             )
             if crashed is not None and self._simulation.crash_pods(0, crashed, 1):
                 self._score.pod_crashes += self._is_scored
