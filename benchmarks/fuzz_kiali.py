@@ -274,7 +274,10 @@ def _parsed(one: Input) -> ServiceGraph:
 
 def check(graph: ServiceGraph) -> None:
     """Every number in its range, every edge between nodes, every name fit for a log."""
-    json.dumps([node.key for node in graph.nodes], ensure_ascii=False).encode()
+    names = [[*node.key, node.app, node.version] for node in graph.nodes]
+    names += [[traffic.protocol for traffic in edge.traffic] for edge in graph.edges]
+    assert all(name.isprintable() for group in names for name in group)
+    json.dumps(names, ensure_ascii=False).encode()
     assert 0 <= float(graph.timestamp) < math.inf and 0 <= float(graph.duration_seconds) < math.inf
     for edge in graph.edges:
         assert edge.source in graph.by_key and edge.target in graph.by_key

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import requests
 import urllib3
 
-__all__ = ["Failure", "explain"]
+__all__ = ["TOO_SLOW", "Failure", "explain"]
 
 SELF_SIGNED = 18
 SELF_SIGNED_IN_CHAIN = 19
@@ -27,6 +27,12 @@ class Failure(NamedTuple):
     """What happened and the remedy; nothing of the request."""
     passing: bool
     """Whether the same request may succeed a moment later: the connection failed, and nothing was found to be wrong."""
+
+
+NO_CONNECTION = Failure(
+    "no connection in time; check the host and port in the URL, and the network policies on the way", True
+)
+TOO_SLOW = Failure("no complete answer in time; give it longer (timeout_seconds), or look at why it is slow", False)
 
 
 def explain(error: BaseException) -> Failure:
@@ -47,9 +53,7 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, requests.Timeout) or any(
         isinstance(cause, urllib3.exceptions.TimeoutError) for cause in causes
     ):
-        connecting = isinstance(error, requests.ConnectTimeout)
-        what = "no connection in time" if connecting else "no answer in time"
-        return Failure(f"{what}; give it longer (timeout_seconds), or look at why it is slow", passing=connecting)
+        return NO_CONNECTION if isinstance(error, requests.ConnectTimeout) else TOO_SLOW
     if any(isinstance(cause, urllib3.exceptions.DecodeError) for cause in causes) or isinstance(
         error, requests.exceptions.ContentDecodingError
     ):

@@ -56,9 +56,8 @@ def parse_graph(payload: dict[str, Any] | str | bytes) -> ServiceGraph:
 
     Raises:
         KialiPayloadError: the body is empty, cut off, a web page, no JSON object, or Kiali's own error.
-        KialiSchemaError: it is no graph of a known kind, a node or edge is malformed, an edge leads to an unknown node,
-        a rate is no
-            finite number or negative; all of these at once.
+        KialiSchemaError: it is no graph of a known kind, a node or edge is malformed, an edge leads to an unknown node, a
+            rate is no finite number or negative; the first of these, and how many more there are.
     """
     document = read_document(payload) if isinstance(payload, str | bytes) else payload
     if not isinstance(document, dict):
@@ -196,6 +195,9 @@ class _Reader:
         rates = traffic.get("rates") or {}
         if not isinstance(rates, dict) or not isinstance(protocol, str):
             self.problem(f"{place}.traffic: protocol is {json_kind(protocol)}, rates are {json_kind(rates)}")
+            return None
+        if not protocol.isprintable():
+            self.problem(f"{place}.traffic.protocol: {shown(protocol)} is no name")
             return None
         rate = self.rate(f"{place}.traffic.rates", rates, protocol)
         is_tcp = protocol == "tcp"

@@ -17,7 +17,7 @@ import urllib3
 from requests.auth import AuthBase
 
 from kiali_client.errors import KialiNotFoundError, KialiPayloadError, KialiUnavailableError
-from kiali_client.failures import Failure, explain
+from kiali_client.failures import TOO_SLOW, Failure, explain
 
 __all__ = ["Answer", "Deadline", "NoCredentials", "Transport"]
 
@@ -206,14 +206,14 @@ class Transport:
         """At most one byte more than is allowed, unpacked as it arrives."""
         limit = self._max_answer_bytes + 1
         body = bytearray()
+        # None where the connection ends with this answer; a silence then lasts as long as the attempt was allowed to at its start.
+        sock = getattr(response.raw.connection, "sock", None)
         while len(body) < limit:
             left = end - time.monotonic()
             if left <= 0.0:
-                return Failure(
-                    f"the answer was not complete within {self.timeout_seconds:g} s or the deadline; give it longer "
-                    "(timeout_seconds), or look at why it is slow",
-                    passing=False,
-                )
+                return TOO_SLOW
+            if sock is not None:
+                sock.settimeout(left)
             # One read of the socket: a server that sends a byte at a time is stopped by the clock.
             chunk = response.raw.read1(min(CHUNK_BYTES, limit - len(body)), decode_content=True)
             if not chunk:

@@ -297,6 +297,11 @@ def test_a_name_that_would_break_a_log_is_no_name(name: str) -> None:
     assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
 
 
+def test_a_protocol_that_would_break_a_log_is_none() -> None:
+    with pytest.raises(KialiSchemaError, match=r"edges\[0\]\.traffic\.protocol: .* is no name"):
+        only_edge(edge("1", "2", "http\ud800"))
+
+
 def test_one_id_for_two_nodes_is_ambiguous() -> None:
     with pytest.raises(KialiSchemaError, match=r"nodes\[1\]: its id '1' is that of workload east/shop/web-v1 already"):
         parse_graph(answer([WEB, CART | {"id": "1"}]))
