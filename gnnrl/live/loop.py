@@ -161,9 +161,11 @@ class LiveLoop:
         try:
             reading = self.sensing.read(snapshot)
         except CapacityExceeded as error:
+            self.guardrails.miss()
             return None, (str(error),)
         self.reading = reading
         if snapshot.failed("deployments") or not reading.deployments:
+            self.guardrails.miss()
             return None, reading.problems
         problems = list(reading.problems)
         problems += [f"{name}: left out, the policy has no slot for it; held" for name in reading.left_out]

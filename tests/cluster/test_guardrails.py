@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -285,6 +287,25 @@ def test_after_an_error_nothing_is_lowered_for_some_intervals() -> None:
     assert apply(given, config) == ([5], [("cooldown",)])
 
 
+def test_an_interval_without_a_reading_is_one_without_a_decision_and_with_an_error() -> None:
+    """`miss` leaves what an interval leaves in which every wish is missing and an error is reported."""
+    config = replace(WIDE, cooldown_intervals=1, stabilise_down_seconds=60.0, fallback_after_intervals=3)
+    known, unknown = (Guardrails(config, 1, 2, 15.0) for _ in range(2))
+    for guardrails in (known, unknown):
+        guardrails.apply(proposal([5, 5], [5.0, 8.0]))
+    nothing = proposal([5, 5], [float("nan")] * 2, error_mask=[True])
+    for _ in range(2):
+        known.apply(nothing)
+        unknown.miss()
+        for name, expected in known.state_dict().items():
+            np.testing.assert_array_equal(unknown.state_dict()[name], expected)
+    assert shown(unknown.apply(proposal([5, 9], [4.0, 1.0]))) == (
+        [5, 9],
+        [("stabilise_down",), ("stabilise_down", "cooldown")],
+    )
+    assert unknown.apply(proposal([5, 5], [float("nan")] * 2, floor=[9, 9])).final.tolist() == [[5, 5]]
+
+
 def test_the_fallback_is_a_floor_after_enough_intervals_without_a_decision() -> None:
     config = replace(WIDE, fallback_after_intervals=3)
     nan = float("nan")
@@ -381,3 +402,12 @@ def test_the_last_check_holds_what_all_others_let_through() -> None:
     numbers, current = np.array([0, 5, 11, 12]), np.array([1, 4, 4, 12])
     low, high = np.array([1, 1, 1, 1]), np.array([10, 10, 10, 10])
     assert per_service.bounds(numbers, current, low, high).tolist() == [1, 5, 4, 12]
+
+
+def test_the_documentation_has_every_guardrail_in_order_and_every_setting() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guardrails.md").read_text(encoding="utf-8")
+    table = text.partition("## The twenty, in order")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(GUARDRAILS)
+    assert len(GUARDRAILS) == 20
+    for setting in fields(GuardrailConfig):
+        assert f"`{setting.name}`" in table, setting.name

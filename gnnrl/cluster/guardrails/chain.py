@@ -34,7 +34,8 @@ class Guardrails:
     """Applies every guardrail to B meshes at once, and remembers what they need to know of earlier intervals.
 
     What comes out is always int64, and within a service's limits wherever it differs from what is there; a service that
-    cannot be judged keeps what it has. `apply` is called once for each interval, with or without a decision.
+    cannot be judged keeps what it has. For each interval either `apply` is called once, with or without a decision, or
+    `miss` where there was nothing to apply it to.
 
     Args:
         config: what each of them allows.
@@ -84,6 +85,10 @@ class Guardrails:
         limits = (proposal.min_replicas, proposal.max_replicas)
         draft.put(names.BOUNDS, per_service.bounds(draft.numbers, draft.current, *limits))
         return Verdict(final=draft.numbers, hits=draft.hits, fallback_mask=fallback_mask)
+
+    def miss(self) -> None:
+        """An interval in which not even the services could be read: one with an error and without a decision, for all."""
+        self._memory.miss()
 
     def remesh(self, b: int, source: NDArray[np.int64]) -> None:
         """Column `i` of mesh `b` was column `source[i]` before, -1 = a new service. More columns than there were are added."""

@@ -97,6 +97,14 @@ class Memory:
         self._by_mesh["braked"] = count
         return asked_mask & (count <= self.config.brake_intervals)
 
+    def miss(self) -> None:
+        """Let an interval pass in which nothing was known: no wish, no decision, an error."""
+        shape = self.shape
+        self._push("lowest_wishes", np.full(shape, LARGEST_REPLICAS, dtype=np.int64))
+        self._push("highest_wishes", np.zeros(shape, dtype=np.int64))
+        self.undecided(np.zeros(shape, dtype=np.bool_))
+        self.cooling(np.ones(shape[0], dtype=np.bool_))
+
     def remesh(self, b: int, source: NDArray[np.int64]) -> None:
         """Column `i` of mesh `b` was column `source[i]` before, -1 = a new service; columns are added where more are there."""
         nothing = {"lowest_wishes": LARGEST_REPLICAS}
