@@ -313,3 +313,16 @@ def test_an_unreachable_prometheus_is_named() -> None:
         KialiUnavailableError, match=r"^Prometheus GET http://127\.0\.0\.1:9/api/v1/query: connection refused"
     ):
         PrometheusClient("http://127.0.0.1:9", retries=0).fetch_service_graph("shop", deadline_seconds=1.0)
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 500])
+def test_a_token_that_prometheus_repeats_is_not_told(prometheus: FakePrometheus, status: int) -> None:
+    for answer in (
+        Response(f"{'x' * 60} {TOKEN}", status=status),
+        as_json({"status": "error", "error": f"for {TOKEN}"}, status),
+    ):
+        prometheus.answers = [answer]
+        with pytest.raises(KialiError) as caught:
+            fetch(prometheus, token=TOKEN)
+        assert TOKEN[:12] not in str(caught.value)
+        assert caught.value.__context__ is None
