@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gnnrl.cluster.clock import Clock
@@ -156,6 +156,7 @@ class JsonServer:
         self.max_body_bytes, self.gzip_above_bytes = max_body_bytes, gzip_above_bytes
         self.closing = threading.Event()
         """Set while the server does not listen; streams end on it."""
+        self._turning = threading.Lock()
         self._listener: _Listener | None = None
         self._thread: threading.Thread | None = None
 
@@ -182,28 +183,30 @@ class JsonServer:
         Raises:
             OSError: the port is taken.
         """
-        if self._listener is not None:
-            return
-        self.closing.clear()
-        self._listener = _Listener(self)
-        self.port = int(self._listener.server_address[1])
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(0.05,), name=f"{self.name}-server", daemon=True
-        )
-        self._thread.start()
+        with self._turning:
+            if self._listener is not None:
+                return
+            self.closing.clear()
+            self._listener = _Listener(self)
+            self.port = int(self._listener.server_address[1])
+            self._thread = threading.Thread(
+                target=self._listener.serve_forever, args=(0.05,), name=f"{self.name}-server", daemon=True
+            )
+            self._thread.start()
 
     def close(self) -> None:
         """Stop listening, and end open connections and streams."""
-        if self._listener is None or self._thread is None:
-            return
-        self.closing.set()
-        self._listener.shutdown()
-        self._listener.server_close()
-        self._listener.end_connections()
-        self._thread.join()
-        self._listener = self._thread = None
+        with self._turning:
+            if self._listener is None or self._thread is None:
+                return
+            self.closing.set()
+            self._listener.shutdown()
+            self._listener.server_close()
+            self._listener.end_connections()
+            self._thread.join()
+            self._listener = self._thread = None
 
-    def __enter__(self) -> JsonServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -248,12 +251,8 @@ class _Listener(ThreadingHTTPServer):
                 logger.debug("%s: connection was already gone: %s", self.owner.name, error)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """socketserver's hook for whatever escaped a connection's thread; the peer was told in `_Handler.finish`."""
-        error = sys.exc_info()[1]
-        if isinstance(error, OSError):
-            logger.debug("%s: connection lost: %s", self.owner.name, error)
-        else:
-            logger.error("%s: a request failed", self.owner.name, exc_info=True)
+        """socketserver's hook for what escaped a connection's thread; `_Handler.finish` has logged and answered what is not the peer's."""
+        logger.debug("%s: connection lost: %r", self.owner.name, sys.exc_info()[1])
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -275,6 +274,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            where = self.handling or "while an answer was written"
+            logger.error("%s: %s: a request failed", self.server.owner.name, where, exc_info=True)
         if self.handling and error is not None:
             self.close_connection = True
             message = f"internal error at {self.handling}: {type(error).__name__}; the log of the sandbox has the rest"
@@ -293,6 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """http.server's own complaints (malformed requests), written as the server writes errors."""
         self.close_connection = True
+        self.request_version = self.protocol_version  # else a malformed first line would get a body without a status
         self.answer(self.server.owner.error_response(code, message or HTTPStatus(code).phrase))
 
     def serve(self) -> None:
