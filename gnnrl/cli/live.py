@@ -31,6 +31,7 @@ __all__ = ["SUMMARY", "add_arguments", "controlled", "run"]
 SUMMARY = "scale a live cluster with a trained policy or a baseline"
 REFUSED = 2
 LEADERSHIP_LOST = 3
+STUCK_INTERVALS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,8 +85,9 @@ def _looped(args: argparse.Namespace, session: LiveSession, snapshot: ClusterSna
             sinks.append(_told(journal))
         screen = StatusScreen(namespace=options.namespace, mode=options.mode, policy=session.policy)
         loop = session.build(snapshot, (*sinks, screen.show))
+        session.events.on_error = lambda: metrics.api_error("events")
         if args.metrics_port is not None:
-            server = MetricsServer(metrics, args.metrics_port, lambda: _ready(loop.latest))
+            server = MetricsServer(metrics, args.metrics_port, lambda: _ready(loop.latest), lambda: _alive(loop))
             server.start()
             stack.callback(server.stop)
         if beside is not None:
@@ -112,6 +114,15 @@ def _ready(latest: IntervalRecord | None) -> tuple[bool, str]:
     if latest is None:
         return False, "nothing was read yet"
     return (True, "") if latest.valid else (False, "; ".join(latest.problems) or "no decision")
+
+
+def _alive(loop: LiveLoop) -> tuple[bool, str]:
+    """A loop that has not come round for long is stuck: a restart would help."""
+    if loop.latest is None:
+        return True, ""
+    silent = loop.clock.now() - loop.latest.seconds
+    limit = STUCK_INTERVALS * loop.config.interval_seconds
+    return (True, "") if silent <= limit else (False, f"no interval for {silent:.0f} s")
 
 
 @contextmanager

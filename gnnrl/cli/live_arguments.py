@@ -53,7 +53,7 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--journal", metavar="FILE", type=Path, help="append every interval as a line of JSON")
     parser.add_argument("--intervals", metavar="N", type=int, help="stop after so many intervals")
-    parser.add_argument("--clock-url", metavar="URL", help="take the time from a sandbox's control server")
+    parser.add_argument("--sandbox-url", metavar="URL", help="take the time from a sandbox's control server")
 
 
 def options_of(args: argparse.Namespace, mode: WriteMode, *, for_keda: bool = False) -> LiveOptions:
@@ -89,13 +89,13 @@ def clock_of(args: argparse.Namespace) -> Clock:
     Raises:
         ClusterError: the sandbox does not tell the time.
     """
-    if args.clock_url is None:
+    if args.sandbox_url is None:
         from gnnrl.cluster.clock import SystemClock
 
         return SystemClock()
     from gnnrl.live.sandbox.remote_clock import RemoteClock
 
-    return RemoteClock(args.clock_url)
+    return RemoteClock(args.sandbox_url)
 
 
 def print_findings(findings: list[Finding]) -> None:

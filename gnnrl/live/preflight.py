@@ -88,7 +88,7 @@ def _cluster(session: LiveSession) -> Iterator[Finding]:
         yield _error(
             "clock",
             f"this machine is {abs(skew):.0f} s {'ahead of' if skew < 0 else 'behind'} the API server: ages of data and the "
-            "Lease cannot be judged; set the clock (NTP), or, for a sandbox, give its --clock-url",
+            "Lease cannot be judged; set the clock (NTP), or, for a sandbox, give its --sandbox-url",
         )
 
 

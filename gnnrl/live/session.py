@@ -21,6 +21,7 @@ from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.config.live import LiveConfig
 from gnnrl.domains.autoscaling.sensing import Sensing
 from gnnrl.live.decision import IntervalRecord
+from gnnrl.live.deployment_events import DeploymentEvents
 from gnnrl.live.explainer import BaselineExplainer, PolicyExplainer
 from gnnrl.live.keda.reader import UnownedReader
 from gnnrl.live.loop import LiveLoop
@@ -70,7 +71,6 @@ class LiveOptions:
     """KEDA writes: a Deployment that its HPA scales is decided on all the same."""
     leader_elect: bool = False
     identity: str = "gnnrl"
-    post_events: bool = True
 
 
 def graph_source(options: LiveOptions, clock: Clock) -> KialiClient | PrometheusClient:
@@ -157,7 +157,8 @@ class LiveSession:
             may_act=self.may_act,
             deadline_seconds=config.read_deadline_seconds,
         )
-        self.events = EventPoster(self.api, options.namespace, clock, identity=options.identity)
+        poster = EventPoster(self.api, options.namespace, clock, identity=options.identity)
+        self.events = DeploymentEvents(poster, self._uid_of)
         self.loop: LiveLoop | None = None
 
     @property
@@ -168,6 +169,11 @@ class LiveSession:
     def may_act(self) -> bool:
         """Whether this process may write now."""
         return self.elector is None or self.elector.is_leader()
+
+    def _uid_of(self, service: str) -> str:
+        reading = self.loop.reading if self.loop is not None else None
+        found = (deployment.uid for deployment in reading.deployments if deployment.name == service) if reading else ()
+        return next(iter(found), "")
 
     def snapshot(self) -> ClusterSnapshot:
         """Read the cluster once."""
@@ -221,7 +227,7 @@ class LiveSession:
             fallback = TrackedController(baseline_controller(config.guardrails.fallback, environment), **told)
         except LivePolicyError as error:
             raise LivePolicyError(str(error).replace("--policy", "guardrails.fallback:")) from error
-        event_sink = (self._post_events,) if options.post_events and options.mode == "live" else ()
+        event_sink = (self.events,) if options.mode == "live" else ()
         self.loop = LiveLoop(
             config=config,
             namespace=options.namespace,
@@ -268,22 +274,9 @@ class LiveSession:
             if elector.lost_event.wait(0.2):
                 stop.set()
 
-    def _post_events(self, record: IntervalRecord) -> None:
-        """Tell every Deployment what was done to it; no loop stops because of an Event."""
-        reading = self.loop.reading if self.loop is not None else None
-        if reading is None or not record.is_leader:
-            return
-        uid = {deployment.name: deployment.uid for deployment in reading.deployments}
-        for one in record.services:
-            if one.outcome == "patched":
-                reason = "ScaledUp" if one.final > one.current else "ScaledDown"
-                self.events.post(one.service, uid[one.service], reason, one.reason)
-            elif one.outcome in ("failed", "conflict"):
-                text = f"{one.current} -> {one.final} was not written: {one.answer}"
-                self.events.post(one.service, uid[one.service], "ScalingFailed", text, "Warning")
-
     def close(self) -> None:
         """Close connections and pools."""
+        self.events.close()
         self.reader.close()
         self.actuator.close()
         self.api.close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from gnnrl.cluster.clock import Clock, SteppedClock
+from gnnrl.cluster.guardrails.annotations import SLO_MS
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.episode import Episode
 from gnnrl.live.sandbox.control_api import ControlApi
@@ -77,7 +78,14 @@ class Sandbox:
         self.world = SandboxWorld(config, episode, clock, namespace=namespace, repeat=repeat)
         self.plan = FaultPlan(clock, self.world.origin_seconds, tuple(faults))
         hook = self.plan.hook
-        self.kubernetes = KubernetesApi(self.world, clock, self.token, fault=hook("kubernetes"), port=ports.kubernetes)
+        self.kubernetes = KubernetesApi(
+            self.world,
+            clock,
+            self.token,
+            fault=hook("kubernetes"),
+            port=ports.kubernetes,
+            namespace_annotations={SLO_MS: repr(float(self.world.slo_ms))},
+        )
         self.kiali = KialiApi(
             self.world,
             clock,
