@@ -14,7 +14,11 @@ MOST_INT32 = 2**31 - 1
 
 
 def scale_of(deployment: Mapping[str, Any]) -> dict[str, Any]:
-    """The Scale object of a stored Deployment. A count of 0 is left out, as Go's `omitempty` does: `spec: {}`."""
+    """The Scale object of a stored Deployment.
+
+    0 desired replicas are left out (`omitempty`: `spec: {}`), 0 present ones are not: `status.replicas` is required in the schema, and
+    the Python client refuses a Scale without it.
+    """
     metadata = deployment["metadata"]
     desired, present = deployment["spec"]["replicas"], deployment["status"].get("replicas", 0)
     selector = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
@@ -24,7 +28,7 @@ def scale_of(deployment: Mapping[str, Any]) -> dict[str, Any]:
         "apiVersion": "autoscaling/v1",
         "metadata": {key: metadata[key] for key in kept},
         "spec": {"replicas": desired} if desired else {},
-        "status": {**({"replicas": present} if present else {}), "selector": selector},
+        "status": {"replicas": present, "selector": selector},
     }
 
 
