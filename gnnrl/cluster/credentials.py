@@ -177,12 +177,13 @@ def _service_account() -> Configuration:
 
 
 def _kubeconfig(files: list[Path], context: str | None, origin: str) -> Configuration:
-    _check_documents([_document(path) for path in files], context, origin)
+    # Named always: of several files the client takes the last current-context, kubectl the first.
+    wanted = _checked_context([_document(path) for path in files], context, origin)
     configuration = _blank()
     failure = ""
     with _client_quiet() as said:
         try:
-            load_kube_config(os.pathsep.join(map(str, files)), context=context, client_configuration=configuration)
+            load_kube_config(os.pathsep.join(map(str, files)), context=wanted, client_configuration=configuration)
         except LOADING_ERRORS as error:
             safe = SAFE_REASON.match(str(error)) if isinstance(error, ConfigException) else None
             failure = safe[0] if safe else f"cannot be used ({type(error).__name__}); check the user of this context"
@@ -218,13 +219,13 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _check_documents(documents: list[dict[str, Any]], context: str | None, origin: str) -> None:
-    """What the client would take without a word: a context that is not there, no server, a provider it does not know."""
+def _checked_context(documents: list[dict[str, Any]], context: str | None, origin: str) -> str:
+    """The context to use, after what the client would take without a word: no server, a provider it does not know."""
     contexts = _named(documents, "contexts", "context")
     current = next((text for document in documents if (text := document.get("current-context"))), None)
     wanted = context or current
     there = ", ".join(contexts) or "none"
-    if wanted is None:
+    if not isinstance(wanted, str):
         raise ClusterConfigError(f"{origin}: no current-context; choose one with --context, there are: {there}")
     if wanted not in contexts:
         raise ClusterConfigError(f"{origin}: no context {wanted!r}; there are: {there}")
@@ -242,6 +243,7 @@ def _check_documents(documents: list[dict[str, Any]], context: str | None, origi
             f"{origin}: the user of context {wanted!r} has an auth-provider that Kubernetes 1.26 took out; use the exec "
             "plugin of the provider"
         )
+    return wanted
 
 
 def _named(documents: list[dict[str, Any]], plural: str, singular: str) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,9 +53,17 @@ class FakeApi:
         self.rules: list[Rule] = []
         self.seen: list[Seen] = []
         self.tokens = {TOKEN}
+        self.connections = 0
         self.stopping = threading.Event()
         self._packed: dict[tuple[str, int, int], bytes] = {}
         fake = self
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A client that hangs up is what some tests are about."""
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -79,14 +88,17 @@ class FakeApi:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.request_queue_size = 64
+            def setup(self) -> None:
+                fake.connections += 1
+                super().setup()
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        scheme = "https" if isinstance(self.server.socket, ssl.SSLSocket) else "http"
+        return f"{scheme}://127.0.0.1:{self.server.server_address[1]}"
 
     def fail(self, part: str, reply: Reply, method: str = "") -> None:
         """Answer every request whose path holds `part` so."""
@@ -96,7 +108,7 @@ class FakeApi:
         for rule in self.rules:
             if (reply := rule(seen)) is not None:
                 return reply
-        if seen.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+        if seen.headers.get("Authorization", "").partition(" ")[2] not in self.tokens:
             return status(401, "Unauthorized")
         if seen.path in self.objects:
             return Reply(body=self.objects[seen.path])
@@ -148,9 +160,11 @@ def status(code: int, message: str) -> Reply:
     return Reply(code, {"kind": "Status", "status": "Failure", "code": code, "message": message})
 
 
-def kubeconfig(folder: Path, url: str, token: str | None = TOKEN, **cluster: Any) -> Path:
-    """A kubeconfig of one context; JSON is YAML."""
-    user = {} if token is None else {"token": token}
+def kubeconfig(
+    folder: Path, url: str, token: str | None = TOKEN, user: dict[str, Any] | None = None, **cluster: Any
+) -> Path:
+    """A kubeconfig of one user and two contexts; JSON is YAML."""
+    user = user if user is not None else {} if token is None else {"token": token}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -168,9 +182,13 @@ def kubeconfig(folder: Path, url: str, token: str | None = TOKEN, **cluster: Any
 
 
 @contextmanager
-def serving() -> Iterator[FakeApi]:
-    """A server that runs."""
+def serving(certificate: Path | None = None) -> Iterator[FakeApi]:
+    """A server that runs; over TLS with a PEM file of certificate and key."""
     fake = FakeApi()
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        fake.server.socket = context.wrap_socket(fake.server.socket, server_side=True)
     fake.thread.start()
     try:
         yield fake
