@@ -14,58 +14,12 @@ import kubernetes as k8s
 import pytest
 import requests
 
-from gnnrl.cluster.clock import SteppedClock
 from gnnrl.live.sandbox.kubeconfig import write_kubeconfig
-from gnnrl.live.sandbox.kubernetes_api import KubernetesApi
-from tests.live.fake_world import FakeWorld
+from tests.live.fake_cluster import JSON, MERGE, NS, ORIGIN, STRATEGIC, TOKEN, Cluster, assert_status
 
-NS = "onlineboutique"
-TOKEN = "a-token-that-nobody-should-read"
-ORIGIN = 1_800_000_000.0
-STRATEGIC = "application/strategic-merge-patch+json"
-MERGE = "application/merge-patch+json"
-JSON = "application/json-patch+json"
 SCALE = f"/apis/apps/v1/namespaces/{NS}/deployments/frontend/scale"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NS}/deployments/frontend"
 PODS = f"/api/v1/namespaces/{NS}/pods"
-
-
-class Cluster:
-    """A running API server, its world and its clock."""
-
-    def __init__(self, **options: Any) -> None:
-        self.clock = SteppedClock(ORIGIN)
-        self.world = FakeWorld(self.clock)
-        self.api = KubernetesApi(self.world, self.clock, TOKEN, **options)
-        self.api.start()
-        self.session = requests.Session()
-        self.session.headers["Authorization"] = f"Bearer {TOKEN}"
-
-    def call(self, method: str, path: str, body: Any = None, kind: str = "application/json", **params: str) -> Any:
-        """Answer and status of a request."""
-        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body)
-        return self.session.request(
-            method, self.api.url + path, data=data, params=params, headers={"Content-Type": kind}, timeout=10.0
-        )
-
-    def get(self, path: str, **params: str) -> Any:
-        """JSON of a successful GET."""
-        answer = self.call("GET", path, **params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def patch(self, path: str, body: Any, kind: str = STRATEGIC, **params: str) -> Any:
-        """Answer of a PATCH."""
-        return self.call("PATCH", path, body, kind, **params)
-
-    def pass_seconds(self, seconds: float) -> None:
-        """Move the clock."""
-        self.clock.sleep_until(self.clock.now() + seconds)
-
-    def close(self) -> None:
-        """Stop."""
-        self.session.close()
-        self.api.close()
 
 
 @pytest.fixture
@@ -81,15 +35,6 @@ def client(cluster: Cluster, tmp_path: Path) -> Iterator[k8s.client.ApiClient]:
     write_kubeconfig(path, cluster.api.url, TOKEN, NS)
     with k8s.config.new_client_from_config(str(path)) as api_client:
         yield api_client
-
-
-def assert_status(answer: Any, code: int, reason: str) -> str:
-    """The answer is a Status object as the API server writes it; its message."""
-    assert answer.status_code == code, answer.text
-    body = answer.json()
-    assert (body["kind"], body["apiVersion"], body["status"]) == ("Status", "v1", "Failure")
-    assert (body["code"], body["reason"]) == (code, reason)
-    return str(body["message"])
 
 
 def test_a_deployment_follows_the_worlds_pods(cluster: Cluster, client: k8s.client.ApiClient) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from gnnrl.live.sandbox.kube.api_status import ApiError
+from gnnrl.live.sandbox.kube.field_types import check_field_types
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
 
 __all__ = ["check_object", "with_defaults"]
@@ -40,15 +41,16 @@ def check_object(kind: ResourceType, content: dict[str, Any]) -> None:
     """Check an object that is about to be kept, in the fields of its served version.
 
     Raises:
-        ApiError: 422 with the field.
+        ApiError: 400, a field has the wrong type; 422, a value that is not allowed.
     """
+    check_field_types(kind.kind, kind.version, content)
     metadata = content["metadata"]
     name = metadata["name"]
 
     def refuse(field: str, why: str, reason: str = "FieldValueInvalid") -> ApiError:
         return ApiError.invalid(kind.group, kind.kind, str(name), field, why, reason)
 
-    if not isinstance(name, str) or len(name) > 253 or not NAME.fullmatch(name):
+    if len(name) > 253 or not NAME.fullmatch(name):
         raise refuse("metadata.name", f'Invalid value: "{name}": {SUBDOMAIN}')
     for field in ("labels", "annotations"):
         _check_map(field, metadata.get(field), refuse)
@@ -111,17 +113,7 @@ def _check_event(kind: ResourceType, content: dict[str, Any], refuse: Any) -> No
 def _check_map(field: str, values: Any, refuse: Any) -> None:
     if values is None:
         return
-    if not isinstance(values, dict):
-        raise ApiError(
-            400, f"json: cannot unmarshal into Go struct field ObjectMeta.metadata.{field} of type map[string]string"
-        )
     for key, value in values.items():
-        if not isinstance(value, str):
-            raise ApiError(
-                400,
-                f"json: cannot unmarshal {type(value).__name__} into Go struct field "
-                f"ObjectMeta.metadata.{field} of type string (key {key!r})",
-            )
         if not MAP_KEY.fullmatch(key):
             raise refuse(
                 f"metadata.{field}", f'Invalid value: "{key}": name part must consist of alphanumeric characters'

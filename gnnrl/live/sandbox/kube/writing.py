@@ -257,8 +257,8 @@ def _checked_body(kind: ResourceType, namespace: str, name: str, body: Any) -> d
         raise ApiError(400, f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     if name:
         metadata["name"] = name
-    content = {key: value for key, value in body.items() if key not in ("kind", "apiVersion")}
-    return {"metadata": metadata, **{key: value for key, value in content.items() if key != "metadata"}}
+    apart = ("kind", "apiVersion", "metadata", *(key for key in ("spec", "status") if body.get(key) is None))
+    return {"metadata": metadata, **{key: value for key, value in body.items() if key not in apart}}
 
 
 def _random_part(seed: int) -> str:
