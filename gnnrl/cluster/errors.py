@@ -43,9 +43,12 @@ class ClusterForbiddenError(ClusterError):
 
     def __init__(self, verb: str, resource: str, namespace: str) -> None:
         self.verb, self.resource, self.namespace = verb, resource, namespace
+        plural, _, subresource = resource.partition("/")
+        # kubectl would read deployments/scale as a Deployment named scale.
+        asked = f"{plural} --subresource={subresource}" if subresource else plural
         super().__init__(
             f"not allowed to {verb} {resource} in namespace {namespace!r}; grant it to this account: "
-            f"kubectl auth can-i {verb} {resource} -n {namespace} (deploy/base/role.yaml has every rule)"
+            f"kubectl auth can-i {verb} {asked} -n {namespace} (deploy/base/role.yaml has every rule)"
         )
 
 
