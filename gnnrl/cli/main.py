@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gnnrl.cli import baselines, bench, check, envs, evaluate, live, mesh, sandbox, serve_keda, train
+from gnnrl.cli import baselines, bench, check, envs, evaluate, live, mesh, rehearse, sandbox, serve_keda, train
 from gnnrl.cli.arguments import UserError
 
 __all__ = ["INTERRUPTED", "USER_ERROR", "build_parser", "main"]
@@ -25,6 +25,7 @@ COMMANDS = {
     "bench": bench,
     "sandbox": sandbox,
     "live": live,
+    "rehearse": rehearse,
     "serve-keda": serve_keda,
 }
 

@@ -39,6 +39,7 @@ PAGE_OBJECTS = 500
 MOST_PAGES = 400
 READ_BYTES = 64 * 1024
 FRESH_DATE_SECONDS = 1.0
+SHORTEST_WAIT_SECONDS = 0.001
 
 
 class ClusterApi:
@@ -253,7 +254,14 @@ class ClusterApi:
         """The body, as it comes in: a server that drips is cut off at the deadline, a flood at the size."""
         parts: list[bytes] = []
         size = 0
-        while part := response.read1(READ_BYTES):
+        while True:
+            # Else the socket would wait for each part as long as for the whole answer.
+            sock = getattr(response.connection, "sock", None)
+            if sock is not None:
+                sock.settimeout(max(deadline - time.monotonic(), SHORTEST_WAIT_SECONDS))
+            part = response.read1(READ_BYTES)
+            if not part:
+                return b"".join(parts)
             parts.append(part)
             size += len(part)
             if size > self.max_answer_bytes:
@@ -263,7 +271,6 @@ class ClusterApi:
                 )
             if time.monotonic() > deadline:
                 raise ClusterUnavailableError(f"{place}: the answer did not end within {seconds:.1f} s")
-        return b"".join(parts)
 
     def _note_date(self, text: str | None) -> None:
         if not text:

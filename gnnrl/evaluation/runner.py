@@ -19,6 +19,7 @@ from gnnrl.domains.autoscaling.churn import apply_event
 from gnnrl.domains.autoscaling.episode import warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.objective import objective
+from gnnrl.domains.autoscaling.observed import room_for_mesh
 from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS, MeshSimulation, PhysicsSettings
 from gnnrl.evaluation.controllers import Controller, column_sources
 from gnnrl.evaluation.guarding import Guard
@@ -157,9 +158,8 @@ class _Churn:
         while self._due and self._due[-1][0] <= scored_second:
             _, b, k = self._due.pop()
             mesh = self.meshes[b]
-            changed, crashed = apply_event(
-                mesh, self._events[b][k], max_services=self._config.max_nodes, max_calls=self._config.max_edges
-            )
+            services, calls = room_for_mesh(mesh, self._config)
+            changed, crashed = apply_event(mesh, self._events[b][k], max_services=services, max_calls=calls)
             if crashed is not None:
                 self._simulation.crash_pods(b, crashed, 1)
             if changed is not mesh:

@@ -28,6 +28,7 @@ __all__ = [
     "policy_controller",
 ]
 
+_PERCENT = re.compile(r"(?P<rule>hpa|feed_forward)(_(?P<percent>[1-9]\d{0,2}))?")
 SPARE_SLOTS = 1.5
 """Slots over services where a mesh is larger than the one trained on: services may come."""
 
@@ -110,23 +111,25 @@ def policy_controller(agent: PPO_GNN, environment: AutoscalingConfig, config: Li
 
 
 def baseline_controller(name: str, environment: AutoscalingConfig) -> BaselineController:
-    """A baseline that a cluster shows enough to: `hpa`, `hpa_<percent>` or `feed_forward`.
+    """A baseline that a cluster shows enough to: `hpa_<percent>` or `feed_forward_<percent>` (`hpa` is at 80, `feed_forward` at 70).
 
     Raises:
         LivePolicyError: there is none of this name, or it needs what only a simulation knows.
     """
     bounds = ReplicaBounds(min_replicas=environment.min_replicas, max_replicas=environment.max_replicas)
     unknown_load = Load(["live"], np.zeros((1, 1)))
-    if name == "feed_forward":
-        # Ratios and costs estimated from what is seen; headroom at its default, there is no sweep of a live mesh.
-        chosen = make_with("feed_forward_estimated", bounds, environment.max_nodes, unknown_load, {})
-    elif name == "hpa" or re.fullmatch(r"hpa_[1-9]\d{0,2}", name):
-        chosen = make("hpa_80" if name == "hpa" else name, bounds, environment.max_nodes, unknown_load)
-    else:
+    found = _PERCENT.fullmatch(name)
+    if found is None:
         raise LivePolicyError(
-            f"--policy {name}: on a live cluster there are hpa, hpa_<percent of the CPU request> and feed_forward; others "
-            "need what only a simulation knows, or finer metrics"
+            f"--policy {name}: on a live cluster there are hpa_<percent of the CPU request> and feed_forward_<percent of the CPU "
+            "limit>; others need what only a simulation knows, or finer metrics"
         )
+    if found["rule"] == "hpa":
+        chosen = make(f"hpa_{found['percent'] or 80}", bounds, environment.max_nodes, unknown_load)
+    else:
+        # Ratios and costs are estimated from what is seen.
+        headroom = {"headroom": int(found["percent"] or 70) / 100.0}
+        chosen = make_with("feed_forward_estimated", bounds, environment.max_nodes, unknown_load, headroom)
     if environment.decision_seconds != chosen.period_seconds:
         raise LivePolicyError(
             f"--policy {name}: decides every {chosen.period_seconds} s, the loop every {environment.decision_seconds} s; set "

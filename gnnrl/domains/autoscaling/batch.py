@@ -15,6 +15,7 @@ from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.objective import service_rewards, softened
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
+from gnnrl.domains.autoscaling.observed import room_for_mesh
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
 from graph_space.schema import MOVES, GraphObservation
 
@@ -169,7 +170,8 @@ class MeshBatch:
     def _apply_event(self, b: int, event: Any) -> None:
         mesh = self.meshes[b]
         assert mesh is not None
-        changed, crash = apply_event(mesh, event, max_services=self.config.max_nodes, max_calls=self.config.max_edges)
+        services, calls = room_for_mesh(mesh, self.config)
+        changed, crash = apply_event(mesh, event, max_services=services, max_calls=calls)
         if crash is not None:
             self.simulation.crash_pods(b, crash, 1)
         if changed is not mesh:

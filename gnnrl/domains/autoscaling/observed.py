@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.mesh import Call, Mesh
 
-__all__ = ["GATEWAY", "AnyMesh", "Manifests", "ObservedMesh", "ObservedService", "observe"]
+__all__ = ["GATEWAY", "AnyMesh", "Manifests", "ObservedMesh", "ObservedService", "observe", "room_for_mesh"]
 
 GATEWAY = "istio-ingressgateway"
 """Workload that requests enter a simulated mesh through."""
@@ -75,6 +76,13 @@ class ObservedMesh:
 
 AnyMesh = Mesh | ObservedMesh
 """Simulated, or seen in a live cluster."""
+
+
+def room_for_mesh(mesh: Mesh, config: AutoscalingConfig) -> tuple[int, int]:
+    """Most services and calls that this mesh may come to have: the observation's slots, less what the gateway takes of them."""
+    if config.telemetry == "exact":
+        return config.max_nodes, config.max_edges
+    return config.max_nodes - 1, config.max_edges - len({request.root for request in mesh.classes})
 
 
 def observe(mesh: Mesh) -> ObservedMesh:

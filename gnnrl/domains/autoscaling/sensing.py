@@ -29,6 +29,8 @@ OWN_LABEL = ("app.kubernetes.io/name", "gnnrl")
 DEFAULT_REQUEST_MILLICORES = 100.0
 LIMIT_OVER_REQUEST = 2.0
 """Where a manifest states no CPU limit; a note says so."""
+LARGEST_LEAD_SECONDS = 15.0
+"""Data from further in the future than this are of no known age."""
 READY_HISTORY = 64
 """Readings of a service's ready pods that are kept, to know how many its metrics belong to."""
 BUSY_SHARE = 0.2
@@ -163,6 +165,8 @@ class Sensing:
         for source, age in ages.items():
             if age > self.stale_after_seconds:
                 failed.append(f"{source}: {age:.0f} s old, more than {self.stale_after_seconds:.0f} s")
+            elif age < -LARGEST_LEAD_SECONDS:
+                failed.append(f"{source}: {-age:.0f} s in the future; its clock or ours is wrong")
         return tuple(failed)
 
     def _remember(self, snapshot: ClusterSnapshot) -> None:
@@ -289,7 +293,7 @@ class Sensing:
         column = {name: i for i, name in enumerate(mesh.names)}
         for i, (key, edge) in enumerate(nodes.edges.items()):
             source[0, i], target[0, i] = (column[nodes.name_of[end]] for end in key)
-            rps[0, i], errors[0, i] = edge.rps, edge.error_share
+            rps[0, i], errors[0, i] = edge.rps, round(edge.error_share, 6)
             p95[0, i] = edge.response_time_ms or 0.0
         outside_mask = np.zeros((1, self.max_nodes), np.bool_)
         outside_mask[0, : len(mesh.services)] = [service.outside for service in mesh.services]

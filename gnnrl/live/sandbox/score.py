@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnnrl.domains.autoscaling.objective import objective
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from gnnrl.evaluation.runner import histogram_quantile
 
 __all__ = ["WorldScore"]
+
+KEPT_WINDOWS = 20_000
+"""The newest windows are kept one by one, 83 hours of 15 s; a world that repeats has no end."""
 
 
 class WorldScore:
@@ -32,6 +37,13 @@ class WorldScore:
         self._moves = self._changes = 0
         self.topology_changes = 0
         self.pod_crashes = 0
+        self.windows: deque[tuple[float, float, float, float]] = deque(maxlen=KEPT_WINDOWS)
+        """Mean billed replicas, external requests/s, P95 in ms and violating seconds of each window."""
+
+    @property
+    def histogram(self) -> NDArray[np.float64]:
+        """Requests by end-to-end latency, [1, bins]."""
+        return self._histogram
 
     def add(self, window: Telemetry) -> None:
         """Add one scraped window of a batch of one."""
@@ -48,6 +60,14 @@ class WorldScore:
         ):
             self._sums[name] += float(value)
         self._histogram += window.latency_histogram
+        self.windows.append(
+            (
+                float(window.replica_seconds[0]) / max(seconds, 1.0),
+                float(window.external_rps[0]),
+                float(window.latency_p95_ms[0]),
+                float(window.violating_seconds[0]),
+            )
+        )
 
     def moved(self, services: int, replicas: int) -> None:
         """`services` services were changed, by `replicas` replicas in all."""

@@ -14,7 +14,7 @@ from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.churn import apply_event
 from gnnrl.domains.autoscaling.episode import Episode, warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh, Service
-from gnnrl.domains.autoscaling.observed import GATEWAY
+from gnnrl.domains.autoscaling.observed import GATEWAY, room_for_mesh
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
 from gnnrl.live.sandbox.history import MetricsHistory
 from gnnrl.live.sandbox.pods import PodCounts, PodRoster
@@ -183,9 +183,8 @@ class SandboxWorld:
         while self._events_done < len(events) and events[self._events_done].second <= second:
             event = events[self._events_done]
             self._events_done += 1
-            changed, crashed = apply_event(
-                self._mesh, event, max_services=self._config.max_nodes, max_calls=self._config.max_edges
-            )
+            services, calls = room_for_mesh(self._mesh, self._config)
+            changed, crashed = apply_event(self._mesh, event, max_services=services, max_calls=calls)
             if crashed is not None and self._simulation.crash_pods(0, crashed, 1):
                 self._score.pod_crashes += self._is_scored
                 self._reconcile(self._unix(self._second))
@@ -307,6 +306,11 @@ class SandboxWorld:
                 workloads=self._mesh.names,
                 calls=self._history.calls(shown, window_seconds),
             )
+
+    @property
+    def scored(self) -> WorldScore:
+        """The sums behind `score`, with every window."""
+        return self._score
 
     def score(self) -> dict[str, Any]:
         """What the scored seconds have cost so far, in whole decision intervals; see `WorldScore`."""

@@ -81,7 +81,7 @@ def deployment_metadata(view: WorkloadView, namespace: str) -> Content:
     annotations = {"deployment.kubernetes.io/revision": "1"}
     if view.stateful:
         # What keeps an autoscaler off it, in the words of the guardrails.
-        annotations |= {"gnnrl.io/min": str(view.replicas), "gnnrl.io/max": str(view.replicas)}
+        annotations["gnnrl.io/stateful"] = "true"
     return {
         "name": view.name,
         "namespace": namespace,
