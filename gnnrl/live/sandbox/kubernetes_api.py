@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from gnnrl.live.sandbox.kube.writing import ObjectWriter, check_precondition, is
 __all__ = ["KubernetesApi"]
 
 HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
+SYNC_SECONDS = 0.25
+"""How far the objects that a write meets may lag behind the world, which moves once a second."""
 EVENT_SECONDS = 3600.0
 """How long the API server keeps Events."""
 OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
@@ -89,6 +92,7 @@ class KubernetesApi(JsonServer):
         self._access = AccessRules(f"system:serviceaccount:{world.namespace}:gnnrl", self.deny)
         self._mirror = WorldMirror(world, self.store, clock)
         self._writer = ObjectWriter(self.store, clock, self._scale)
+        self._synced = -math.inf
         self._derived_revision = 0
         self._events_checked = clock.now()
         for name in ("default", "kube-system", world.namespace):
@@ -112,7 +116,7 @@ class KubernetesApi(JsonServer):
         """Bring objects up to the world as it is now."""
         with self.store.lock:
             self._mirror.sync()
-            now = self.clock.now()
+            now = self._synced = self.clock.now()
             if self.store.revision != self._derived_revision:
                 write_derived_status(self.store)
                 self._derived_revision = self.store.revision
@@ -191,7 +195,9 @@ class KubernetesApi(JsonServer):
             stream = watch(request, kind, target.namespace, self.store, shape, self.sync)
             return Response(stream=stream)
         with self.store.lock:
-            self.sync()
+            # A burst of writes need not look at the whole world before each; a read always does.
+            if verb in ("get", "list") or self.clock.now() - self._synced >= SYNC_SECONDS:
+                self.sync()
             if target.subresource:
                 return Response(body=encode(self._serve_scale(request, target)))
             if not kind.storage:
@@ -270,7 +276,7 @@ class KubernetesApi(JsonServer):
         except ValueError as error:
             why = f"Invalid value: {replicas}: {error}"
             raise ApiError.invalid("apps", "Deployment", name, "spec.replicas", why) from error
-        self.sync()
+        self._mirror.show_replicas(name, replicas)
 
     def _serve_metrics(self, request: Request, target: Target, shape: Representation) -> bytes:
         kind, namespace, now = target.kind, self.world.namespace, self.clock.now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from gnnrl.cluster.clock import Clock
@@ -57,6 +58,10 @@ class WorldMirror:
         for name, view in views.items():
             if view != self._shown.get(name):
                 self._write(view, now)
+
+    def show_replicas(self, name: str, replicas: int) -> None:
+        """Show what was just wanted of a Deployment; its pods follow with the next `sync`, as controllers take their time."""
+        self._write(replace(self._shown[name], replicas=replicas), self._clock.now())
 
     def _write(self, view: WorkloadView, now: float) -> None:
         shown = self._shown.get(view.name)
