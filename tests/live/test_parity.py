@@ -1,4 +1,4 @@
-"""The live loop decides as `gnnrl evaluate` does: the same controller, the same figures, bit for bit, over an hour with services that come and go."""
+"""The live loop decides as `gnnrl evaluate` does: the same figures, the same actions, bit for bit, over an hour of changes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from gnnrl.evaluation.runner import Playback, play
 from gnnrl.evaluation.scenarios import ScenarioSet
 from gnnrl.live.decision import IntervalRecord
 from gnnrl.live.loop import LiveLoop
+from gnnrl.live.rehearsal import in_listing_order
 from gnnrl.live.sandbox.world import SandboxWorld
 from gnnrl.live.tracked import TrackedController
 from kiali_client import Edge, Node, NodeKey, ServiceGraph, Traffic
@@ -122,21 +123,10 @@ class InMemory:
             namespace=world.namespace, taken_seconds=now, deployments=tuple(deployments), usage=usage, graph=graph
         )
 
-    def apply(self, changes: dict[str, ScaleRequest], redecide: object = None) -> dict[str, ScaleResult]:
+    def apply(self, changes: dict[str, ScaleRequest], redecide: object = None) -> dict[str, ScaleResult]:  # noqa: ARG002
         for name, request in changes.items():
             self.world.set_replicas(name, request.replicas)
         return {name: ScaleResult(outcome="patched", sent=request.replicas) for name, request in changes.items()}
-
-
-def in_order(episode: Episode) -> Episode:
-    """The same episode with services by name and calls by their ends, the order in which a cluster lists them."""
-    mesh = episode.mesh
-    services = tuple(sorted(mesh.services, key=lambda service: service.name))
-    place = {service.name: i for i, service in enumerate(services)}
-    order = sorted(range(len(mesh.calls)), key=lambda e: (place[mesh.calls[e].source], place[mesh.calls[e].target]))
-    classes = tuple(replace(request, calls=tuple(request.calls[e] for e in order)) for request in mesh.classes)
-    calls = tuple(mesh.calls[e] for e in order)
-    return replace(episode, mesh=replace(mesh, services=services, calls=calls, classes=classes))
 
 
 def live(controller: Controller, episode: Episode) -> tuple[list[IntervalRecord], SandboxWorld]:
@@ -199,7 +189,7 @@ def agent() -> PPO_GNN:
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_a_policy_sees_and_does_the_same_live_as_evaluated(agent: PPO_GNN, seed: int) -> None:
-    episode = in_order(draw_episode(CONFIG, Split.VALIDATION, seed, workload="bursty", violation_weight=200.0))
+    episode = in_listing_order(draw_episode(CONFIG, Split.VALIDATION, seed, workload="bursty", violation_weight=200.0))
     kinds = {event.kind for event in episode.churn.events}
     assert kinds == {"service_added", "pod_crashed"}, "an hour in which something happens"
     simulated = Recorded(agent, CONFIG, temperature=0.5)
@@ -218,7 +208,7 @@ def test_a_policy_sees_and_does_the_same_live_as_evaluated(agent: PPO_GNN, seed:
 
 def test_with_services_and_calls_that_end_it_comes_to_the_same_within_three_per_cent(agent: PPO_GNN) -> None:
     config = replace(CONFIG, churn=ENDINGS)
-    episode = in_order(draw_episode(config, Split.VALIDATION, 3, workload="bursty", violation_weight=200.0))
+    episode = in_listing_order(draw_episode(config, Split.VALIDATION, 3, workload="bursty", violation_weight=200.0))
     assert len({event.kind for event in episode.churn.events}) >= 4
     playback = evaluated(PolicyController(agent, CONFIG, temperature=0.5), episode)
     records, world = live(PolicyController(agent, LIVE, temperature=0.5), episode)
@@ -228,7 +218,7 @@ def test_with_services_and_calls_that_end_it_comes_to_the_same_within_three_per_
 
 @pytest.mark.parametrize("kind", ["hpa", "feed_forward"])
 def test_a_baseline_does_the_same_live_as_evaluated(kind: str) -> None:
-    episode = in_order(draw_episode(CONFIG, Split.VALIDATION, 2, workload="noisy", violation_weight=200.0))
+    episode = in_listing_order(draw_episode(CONFIG, Split.VALIDATION, 2, workload="noisy", violation_weight=200.0))
 
     def baseline(config: AutoscalingConfig) -> BaselineController:
         bounds = ReplicaBounds(min_replicas=1, max_replicas=20)
