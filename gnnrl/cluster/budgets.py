@@ -9,7 +9,7 @@ from typing import Any
 from gnnrl.cluster.errors import ClusterAnswerError
 from gnnrl.cluster.findings import Findings
 from gnnrl.cluster.models import DeploymentState, Quota
-from gnnrl.cluster.objects import Object, children, mapping, strings
+from gnnrl.cluster.objects import INT32_MOST, Object, children, mapping, strings
 from gnnrl.cluster.quantity import QuantityError, count, cpu_millicores, memory_mib
 
 __all__ = ["fewest_pods", "headroom"]
@@ -89,7 +89,7 @@ def _wanted(spec: Object, expected: int) -> int:
 
 def _pods(value: object, expected: int) -> int:
     """A number of pods, or a percentage of those expected."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= INT32_MOST:
         return value
     match = PERCENT.fullmatch(value) if isinstance(value, str) else None
     if match is None:

@@ -9,13 +9,28 @@ from typing import Any
 
 from gnnrl.cluster.errors import ClusterAnswerError
 
-__all__ = ["children", "duration_seconds", "mapping", "name_of", "strings", "text", "timestamp_seconds", "whole"]
+__all__ = [
+    "INT32_MOST",
+    "INT64_MOST",
+    "children",
+    "duration_seconds",
+    "mapping",
+    "name_of",
+    "strings",
+    "text",
+    "timestamp_seconds",
+    "whole",
+]
 
 Object = Mapping[str, Any]
 
 DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 SHOWN_CHARACTERS = 60
+INT32_MOST = 2**31 - 1
+"""Replicas are int32 in the API."""
+INT64_MOST = 2**63 - 1
+"""Generations are int64."""
 
 
 def mapping(parent: Object, field: str) -> Object:
@@ -60,13 +75,13 @@ def text(parent: Object, field: str, default: str | None = None) -> str:
     return value
 
 
-def whole(parent: Object, field: str, default: int | None = None) -> int:
-    """A whole number of at least 0; without a default it must be there."""
+def whole(parent: Object, field: str, default: int | None = None, *, most: int = INT32_MOST) -> int:
+    """A whole number from 0 to `most`; without a default it must be there."""
     value = parent.get(field)
     if value is None:
         value = default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _wrong(field, value, "a whole number of at least 0")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise _wrong(field, value, f"a whole number from 0 to {most}")
     return value
 
 

@@ -15,7 +15,17 @@ from typing import Literal, NamedTuple
 from gnnrl.cluster.errors import ClusterAnswerError
 from gnnrl.cluster.findings import Findings
 from gnnrl.cluster.models import Container, DeploymentState
-from gnnrl.cluster.objects import Object, children, mapping, name_of, strings, text, timestamp_seconds, whole
+from gnnrl.cluster.objects import (
+    INT64_MOST,
+    Object,
+    children,
+    mapping,
+    name_of,
+    strings,
+    text,
+    timestamp_seconds,
+    whole,
+)
 from gnnrl.cluster.quantity import QuantityError, cpu_millicores, memory_mib
 
 __all__ = ["Declared", "Pod", "count_pods", "parse_deployments", "parse_pods"]
@@ -154,7 +164,8 @@ def _declared(item: Object, name: str, findings: Findings) -> Declared:
         labels=strings(mapping(template, "metadata"), "labels"),
         created_seconds=timestamp_seconds(metadata, "creationTimestamp"),
     )
-    return Declared(state, whole(status, "observedGeneration", 0) >= whole(metadata, "generation", 0))
+    observed = whole(status, "observedGeneration", 0, most=INT64_MOST)
+    return Declared(state, observed >= whole(metadata, "generation", 0, most=INT64_MOST))
 
 
 def _containers(spec: Object, service: str, findings: Findings) -> tuple[Container, ...]:

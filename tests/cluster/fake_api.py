@@ -30,7 +30,8 @@ class Seen:
 
 @dataclass
 class Reply:
-    """An answer; `drip_seconds` waits between its bytes, `cut_after` closes the connection after so many of them."""
+    """An answer; `drip_seconds` waits between its bytes, `cut_after` closes the connection after so many of them, and
+    `stall_seconds` waits between head and body."""
 
     status: int = 200
     body: bytes | dict[str, Any] = b""
@@ -38,6 +39,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
     drip_seconds: float = 0.0
+    stall_seconds: float = 0.0
     cut_after: int | None = None
 
 
@@ -140,6 +142,8 @@ class FakeApi:
         for name, value in reply.headers.items():
             handler.send_header(name, value)
         handler.end_headers()
+        if reply.stall_seconds and self.stopping.wait(reply.stall_seconds):
+            return
         try:
             if reply.drip_seconds:
                 for byte in body:
