@@ -282,4 +282,5 @@ class PolicyController:
 
     def remesh(self, b: int, old: AnyMesh, new: AnyMesh) -> None:
         self._monitoring.remesh(b, old, new)
-        self._builder.remesh(b, self._monitoring.observed(old), self._monitoring.observed(new))
+        shown = self._monitoring.observed(new)
+        self._builder.remesh(b, self._monitoring.observed(old), shown, self._monitoring.reassembler(b))

@@ -34,15 +34,13 @@ CONFIG = AutoscalingConfig(
     telemetry="kiali",
     episode_decisions=240,
     max_edges=64,
-    # What ends is apart: a cluster forgets the requests of a call that is gone at once, evaluation with the next window.
-    churn=ChurnConfig(service_added_per_hour=3.0, pod_crashed_per_hour=4.0),
-)
-ENDINGS = ChurnConfig(
-    service_added_per_hour=2.0,
-    service_removed_per_hour=1.0,
-    service_renamed_per_hour=1.0,
-    call_removed_per_hour=1.0,
-    pod_crashed_per_hour=3.0,
+    churn=ChurnConfig(
+        service_added_per_hour=2.0,
+        service_removed_per_hour=1.0,
+        service_renamed_per_hour=1.0,
+        call_removed_per_hour=1.0,
+        pod_crashed_per_hour=3.0,
+    ),
 )
 LIVE = replace(CONFIG, telemetry="exact", metrics_lag_seconds=0)
 WIDE = GuardrailConfig(
@@ -174,6 +172,12 @@ class Recorded(PolicyController):
         return wanted
 
 
+def calls_of(observation: dict[str, np.ndarray]) -> set[tuple[float, ...]]:
+    count = int(observation["edge_mask"].sum())
+    ends, figures = observation["edge_index"][0, :, :count].T, observation["edges"][0, :count]
+    return {(*end, *figure) for end, figure in zip(ends.tolist(), figures.tolist(), strict=True)}
+
+
 def evaluated(controller: Controller, episode: Episode) -> Playback:
     scenarios = ScenarioSet(
         config=CONFIG, split=Split.VALIDATION, workloads=(episode.workload,), seeds=1, episodes=(episode,)
@@ -191,7 +195,7 @@ def agent() -> PPO_GNN:
 def test_a_policy_sees_and_does_the_same_live_as_evaluated(agent: PPO_GNN, seed: int) -> None:
     episode = in_listing_order(draw_episode(CONFIG, Split.VALIDATION, seed, workload="bursty", violation_weight=200.0))
     kinds = {event.kind for event in episode.churn.events}
-    assert kinds == {"service_added", "pod_crashed"}, "an hour in which something happens"
+    assert len(kinds) >= 3, "an hour in which something happens"
     simulated = Recorded(agent, CONFIG, temperature=0.5)
     playback = evaluated(simulated, episode)
     clustered = Recorded(agent, LIVE, temperature=0.5)
@@ -199,21 +203,13 @@ def test_a_policy_sees_and_does_the_same_live_as_evaluated(agent: PPO_GNN, seed:
     assert all(record.valid for record in records)
     assert len(clustered.shown) == len(simulated.shown) == 240
     for k, (there, here) in enumerate(zip(simulated.shown, clustered.shown, strict=True)):
-        for name, value in there.items():
-            np.testing.assert_array_equal(value, here[name], err_msg=f"decision {k}: {name}")
+        for name in there.keys() - {"edge_index", "edges"}:
+            np.testing.assert_array_equal(there[name], here[name], err_msg=f"decision {k}: {name}")
+        # New calls come last in the simulation, and by name from a cluster.
+        assert calls_of(there) == calls_of(here), f"decision {k}"
     score = world.score()
     assert score["replica_seconds"] == pytest.approx(playback.metrics["replica_seconds"][0], rel=1e-9)
     assert score["violating_seconds"] == pytest.approx(playback.metrics["violating_share"][0] * 3600, rel=1e-9)
-
-
-def test_with_services_and_calls_that_end_it_comes_to_the_same_within_three_per_cent(agent: PPO_GNN) -> None:
-    config = replace(CONFIG, churn=ENDINGS)
-    episode = in_listing_order(draw_episode(config, Split.VALIDATION, 3, workload="bursty", violation_weight=200.0))
-    assert len({event.kind for event in episode.churn.events}) >= 4
-    playback = evaluated(PolicyController(agent, CONFIG, temperature=0.5), episode)
-    records, world = live(PolicyController(agent, LIVE, temperature=0.5), episode)
-    assert all(record.valid for record in records)
-    assert world.score()["replica_seconds"] == pytest.approx(playback.metrics["replica_seconds"][0], rel=0.03)
 
 
 @pytest.mark.parametrize("kind", ["hpa", "feed_forward"])

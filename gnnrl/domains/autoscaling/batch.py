@@ -177,7 +177,8 @@ class MeshBatch:
         if changed is not mesh:
             self.simulation.change_mesh(b, changed)
             self.monitoring.remesh(b, mesh, changed)
-            self.builder.remesh(b, self.monitoring.observed(mesh), self.monitoring.observed(changed))
+            shown = self.monitoring.observed(changed)
+            self.builder.remesh(b, self.monitoring.observed(mesh), shown, self.monitoring.reassembler(b))
             self.meshes[b] = changed
             self._install(b, changed)
 

@@ -31,6 +31,7 @@ from gnnrl.domains.autoscaling.monitoring_kernel import (
     smooth_calls,
     store_window,
 )
+from gnnrl.domains.autoscaling.observation import Reassemble
 from gnnrl.domains.autoscaling.observed import AnyMesh, ObservedMesh, observe
 from gnnrl.domains.autoscaling.telemetry import Telemetry, make_telemetry
 
@@ -48,6 +49,9 @@ class Monitoring(Protocol):
 
     def remesh(self, b: int, old: AnyMesh, new: AnyMesh) -> None:
         """The topology of `b` changed: what is known of services and calls that are still there is kept."""
+
+    def reassembler(self, b: int) -> Reassemble | None:
+        """How the services of `b` follow from its calls, as they are now; None where they are measured by themselves."""
 
     def see(self, window: Telemetry, active: NDArray[np.bool_] | None = None) -> Telemetry:
         """What is shown once this window has been scraped; meshes not in `active` [B] keep what they show.
@@ -73,6 +77,9 @@ class ExactMonitoring:
 
     def remesh(self, b: int, old: AnyMesh, new: AnyMesh) -> None:
         pass
+
+    def reassembler(self, b: int) -> None:  # noqa: ARG002
+        return None
 
     def see(self, window: Telemetry, active: NDArray[np.bool_] | None = None) -> Telemetry:  # noqa: ARG002
         return window
@@ -173,6 +180,23 @@ class KialiMonitoring:
         for array in (self.call_rps, self.call_p95_ms, self.call_error_share, self.call_bytes, *self._call_ring):
             array[b] = _moved(array[b], calls)
         self._install(b, _simulated(new))
+
+    def reassembler(self, b: int) -> Reassemble:
+        def reassemble(calls: NDArray[np.float32]) -> NDArray[np.float32]:
+            # float32 holds what was rounded exactly enough to be rounded back: the sums come out as from the text.
+            rps, p95, errors = np.float64(calls[None]).transpose(2, 0, 1)
+            window = make_telemetry(1, self._outside_mask.shape[1], calls.shape[0], histogram=False)
+            one = slice(b, b + 1)
+            assemble_calls(
+                self._everyone[one], (self._n_calls + self._n_entries)[one], self._source[one], self._target[one],
+                self._outside_mask[one], self._slo_ms[one], np.rint(rps * 100.0) / 100.0, p95,
+                np.rint(errors * 1000.0) / 1000.0, window.call_rps, window.call_p95_ms, window.call_error_share,
+                window.rps_in, window.rps_out, window.p95_ms, window.error_share, window.external_rps,
+                window.latency_p95_ms, window.violating_seconds, window.seconds, window.seconds,
+            )  # fmt: skip
+            return np.stack([window.rps_in[0], window.rps_out[0], window.p95_ms[0], window.error_share[0]], axis=1)
+
+        return reassemble
 
     def see(self, window: Telemetry, active: NDArray[np.bool_] | None = None) -> Telemetry:
         chosen = self._everyone if active is None else active

@@ -7,6 +7,7 @@ computed from the lagged windows alone, so that nothing reaches a policy that a 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ HISTORY_SECONDS = 3600.0
 VOLATILITY_SECONDS = 300.0
 """Time constant of the volatility."""
 _METRICS = 6  # cpu, memory, rps in, rps out, p95, error share: the columns of a lagged window
+_BY_CALLS = slice(2, 6)
+Reassemble = Callable[[Floats], Floats]
+"""From a window of calls [E, 3] (rps, P95, error share) to the services' rps in, rps out, P95 and error share [S, 4]."""
 _HISTORY = 6  # maximum, minimum, jump, mean squared change, last value, last change
 
 
@@ -89,7 +93,7 @@ class ObservationBuilder:
         self._call_metrics = np.zeros((windows, batch, max_calls, 3), dtype=np.float32)
         self._mesh_metrics = np.zeros((windows, batch, 3), dtype=np.float32)
         self._history = np.zeros((batch, max_services, _HISTORY), dtype=np.float32)
-        self._history_age = np.zeros((batch, max_services), dtype=np.int64)
+        self._history_begun = np.zeros((batch, max_services), dtype=np.bool_)
         self._n_services = np.zeros(batch, dtype=np.int64)
         self._n_calls = np.zeros(batch, dtype=np.int64)
         self._fresh_topology = np.ones(batch, dtype=np.bool_)
@@ -142,18 +146,21 @@ class ObservationBuilder:
         self._call_metrics[:, b] = 0.0
         self._mesh_metrics[:, b] = 0.0
         self._history[b] = 0.0
-        self._history_age[b] = 0
+        self._history_begun[b] = False
         self._elapsed[b] = 0.0
         self._slo_ms[b] = slo_ms
         self.violation_weight[b] = violation_weight
         self._tables[b] = SlotTable(self.max_nodes)
         self._install(b, mesh)
 
-    def remesh(self, b: int, old: AnyMesh, mesh: AnyMesh) -> None:
-        """The topology of `b` changed: what is known of a surviving service or call moves to its new column."""
+    def remesh(self, b: int, old: AnyMesh, mesh: AnyMesh, reassemble: Reassemble | None = None) -> None:
+        """The topology of `b` changed: what is known of a surviving service or call moves to its new column.
+
+        `reassemble` says what services that are known by their calls alone look like without the calls that are gone.
+        """
         column = {name: i for i, name in enumerate(old.names)}
         source = np.array([column.get(name, -1) for name in mesh.names], dtype=np.int64)
-        for array in (self._history, self._history_age):
+        for array in (self._history, self._history_begun):
             array[b, : len(source)] = _gathered(array[b], source)
         self._metrics[:, b, : len(source)] = np.stack([_gathered(window, source) for window in self._metrics[:, b]])
         call_column = {(call.source, call.target): i for i, call in enumerate(old.calls)}
@@ -161,6 +168,10 @@ class ObservationBuilder:
         self._call_metrics[:, b, : len(calls)] = np.stack(
             [_gathered(window, calls) for window in self._call_metrics[:, b]]
         )
+        self._call_metrics[:, b, len(calls) :] = 0.0
+        if reassemble is not None:
+            for window, call_window in zip(self._metrics[:, b], self._call_metrics[:, b], strict=True):
+                window[:, _BY_CALLS] = reassemble(call_window)
         self._install(b, mesh)
 
     def _install(self, b: int, mesh: AnyMesh) -> None:
@@ -204,7 +215,7 @@ class ObservationBuilder:
             self._call_metrics,
             self._mesh_metrics,
             self._history,
-            self._history_age,
+            self._history_begun,
             self._n_services,
             self._n_calls,
             self._limit,
@@ -292,7 +303,7 @@ _STATE = (
     "_call_metrics",
     "_mesh_metrics",
     "_history",
-    "_history_age",
+    "_history_begun",
     "_n_services",
     "_n_calls",
     "_fresh_topology",

@@ -18,7 +18,7 @@ LONGEST_UNCHANGED_SECONDS = 3600.0
 
 @njit(cache=True, nogil=True)
 def push_window(  # type: ignore[no-untyped-def]
-    head, metrics, call_metrics, mesh_metrics, history, history_age, n_services, n_calls, limit, slo_ms, active,
+    head, metrics, call_metrics, mesh_metrics, history, history_begun, n_services, n_calls, limit, slo_ms, active,
     cpu, memory, rps_in, rps_out, p95, error_share, call_rps, call_p95, call_error, external_rps, latency_p95,
     violating_seconds, seconds, decay, volatility_decay,
 ):  # fmt: skip
@@ -37,9 +37,10 @@ def push_window(  # type: ignore[no-untyped-def]
             metrics[new, b, s, 4] = p95[b, s]
             metrics[new, b, s, 5] = error_share[b, s]
             busy = metrics[visible, b, s, 0] / limit[b, s]
-            age = history_age[b, s]
-            history_age[b, s] = age + 1
-            if age < windows:  # nothing visible before the ring was filled once
+            # The history begins with the first work seen: before it nothing was visible yet, or nothing was there.
+            begun = history_begun[b, s]
+            history_begun[b, s] = begun or busy > 0.0
+            if not begun:
                 history[b, s, 0] = busy
                 history[b, s, 1] = busy
                 history[b, s, 2] = 0.0

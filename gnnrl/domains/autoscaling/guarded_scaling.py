@@ -1,0 +1,209 @@
+"""Replicas for a namespace, through the guardrails and the actuator: what was wanted goes in, what was sent comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnnrl.cluster.actuator import Redecide, ScaleRequest, ScaleResult
+from gnnrl.cluster.guardrails import NO_FLOOR, UNLIMITED, Guardrails, Limits, Proposal, Verdict, limits_of
+from gnnrl.cluster.guardrails.proposal import LARGEST_REPLICAS
+from gnnrl.cluster.models import ClusterSnapshot
+from gnnrl.config.live import GuardrailConfig
+from gnnrl.domains.autoscaling.sensing import Reading
+
+__all__ = ["GuardedScaling", "Sent", "Writer", "wide_guardrails"]
+
+TAKEN_EFFECT = ("patched", "unchanged")
+EXPECTED = (*TAKEN_EFFECT, "dry-run", "shadow")
+
+
+def wide_guardrails(min_replicas: int, max_replicas: int) -> GuardrailConfig:
+    """Limits, and nothing else that can be set: no rates, windows, brake, cool-down or budget."""
+    return GuardrailConfig(
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        max_up_replicas=LARGEST_REPLICAS,
+        max_down_replicas=LARGEST_REPLICAS,
+        max_down_share=1.0,
+        brake_share=1.0,
+        cooldown_intervals=0,
+        change_budget_replicas=LARGEST_REPLICAS,
+    )
+
+
+class Writer(Protocol):
+    """Writes replicas, as `Actuator` does."""
+
+    def apply(self, changes: Mapping[str, ScaleRequest], redecide: Redecide | None = None) -> dict[str, ScaleResult]:
+        """Write every target, whatever becomes of the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """What became of the wishes."""
+
+    written: Mapping[str, tuple[int, int]]
+    """Name -> replicas before and after, of what the cluster has taken."""
+    failed: Mapping[str, str]
+    """Name -> what stood in the way of a write."""
+    held: tuple[str, ...]
+    """Services that guardrails gave another number than was wanted."""
+    problems: tuple[str, ...]
+    """The same for people, with the names of the guardrails, and annotations that cannot be obeyed."""
+
+
+class GuardedScaling:
+    """Sends replicas to the Deployments of a reading.
+
+    Args:
+        config: of the guardrails.
+        writer: of the namespace.
+        columns: S of the readings.
+        interval_seconds: between two calls of `apply` or `miss`.
+
+    Attributes:
+        touched: names of the Deployments that a write was ever sent to.
+    """
+
+    def __init__(self, config: GuardrailConfig, writer: Writer, columns: int, interval_seconds: float) -> None:
+        self.config = config
+        self.touched: set[str] = set()
+        self._writer, self._columns, self._interval_seconds = writer, columns, interval_seconds
+        self._names: tuple[str, ...] = ()
+        self._write_failed = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: no earlier wishes, no errors."""
+        self._guardrails = Guardrails(self.config, 1, self._columns, self._interval_seconds)
+        self._names, self._write_failed = (), False
+
+    def limits(self, snapshot: ClusterSnapshot, reading: Reading) -> tuple[Limits, ...]:
+        """What each Deployment of the reading may have."""
+        return tuple(
+            limits_of(deployment.annotations, snapshot.namespace_annotations, self.config)
+            for deployment in reading.deployments
+        )
+
+    def miss(self) -> None:
+        """An interval passed in which nothing could be decided."""
+        self._guardrails.miss()
+
+    def apply(self, snapshot: ClusterSnapshot, reading: Reading, wish: NDArray[np.int64]) -> Sent:
+        """Send these wishes [S], as far as the guardrails let them.
+
+        A Deployment that somebody else has changed since it was read is left alone.
+        """
+        limits = self.limits(snapshot, reading)
+        names = tuple(deployment.name for deployment in reading.deployments)
+        if names != self._names:
+            source = np.full(self._columns, -1, dtype=np.int64)
+            column = {name: i for i, name in enumerate(self._names)}
+            source[: len(names)] = [column.get(name, -1) for name in names]
+            self._guardrails.remesh(0, source)
+            self._names = names
+        proposal = self._proposal(snapshot, reading, wish, limits)
+        proposal = replace(
+            proposal, untrusted_mask=reading.untrusted_mask[None], error_mask=np.array([self._write_failed])
+        )
+        sent = self._send(reading, wish, limits, self._guardrails.apply(proposal))
+        self._write_failed = bool(sent.failed)
+        return sent
+
+    def restore(self, snapshot: ClusterSnapshot, reading: Reading, targets: Mapping[str, int]) -> Sent:
+        """Bring Deployments to the replicas that they are said to have had, whatever the rates and windows say.
+
+        What has an owner, is paused, is not scalable, was switched off or would break a disruption budget is held; limits give
+        way to what was there. Somebody else's change is overwritten, unless it is to 0; nothing is ever scaled to 0.
+        """
+        wish = reading.window.desired[0].astype(np.int64)
+        limits = []
+        for i, (deployment, limit) in enumerate(
+            zip(reading.deployments, self.limits(snapshot, reading), strict=True)
+        ):
+            wish[i] = targets.get(deployment.name) or wish[i]
+            low, high = limit.min_replicas, limit.max_replicas
+            if low <= high and wish[i] > 0:
+                limit = limit._replace(min_replicas=min(low, int(wish[i])), max_replicas=max(high, int(wish[i])))
+            limits.append(limit)
+        unhurried = Guardrails(wide_guardrails(1, LARGEST_REPLICAS), 1, self._columns, self._interval_seconds)
+        verdict = unhurried.apply(self._proposal(snapshot, reading, wish, limits))
+        wanted = {deployment.name: int(wish[i]) for i, deployment in enumerate(reading.deployments)}
+        return self._send(reading, wish, limits, verdict, lambda name, current: wanted[name] if current > 0 else None)
+
+    def _proposal(
+        self, snapshot: ClusterSnapshot, reading: Reading, wish: NDArray[np.int64], limits: Sequence[Limits]
+    ) -> Proposal:
+        count = len(reading.deployments)
+        numbers = np.zeros((4, 1, self._columns), dtype=np.int64)
+        masks = np.zeros((5, 1, self._columns), dtype=np.bool_)
+        current, low, high, available = numbers
+        mask, scalable_mask, owned_mask, paused_mask, untrusted_mask = masks
+        low[:], high[:] = 1, 1
+        mask[0, :count] = True
+        for i, (deployment, limit) in enumerate(zip(reading.deployments, limits, strict=True)):
+            # While owners cannot be read, everything may have one.
+            owned = bool(deployment.owner) or snapshot.failed("owners")
+            current[0, i], available[0, i] = deployment.desired, deployment.min_available
+            low[0, i], high[0, i] = limit.min_replicas, limit.max_replicas
+            scalable_mask[0, i] = owned or not reading.mesh.services[i].stateful
+            owned_mask[0, i], paused_mask[0, i] = owned, limit.paused
+        return Proposal(
+            current=current,
+            wish=wish[None].astype(np.float64),
+            mask=mask,
+            scalable_mask=scalable_mask,
+            owned_mask=owned_mask,
+            paused_mask=paused_mask,
+            untrusted_mask=untrusted_mask,
+            min_replicas=low,
+            max_replicas=high,
+            min_available=available,
+            error_mask=np.zeros(1, dtype=np.bool_),
+            floor=np.full((1, self._columns), NO_FLOOR, dtype=np.int64),
+            quota_headroom=np.array([UNLIMITED if snapshot.quota.pods is None else snapshot.quota.pods]),
+        )
+
+    def _send(
+        self,
+        reading: Reading,
+        wish: NDArray[np.int64],
+        limits: Sequence[Limits],
+        verdict: Verdict,
+        redecide: Redecide | None = None,
+    ) -> Sent:
+        changes: dict[str, ScaleRequest] = {}
+        held: list[str] = []
+        problems: list[str] = []
+        for i, (deployment, limit) in enumerate(zip(reading.deployments, limits, strict=True)):
+            name, final = deployment.name, int(verdict.final[0, i])
+            problems += [f"{name}: {problem}" for problem in limit.problems]
+            if final != wish[i]:
+                held.append(name)
+                problems.append(f"{name}: wanted {wish[i]}, allowed {final} ({', '.join(verdict.names(0, i))})")
+            if final != deployment.desired:
+                changes[name] = ScaleRequest(
+                    replicas=final,
+                    expected=deployment.desired,
+                    minimum=limit.min_replicas,
+                    maximum=limit.max_replicas,
+                    resource_version=deployment.resource_version,
+                )
+        results = self._writer.apply(changes, redecide) if changes else {}
+        self.touched |= {name for name, result in results.items() if result.sent is not None}
+        failed = {name: result.answer for name, result in results.items() if result.outcome not in EXPECTED}
+        return Sent(
+            written={
+                name: (changes[name].expected, changes[name].replicas)
+                for name, result in results.items()
+                if result.outcome in TAKEN_EFFECT
+            },
+            failed=failed,
+            held=tuple(held),
+            problems=(*problems, *(f"{name}: {answer}" for name, answer in failed.items())),
+        )
