@@ -76,7 +76,7 @@ class LiveConfig:
     past_capacity: Literal["error", "drop_least_active"] = "error"
     """What happens when more services are there than the policy has slots: stop, or leave out the least active ones (held, and named
     in a warning)."""
-    max_answer_bytes: Annotated[int, Ge(1024)] = 64 * 1024 * 1024
+    max_answer_bytes: Annotated[int, Ge(1024)] = 16 * 1024 * 1024
     """An answer larger than this is refused unread."""
     lease_seconds: Annotated[float, Ge(3.0)] = 15.0
     """A leader that has not renewed its Lease for this long has lost it."""

@@ -101,8 +101,10 @@ def _permissions(session: LiveSession) -> Iterator[Finding]:
         _Permission(verb="get", group="apps", resource="deployments", subresource="scale", needed=writes),
         _Permission(verb="patch", group="apps", resource="deployments", subresource="scale", needed=writes),
         _Permission(verb="list", group="autoscaling", resource="horizontalpodautoscalers"),
-        _Permission(verb="list", group="policy", resource="poddisruptionbudgets", needed=False),
-        _Permission(verb="list", group="", resource="resourcequotas", needed=False),
+        _Permission(verb="list", group="policy", resource="poddisruptionbudgets"),
+        _Permission(verb="list", group="", resource="resourcequotas"),
+        _Permission(verb="get", group="", resource="namespaces"),
+        _Permission(verb="list", group="keda.sh", resource="scaledobjects"),
         _Permission(verb="create", group="", resource="events", needed=False),
     ]
     if session.options.leader_elect:
