@@ -119,8 +119,9 @@ class Sensing:
         nodes = _Nodes.of(snapshot, graph)
         left_out = self._fit(nodes, graph)
         mesh = self._mesh(nodes)
-        # Whatever could not be read might forbid what is wished: an owner, a pause, a disruption budget.
-        untrusted_mask = np.full(self.max_nodes, any(not problem.service for problem in snapshot.problems), np.bool_)
+        # Whatever could not be read might forbid a lowering: a pause, a disruption budget. A quota only forbids raises.
+        blind = any(not problem.service and problem.source != "quota" for problem in snapshot.problems)
+        untrusted_mask = np.full(self.max_nodes, blind, np.bool_)
         column = {name: i for i, name in enumerate(mesh.names)}
         for problem in snapshot.problems:
             if problem.service in column:
