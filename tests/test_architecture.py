@@ -128,4 +128,6 @@ def test_every_direct_dependency_is_pinned() -> None:
     wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").open()}
     for requirement in wanted:
+        if requirement.startswith("gnnrl["):  # an extra of our own, whose parts are among the wanted
+            continue
         assert requirement.partition(">=")[0].lower().replace("_", "-") in pinned

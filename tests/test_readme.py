@@ -30,7 +30,8 @@ def test_every_python_snippet_runs_in_order(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_every_command_line_is_understood() -> None:
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("gnnrl ")]
+    commands = "\n".join(blocks("sh")).replace("\\\n", " ").replace(".venv/bin/gnnrl", "gnnrl")
+    lines = [line for line in commands.splitlines() if line.startswith("gnnrl ")]
     assert len(lines) >= 10
     for line in lines:
         build_parser().parse_args(shlex.split(line)[1:])
