@@ -18,8 +18,8 @@ from gnnrl.domains.autoscaling.sensing import Reading
 
 __all__ = ["GuardedScaling", "Sent", "Writer", "wide_guardrails"]
 
-TAKEN_EFFECT = ("patched", "unchanged")
-EXPECTED = (*TAKEN_EFFECT, "dry-run", "shadow")
+HARMLESS = ("patched", "unchanged", "dry-run", "shadow")
+"""Outcomes that stand in nobody's way."""
 
 
 def wide_guardrails(min_replicas: int, max_replicas: int) -> GuardrailConfig:
@@ -111,9 +111,7 @@ class GuardedScaling:
         proposal = replace(
             proposal, untrusted_mask=reading.untrusted_mask[None], error_mask=np.array([self._write_failed])
         )
-        sent = self._send(reading, wish, limits, self._guardrails.apply(proposal))
-        self._write_failed = bool(sent.failed)
-        return sent
+        return self._send(reading, wish, limits, self._guardrails.apply(proposal))
 
     def restore(self, snapshot: ClusterSnapshot, reading: Reading, targets: Mapping[str, int]) -> Sent:
         """Bring Deployments to the replicas that they are said to have had, whatever the rates and windows say.
@@ -123,9 +121,7 @@ class GuardedScaling:
         """
         wish = reading.window.desired[0].astype(np.int64)
         limits = []
-        for i, (deployment, limit) in enumerate(
-            zip(reading.deployments, self.limits(snapshot, reading), strict=True)
-        ):
+        for i, (deployment, limit) in enumerate(zip(reading.deployments, self.limits(snapshot, reading), strict=True)):
             wish[i] = targets.get(deployment.name) or wish[i]
             low, high = limit.min_replicas, limit.max_replicas
             if low <= high and wish[i] > 0:
@@ -196,12 +192,13 @@ class GuardedScaling:
                 )
         results = self._writer.apply(changes, redecide) if changes else {}
         self.touched |= {name for name, result in results.items() if result.sent is not None}
-        failed = {name: result.answer for name, result in results.items() if result.outcome not in EXPECTED}
+        self._write_failed = any(result.outcome == "failed" for result in results.values())
+        failed = {name: result.answer for name, result in results.items() if result.outcome not in HARMLESS}
         return Sent(
             written={
                 name: (changes[name].expected, changes[name].replicas)
                 for name, result in results.items()
-                if result.outcome in TAKEN_EFFECT
+                if result.outcome == "patched"
             },
             failed=failed,
             held=tuple(held),
