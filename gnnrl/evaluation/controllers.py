@@ -131,7 +131,7 @@ class _Sample:
     @classmethod
     def of(cls, window: Any) -> _Sample:
         return cls(
-            ready=window.ready.copy(),
+            ready=window.metric_ready.copy(),
             cpu_millicores=window.app_cpu_millicores.copy(),
             rps_in=window.rps_in.copy(),
             concurrency=window.backlog.copy(),

@@ -108,7 +108,9 @@ def _panels(
 
 def timelines(evaluation: Evaluation, seed: int = 0) -> str:
     """Replicas over time beside the load, one panel a workload, for one seed; violating windows are marked below."""
-    shown = [name for name in SHOWN_OVER_TIME if name in evaluation.playbacks] or list(evaluation.playbacks)[:4]
+    shown = [name for name in SHOWN_OVER_TIME if name in evaluation.playbacks]
+    if len(shown) < 2:
+        shown = list(evaluation.playbacks)[:4]
     with plt.rc_context(STYLE):
         figure, axes = _panels(len(evaluation.workloads), height=3.1, gap=0.36)
         for axis, workload in zip(axes, evaluation.workloads, strict=True):

@@ -244,6 +244,7 @@ def window(value: float, ready: int = 1) -> Any:
     counts = np.full((1, 3), ready)
     return SimpleNamespace(
         ready=counts,
+        metric_ready=counts,
         desired=counts,
         app_cpu_millicores=columns,
         rps_in=np.zeros((1, 3)),

@@ -227,4 +227,4 @@ def test_a_baseline_does_the_same_live_as_evaluated(kind: str) -> None:
 
     playback = evaluated(baseline(CONFIG), episode)
     _, world = live(baseline(LIVE), episode)
-    assert world.score()["replica_seconds"] == pytest.approx(playback.metrics["replica_seconds"][0], rel=0.01)
+    assert world.score()["replica_seconds"] == pytest.approx(playback.metrics["replica_seconds"][0], rel=1e-9)

@@ -15,7 +15,8 @@ Interface (arrays are `[B, S]` by service, `[B, E]` by call, `[B]` by mesh; colu
     state = simulation.state_dict(); simulation.load_state_dict(state)
 
 Telemetry of a window (a struct of arrays, owned by the simulation, valid until the next scrape); every rate is a mean over the window:
-    per service [B, S]: ready, starting, pending, draining, desired (int32, at the end of the window), billed_replicas (mean),
+    per service [B, S]: ready, starting, pending, draining, desired (int32, now), metric_ready (int32, pods that were ready at the end of
+        the window), billed_replicas (mean),
         cpu_millicores (used, all pods), app_cpu_millicores (of it, without the proxies), memory_mib, rps_in, rps_out, p95_ms,
         mean_ms, error_share, backlog (calls in system),
         queue_excess (share of the end-to-end latency above idle that this service causes), seconds_since_change
@@ -267,6 +268,7 @@ class MeshSimulation:
             ),
             LATENCY_EDGES_MS, self.settings.sidecar_millicores_per_rps, self.settings.memory_mib_per_call,
         )  # fmt: skip
+        w.metric_ready[:] = w.ready
         return self.window
 
     def state_dict(self) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Telemetry:
     pending: Ints
     draining: Ints
     desired: Ints
+    metric_ready: Ints
     billed_replicas: Floats
     cpu_millicores: Floats
     app_cpu_millicores: Floats
@@ -85,7 +86,7 @@ class Telemetry:
 def make_telemetry(batch_size: int, max_services: int, max_calls: int, *, histogram: bool) -> Telemetry:
     """A window of zeros."""
     sizes = {"call_rps": max_calls, "call_p95_ms": max_calls, "call_error_share": max_calls}
-    integers = {"ready", "starting", "pending", "draining", "desired"}
+    integers = {"ready", "starting", "pending", "draining", "desired", "metric_ready"}
     names = list(Telemetry.__dataclass_fields__)
     first_of_mesh = names.index("seconds")
     arrays: dict[str, NDArray[Any]] = {}

@@ -32,7 +32,17 @@ class WorldScore:
         self._violation_weight, self._change_weight_seconds = violation_weight, change_weight_seconds
         self._histogram = np.zeros((1, bins))
         self._sums = dict.fromkeys(
-            ("seconds", "replica_seconds", "violating_seconds", "core_seconds", "requests", "latency", "errors"), 0.0
+            (
+                "seconds",
+                "replica_seconds",
+                "violating_seconds",
+                "core_seconds",
+                "used",
+                "requests",
+                "latency",
+                "errors",
+            ),
+            0.0,
         )
         self._moves = self._changes = 0
         self.topology_changes = 0
@@ -54,6 +64,7 @@ class WorldScore:
             ("replica_seconds", window.replica_seconds[0]),
             ("violating_seconds", window.violating_seconds[0]),
             ("core_seconds", window.core_seconds[0]),
+            ("used", float(window.cpu_millicores.sum()) / 1000.0 * seconds),
             ("requests", requests),
             ("latency", float(window.latency_mean_ms[0]) * requests),
             ("errors", float(window.mesh_error_share[0]) * requests),
@@ -99,6 +110,7 @@ class WorldScore:
             **quantiles,
             "error_share": sums["errors"] / requests if requests else None,
             "core_seconds": sums["core_seconds"],
+            "utilisation": sums["used"] / sums["core_seconds"] if sums["core_seconds"] else None,
             "scale_moves": self._moves,
             "replica_changes": self._changes,
             "objective": float(cost),
