@@ -56,6 +56,8 @@ def next_decision(s: c.Cluster, rules: c.Rules, timing: Timing, b: int) -> bool:
                 row[c.FAULT_PLACE] = r
                 return False
         if until == np.inf:
+            for r in range(row[c.N_REPLICAS]):
+                s.now[b, c.NOW] = max(s.now[b, c.NOW], s.clock[b, r, c.CLOCK])
             return False
         s.now[b, c.NOW] = until
         if reporting:
