@@ -52,6 +52,8 @@ class Sample(NamedTuple):
 
     labels: Mapping[str, str]
     value: float
+    seconds: float | None = None
+    """Unix seconds that it is the value of; None = not told."""
 
 
 def istio_queries(namespaces: Sequence[str], duration_seconds: int) -> dict[Query, str]:

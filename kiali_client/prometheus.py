@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import requests
@@ -18,7 +18,7 @@ from kiali_client.errors import (
     KialiSchemaError,
     KialiUnavailableError,
 )
-from kiali_client.istio_metrics import graph_from_samples, istio_queries
+from kiali_client.istio_metrics import Query, Sample, graph_from_samples, istio_queries
 from kiali_client.models import ServiceGraph
 from kiali_client.refusal import Remedies, read_answer, refusal
 from kiali_client.secret import Secret, TokenSource
@@ -139,7 +139,10 @@ class PrometheusClient:
             self._turn.release()
         problems: tuple[str, ...]
         try:
-            return graph_from_samples(answers, namespaces=namespaces, timestamp=at, duration_seconds=duration_seconds)
+            stated = _stated_seconds(answers, at)
+            return graph_from_samples(
+                answers, namespaces=namespaces, timestamp=stated, duration_seconds=duration_seconds
+            )
         except KialiSchemaError as error:
             problems = error.problems
         place = f"Prometheus GET {self._transport.base_url}{QUERY_PATH}"
@@ -171,3 +174,10 @@ class PrometheusClient:
         except KialiAuthenticationError as error:
             problem = str(error)
         raise KialiAuthenticationError(f"Prometheus at {self._transport.base_url}{QUERY_PATH}: {problem}")
+
+
+def _stated_seconds(answers: Mapping[Query, Sequence[Sample]], asked: int) -> int:
+    """The time that the answers say they are of. Prometheus repeats the time that it was asked for; where something in between
+    answers from a cache, or of another time, the one furthest from that counts."""
+    stated = (sample.seconds for samples in answers.values() for sample in samples if sample.seconds is not None)
+    return int(max(stated, key=lambda seconds: abs(seconds - asked), default=asked))

@@ -10,6 +10,8 @@ from kiali_client.parse import number
 __all__ = ["read_vector"]
 
 SHOWN_FAULTS = 3
+LATEST_SECONDS = 1e11
+"""A time after this (the year 5138) is none."""
 OWN_NOTES = ("PromQL warning", "PromQL info")
 """Prefixes of warnings about the query; any other says that data is missing (a store that did not answer Thanos)."""
 
@@ -44,7 +46,7 @@ def read_vector(body: bytes) -> list[Sample]:
     for i, series in enumerate(result):
         sample = _sample(series)
         if sample is None and len(problems) < SHOWN_FAULTS:
-            problems.append(f"data.result[{i}]: {shown(series)} has no labels with one value")
+            problems.append(f"data.result[{i}]: {shown(series)} has no labels with one value and its time")
         elif sample is not None:
             samples.append(sample)
     if problems:
@@ -58,6 +60,8 @@ def _sample(series: object) -> Sample | None:
     labels, pair = series.get("metric"), series.get("value")
     if not isinstance(labels, dict) or not isinstance(pair, list) or len(pair) != 2:
         return None
-    value = number(pair[1])
+    value, seconds = number(pair[1]), number(pair[0])
+    if seconds is None or not 0.0 <= seconds <= LATEST_SECONDS:
+        return None
     printable = all(isinstance(text, str) and text.isprintable() for text in labels.values())
-    return None if value is None or not printable else Sample(labels, value)
+    return None if value is None or not printable else Sample(labels, value, seconds)

@@ -55,6 +55,7 @@ class FakePrometheus:
     def __init__(self, server: HTTPServer) -> None:
         self.url = server.url_for("/prom")
         self.series: dict[tuple[str, str], list[tuple[dict[str, str], str]]] = {}
+        self.stamp = float(AT)
         self.asked: list[Request] = []
         self.answers: list[Response] = []
         self.token = ""
@@ -73,7 +74,9 @@ class FakePrometheus:
             request.args["query"],
         )
         assert found is not None
-        result = [{"metric": labels, "value": [AT, value]} for labels, value in self.series.get(found.groups(), [])]  # type: ignore[call-overload]
+        result = [
+            {"metric": labels, "value": [self.stamp, value]} for labels, value in self.series.get(found.groups(), [])
+        ]  # type: ignore[call-overload]
         return as_json({"status": "success", "data": {"resultType": "vector", "result": result}})
 
 
@@ -87,6 +90,16 @@ def fetch(prometheus: FakePrometheus, **options: Any) -> ServiceGraph:
         prometheus.url, **({"retries": 0, "timeout_seconds": 2.0, "now": lambda: AT + 0.9} | options)
     ) as client:
         return client.fetch_service_graph("shop")
+
+
+@pytest.mark.parametrize("stamp", [AT - 300.0, AT + 600.0])
+def test_answers_of_another_time_than_asked_for_say_so(prometheus: FakePrometheus, stamp: float) -> None:
+    """Of a cache in between, or of a wrong clock: their age is judged by whoever reads the graph."""
+    labels = {"source_workload": "a", "destination_workload": "b"}
+    prometheus.series[("requests_total", "source")] = [(labels, "3")]
+    assert fetch(prometheus).timestamp == AT
+    prometheus.stamp = stamp
+    assert fetch(prometheus).timestamp == int(stamp)
 
 
 def test_the_queries_are_those_of_kiali() -> None:
@@ -262,6 +275,8 @@ def vector(result: object, **more: object) -> Response:
         (vector({}), KialiSchemaError, "instant vector"),
         (vector([1]), KialiSchemaError, r"data.result\[0\]"),
         (vector([{"metric": {}, "value": [1, "x"]}]), KialiSchemaError, r"data.result\[0\]"),
+        (vector([{"metric": {}, "value": [None, "1"]}]), KialiSchemaError, "one value and its time"),
+        (vector([{"metric": {}, "value": [1e300, "1"]}]), KialiSchemaError, "one value and its time"),
         (vector([{"metric": {"source_workload": "a\ud800"}, "value": [1, "1"]}]), KialiSchemaError, r"data.result\[0\]"),
         (vector([{"metric": {"a": 1}, "value": [1, "1"]}]), KialiSchemaError, r"data.result\[0\]"),
         (vector([{"metric": {}, "values": [[1, "1"]]}]), KialiSchemaError, r"data.result\[0\]"),

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from gnnrl.cluster.guardrails.annotations import STATEFUL
 from gnnrl.cluster.models import ClusterSnapshot, DeploymentState, PodUsage
+from gnnrl.domains.autoscaling.graph_nodes import GraphNodes
+from gnnrl.domains.autoscaling.graph_trust import BUSY_SHARE, GraphTrust
 from gnnrl.domains.autoscaling.kiali_import import LOAD_GENERATOR
 from gnnrl.domains.autoscaling.mesh import Call
 from gnnrl.domains.autoscaling.monitoring_kernel import assemble_calls, pod_sums
 from gnnrl.domains.autoscaling.observed import ObservedMesh, ObservedService
 from gnnrl.domains.autoscaling.telemetry import Telemetry, make_telemetry
-from kiali_client import Edge, NodeKey, ServiceGraph
+from kiali_client import NodeKey, ServiceGraph
 
 __all__ = ["CapacityExceeded", "Reading", "Sensing"]
 
-OWN_LABEL = ("app.kubernetes.io/name", "gnnrl")
-"""Of our own pods, which may run in the namespace: no part of what is scaled."""
 DEFAULT_REQUEST_MILLICORES = 100.0
 LIMIT_OVER_REQUEST = 2.0
 """Where a manifest states no CPU limit; a note says so."""
@@ -33,8 +33,6 @@ LARGEST_LEAD_SECONDS = 15.0
 """Data from further in the future than this are of no known age."""
 READY_HISTORY = 64
 """Readings of a service's ready pods that are kept, to know how many its metrics belong to."""
-BUSY_SHARE = 0.2
-"""Of its limit: a service that uses more and is said to receive nothing contradicts itself."""
 
 
 class CapacityExceeded(ValueError):
@@ -102,6 +100,7 @@ class Sensing:
         self.slo_ms = slo_ms
         self.past_capacity = past_capacity
         self._known: dict[str, _Memory] = {}
+        self._trust = GraphTrust(stale_after_seconds)
         self._window = make_telemetry(1, max_nodes, max_edges, histogram=False)
         self._active = np.ones(1, np.bool_)
 
@@ -116,12 +115,14 @@ class Sensing:
         blocking = self._blocking(snapshot, ages)
         self._remember(snapshot)
         graph = snapshot.graph
-        nodes = _Nodes.of(snapshot, graph)
+        frozen = self._trust.frozen(snapshot, graph) if graph is not None else ""
+        problems += [frozen] if frozen else []
+        nodes = GraphNodes.of(snapshot, graph)
         left_out = self._fit(nodes, graph)
         mesh = self._mesh(nodes)
         # Whatever could not be read might forbid a lowering: a pause, a disruption budget. A quota only forbids raises.
         blind = any(not problem.service and problem.source != "quota" for problem in snapshot.problems)
-        untrusted_mask = np.full(self.max_nodes, blind, np.bool_)
+        untrusted_mask = np.full(self.max_nodes, blind or bool(frozen), np.bool_)
         column = {name: i for i, name in enumerate(mesh.names)}
         for problem in snapshot.problems:
             if problem.service in column:
@@ -161,6 +162,8 @@ class Sensing:
             failed.append(f"namespace {snapshot.namespace!r} has no Deployments")
         if snapshot.graph is not None and not snapshot.graph.edges:
             failed.append("graph: empty; nothing can be told of a mesh without traffic")
+        elif snapshot.graph is not None and (impossible := self._trust.impossible(snapshot, snapshot.graph)):
+            failed.append(impossible)
         if not snapshot.usage and not snapshot.failed("metrics") and any(d.ready for d in snapshot.deployments):
             failed.append("metrics: none, though pods are ready")
         for source, age in ages.items():
@@ -185,7 +188,7 @@ class Sensing:
                 known.changed_seconds = known.ready[-1][0] if known.ready else now
             known.ready.append((now, deployment.ready))
 
-    def _fit(self, nodes: _Nodes, graph: ServiceGraph | None) -> tuple[str, ...]:
+    def _fit(self, nodes: GraphNodes, graph: ServiceGraph | None) -> tuple[str, ...]:
         """Leave out what does not fit, the least active first, if that is allowed."""
         excess = len(nodes.deployments) + len(nodes.others) - self.max_nodes
         if excess <= 0 and len(nodes.edges) <= self.max_edges:
@@ -213,7 +216,7 @@ class Sensing:
         nodes.keep_busiest_edges(self.max_edges)
         return tuple(dropped)
 
-    def _mesh(self, nodes: _Nodes) -> ObservedMesh:
+    def _mesh(self, nodes: GraphNodes) -> ObservedMesh:
         requested = {nodes.name_of[target] for (_, target), edge in nodes.edges.items() if edge.rps > 0.0}
         over_tcp = {
             nodes.name_of[target] for (_, target), edge in nodes.edges.items() if edge.tcp_bytes_per_second > 0.0
@@ -261,7 +264,7 @@ class Sensing:
                     array[i] = getattr(deployment, name)
 
     def _fill_pods(self, deployments: Sequence[DeploymentState], snapshot: ClusterSnapshot) -> list[tuple[str, str]]:
-        """CPU and memory; returns the services that have ready pods and no metrics."""
+        """CPU and memory; returns the services whose pods are not all measured, or not lately."""
         columns = self.max_nodes
         app, proxy, memory, ready = (np.zeros((1, columns), np.int64) for _ in range(4))
         missing = []
@@ -271,6 +274,8 @@ class Sensing:
             if usage:
                 known.usage = _one_pod(usage)
                 ready[0, i] = _ready_at(known.ready, max(u.timestamp_seconds for u in usage), len(usage))
+                doubt = self._doubt(usage, known, snapshot.taken_seconds)
+                missing += [(deployment.name, doubt)] if doubt else []
             elif deployment.ready:
                 # New pods are measured with the next scrape only; what stays without metrics is shown as it last was.
                 since = next((seconds for seconds, count in reversed(known.ready) if count == 0), None)
@@ -282,12 +287,23 @@ class Sensing:
                 known.usage = (0, 0, 0)
             app[0, i], proxy[0, i], memory[0, i] = known.usage
         window = self._window
+        window.metric_ready[:] = ready
         pod_sums(
             self._active, app, proxy, memory, ready, window.app_cpu_millicores, window.cpu_millicores, window.memory_mib
         )
         return missing
 
-    def _fill_calls(self, mesh: ObservedMesh, nodes: _Nodes) -> None:
+    def _doubt(self, usage: Sequence[PodUsage], known: _Memory, now: float) -> str:
+        """Why the mean over these pods may not be that of the service; empty = it is."""
+        age = now - min(pod.timestamp_seconds for pod in usage)
+        if age > self.stale_after_seconds:
+            return f"metrics: of one of its pods {age:.0f} s old, more than {self.stale_after_seconds:.0f} s"
+        # New pods are measured with the next scrape only: this many have been ready for long.
+        lately = [count for seconds, count in known.ready if seconds >= now - self.stale_after_seconds]
+        fewest = min(lately) if known.ready[0][0] < now - self.stale_after_seconds else 0
+        return f"metrics: of {fewest} pods {len(usage)} are measured" if len(usage) < fewest else ""
+
+    def _fill_calls(self, mesh: ObservedMesh, nodes: GraphNodes) -> None:
         window, e = self._window, self.max_edges
         source, target = np.zeros((1, e), np.int64), np.zeros((1, e), np.int64)
         rps, p95, errors = np.zeros((1, e)), np.zeros((1, e)), np.zeros((1, e))
@@ -316,64 +332,6 @@ class Sensing:
         return found
 
 
-class _Nodes:
-    """Who is in the graph, and which calls are between them."""
-
-    def __init__(self, namespace: str, deployments: list[DeploymentState]) -> None:
-        self.namespace = namespace
-        self.deployments = deployments
-        self.others: list[NodeKey] = []
-        self.name_of: dict[NodeKey, str] = {}
-        self.edges: dict[tuple[NodeKey, NodeKey], Edge] = {}
-        self._names = {deployment.name for deployment in deployments}
-
-    @classmethod
-    def of(cls, snapshot: ClusterSnapshot, graph: ServiceGraph | None) -> _Nodes:
-        nodes = cls(snapshot.namespace, sorted(filter(_is_scaled, snapshot.deployments), key=lambda d: d.name))
-        if graph is None:
-            return nodes
-        dead = {node.key for node in graph.nodes if node.is_dead}
-        between = [e for e in graph.edges if e.source not in dead and e.target not in dead]
-        touched = {key for edge in between for key in (edge.source, edge.target)}
-        nodes.others = sorted(key for key in touched if not nodes.is_deployment(key))
-        for key in touched:
-            nodes.name_of[key] = key.name if nodes.is_deployment(key) else nodes.fresh_name(key)
-        rank = {deployment.name: i for i, deployment in enumerate(nodes.deployments)}
-        place = {key: len(rank) + i for i, key in enumerate(nodes.others)}
-        place |= {key: rank[key.name] for key in touched if nodes.is_deployment(key)}
-        between.sort(key=lambda edge: (place[edge.source], place[edge.target]))
-        nodes.edges = {(edge.source, edge.target): edge for edge in between}
-        return nodes
-
-    def is_deployment(self, key: NodeKey) -> bool:
-        return key.kind in ("workload", "app") and key.namespace == self.namespace and key.name in self._names
-
-    def is_outside(self, key: NodeKey) -> bool:
-        """Whether its requests come from outside the namespace."""
-        return key.namespace != self.namespace or key.kind == "unknown"
-
-    def fresh_name(self, key: NodeKey) -> str:
-        """The node's name, with its namespace, kind and cluster as far as they are needed."""
-        forms = (key.name, f"{key.name}.{key.namespace}", f"{key.name}.{key.namespace}.{key.kind}", str(key))
-        taken = self._names | set(self.name_of.values())
-        return next((form for form in forms if form not in taken), str(key))
-
-    def drop_other(self, key: NodeKey) -> None:
-        self.others.remove(key)
-        self.edges = {pair: edge for pair, edge in self.edges.items() if key not in pair}
-
-    def drop_deployment(self, deployment: DeploymentState) -> None:
-        self.deployments.remove(deployment)
-        gone = {key for key, name in self.name_of.items() if name == deployment.name and self.is_deployment(key)}
-        self.edges = {pair: edge for pair, edge in self.edges.items() if not gone & set(pair)}
-
-    def keep_busiest_edges(self, most: int) -> None:
-        if len(self.edges) > most:
-            busiest = sorted(self.edges.items(), key=lambda item: -item[1].rps)[:most]
-            kept = {pair for pair, _ in busiest}
-            self.edges = {pair: edge for pair, edge in self.edges.items() if pair in kept}
-
-
 def _one_pod(usage: Sequence[PodUsage]) -> tuple[int, int, int]:
     """Nanocores of application and proxy and bytes of a pod, means in whole numbers over those that were measured."""
     app = proxy = memory = 0
@@ -391,11 +349,6 @@ def _ready_at(history: Sequence[tuple[float, int]], when: float, measured: int) 
     """Pods that were ready when the metrics window ended: as they were counted then, and at least those that were measured."""
     before = [count for seconds, count in history if seconds <= when + 1e-3]
     return max(before[-1], measured) if before else measured
-
-
-def _is_scaled(deployment: DeploymentState) -> bool:
-    label, ours = OWN_LABEL
-    return deployment.labels.get(label) != ours
 
 
 def _told(service: str, message: str) -> str:

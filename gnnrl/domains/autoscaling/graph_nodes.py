@@ -1,0 +1,84 @@
+"""Who is in a service graph: the Deployments of the namespace, and everything else that traffic goes to or comes from."""
+
+from __future__ import annotations
+
+from gnnrl.cluster.models import ClusterSnapshot, DeploymentState
+from kiali_client import Edge, NodeKey, ServiceGraph
+
+__all__ = ["GraphNodes"]
+
+OWN_LABEL = ("app.kubernetes.io/name", "gnnrl")
+"""Of our own pods, which may run in the namespace: no part of what is scaled."""
+
+
+class GraphNodes:
+    """Who is in the graph, and which calls are between them.
+
+    Args:
+        namespace: that is scaled.
+        deployments: its Deployments, by name.
+    """
+
+    def __init__(self, namespace: str, deployments: list[DeploymentState]) -> None:
+        self.namespace = namespace
+        self.deployments = deployments
+        self.others: list[NodeKey] = []
+        self.name_of: dict[NodeKey, str] = {}
+        self.edges: dict[tuple[NodeKey, NodeKey], Edge] = {}
+        self._names = {deployment.name for deployment in deployments}
+        self._elsewhere: frozenset[NodeKey] = frozenset()
+        """Nodes that only share a Deployment's name: of another cluster, or of a namespace that may not be seen."""
+
+    @classmethod
+    def of(cls, snapshot: ClusterSnapshot, graph: ServiceGraph | None) -> GraphNodes:
+        nodes = cls(snapshot.namespace, sorted(filter(_is_scaled, snapshot.deployments), key=lambda d: d.name))
+        if graph is None:
+            return nodes
+        nodes._elsewhere = frozenset(node.key for node in graph.nodes if node.is_outside or node.is_inaccessible)
+        dead = {node.key for node in graph.nodes if node.is_dead}
+        between = [e for e in graph.edges if e.source not in dead and e.target not in dead]
+        touched = {key for edge in between for key in (edge.source, edge.target)}
+        nodes.others = sorted(key for key in touched if not nodes.is_deployment(key))
+        # In a fixed order: of two that share a name, the same one has it in every reading.
+        for key in sorted(touched):
+            nodes.name_of[key] = key.name if nodes.is_deployment(key) else nodes.fresh_name(key)
+        rank = {deployment.name: i for i, deployment in enumerate(nodes.deployments)}
+        place = {key: len(rank) + i for i, key in enumerate(nodes.others)}
+        place |= {key: rank[key.name] for key in touched if nodes.is_deployment(key)}
+        between.sort(key=lambda edge: (place[edge.source], place[edge.target]))
+        nodes.edges = {(edge.source, edge.target): edge for edge in between}
+        return nodes
+
+    def is_deployment(self, key: NodeKey) -> bool:
+        is_ours = key.namespace == self.namespace and key not in self._elsewhere
+        return is_ours and key.kind in ("workload", "app") and key.name in self._names
+
+    def is_outside(self, key: NodeKey) -> bool:
+        """Whether its requests come from outside the namespace."""
+        return key.namespace != self.namespace or key.kind == "unknown" or key in self._elsewhere
+
+    def fresh_name(self, key: NodeKey) -> str:
+        """The node's name, with its namespace, kind and cluster as far as they are needed."""
+        forms = (key.name, f"{key.name}.{key.namespace}", f"{key.name}.{key.namespace}.{key.kind}", str(key))
+        taken = self._names | set(self.name_of.values())
+        return next((form for form in forms if form not in taken), str(key))
+
+    def drop_other(self, key: NodeKey) -> None:
+        self.others.remove(key)
+        self.edges = {pair: edge for pair, edge in self.edges.items() if key not in pair}
+
+    def drop_deployment(self, deployment: DeploymentState) -> None:
+        self.deployments.remove(deployment)
+        gone = {key for key, name in self.name_of.items() if name == deployment.name and self.is_deployment(key)}
+        self.edges = {pair: edge for pair, edge in self.edges.items() if not gone & set(pair)}
+
+    def keep_busiest_edges(self, most: int) -> None:
+        if len(self.edges) > most:
+            busiest = sorted(self.edges.items(), key=lambda item: -item[1].rps)[:most]
+            kept = {pair for pair, _ in busiest}
+            self.edges = {pair: edge for pair, edge in self.edges.items() if pair in kept}
+
+
+def _is_scaled(deployment: DeploymentState) -> bool:
+    label, ours = OWN_LABEL
+    return deployment.labels.get(label) != ours
