@@ -160,7 +160,7 @@ def _affinity(state: RoutingState, _: Floats) -> Ints:
 def _count_gap(state: RoutingState, uniforms: Floats) -> Ints:
     own = _affinity(state, uniforms)
     other = _least(_without(_counts(state), own), state.own_seconds)
-    return _deflected(own, other, _at(_counts(state), own) - _at(_counts(state), other) >= COUNT_GAP)
+    return _deflected(own, other, _at(state.queue, own) - _at(state.queue, other) >= COUNT_GAP)
 
 
 def _work_gap(state: RoutingState, uniforms: Floats) -> Ints:

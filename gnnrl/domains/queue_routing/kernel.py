@@ -24,12 +24,14 @@ __all__ = [
     "drain_all",
     "first_arrivals",
     "lose_replica",
+    "peek_chance",
     "release_waiting",
     "route_all",
     "run_all",
     "step_all",
 ]
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 UTILISATION_KEPT = 1.0 - 1.0 / 16.0
@@ -87,6 +89,16 @@ def route_all(state: Arrays, router: int, actions: Ints) -> None:
     """What a router would choose in every environment, into `actions` [B]; the chance streams move on if it uses them."""
     for b in range(len(actions)):
         actions[b] = choose(state, b, router)
+
+
+@entry
+def peek_chance(state: Arrays, drawn: Floats) -> None:
+    """The next numbers of the chance streams, into `drawn` [B, n]; the streams stay where they are."""
+    for b in range(len(drawn)):
+        chance = state.environments[b].chance
+        for i in range(drawn.shape[1]):
+            chance = advance(chance)
+            drawn[b, i] = uniform(chance)
 
 
 @entry

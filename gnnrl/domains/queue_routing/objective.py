@@ -41,5 +41,6 @@ class RoutingReward:
     def terms(self, state: QueueState) -> RoutingRewardTerms:
         """The parts for the choice before the awaiting request."""
         return RoutingRewardTerms(
-            queue=-self.queue_weight * state.integral, bonus=self.routing_bonus * state.last_fast_mask
+            queue=-self.queue_weight * state.integral,
+            bonus=self.routing_bonus * state.last_fast_mask.astype(np.float64),
         )

@@ -200,6 +200,12 @@ class QueueSimulation:
         kernel.route_all(self._arrays, int(router), actions)
         return actions
 
+    def chance(self) -> NDArray[np.float64]:
+        """What `choose` and `run` draw next for a router that uses chance, [B, 2] in [0, 1); the streams stay where they are."""
+        drawn = np.empty((self.batch_size, 2))
+        kernel.peek_chance(self._arrays, drawn)
+        return drawn
+
     def routing_state(self) -> RoutingState:
         """What the routers of `baselines.py` look at; views."""
         state = self.state
