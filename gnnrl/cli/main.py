@@ -7,7 +7,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gnnrl.cli import baselines, bench, check, envs, evaluate, live, mesh, rehearse, sandbox, serve_keda, train
+from gnnrl.cli import (
+    baselines,
+    bench,
+    check,
+    envs,
+    evaluate,
+    live,
+    mesh,
+    rehearse,
+    sandbox,
+    serve_keda,
+    simulate,
+    train,
+)
 from gnnrl.cli.arguments import UserError
 
 __all__ = ["INTERRUPTED", "USER_ERROR", "build_parser", "main"]
@@ -18,6 +31,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "train": train,
     "evaluate": evaluate,
+    "simulate": simulate,
     "mesh": mesh,
     "check": check,
     "envs": envs,
@@ -34,6 +48,7 @@ _USER_ERRORS = (
     ("gnnrl.domains.autoscaling.mesh", "MeshError"),
     ("gnnrl.domains.autoscaling.workloads", "WorkloadError"),
     ("gnnrl.domains.autoscaling.calibration", "CalibrationError"),
+    ("gnnrl.domains.llm_routing.errors", "LLMRoutingError"),
     ("gnnrl.agents.archive", "CheckpointError"),
     ("gnnrl.training.run_folder", "RunError"),
     ("kiali_client.errors", "KialiError"),

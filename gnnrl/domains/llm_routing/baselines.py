@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gnnrl.domains.llm_routing import choosing
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
 
 __all__ = ["ROUTERS", "Router", "RouterError", "router_named"]
 
 
-class RouterError(ValueError):
+class RouterError(LLMRoutingError):
     """A router that is not known."""
 
 

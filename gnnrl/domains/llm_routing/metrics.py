@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
 from gnnrl.domains.llm_routing.request_table import RequestTable
 
 __all__ = ["LatencyReport", "MetricsError", "latency_report"]
 
 
-class MetricsError(ValueError):
+class MetricsError(LLMRoutingError):
     """There is nothing to report on."""
 
 

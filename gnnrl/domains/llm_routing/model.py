@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
+
 __all__ = ["CHANGES", "SCHEDULERS", "Change", "ModelError", "Replica", "Scheduler", "check_changes"]
 
 SCHEDULERS = ("sarathi", "vllm", "orca", "faster_transformer")
 CHANGES = ("join", "leave", "fail", "slow")
 
 
-class ModelError(ValueError):
+class ModelError(LLMRoutingError):
     """A replica, scheduler or change that cannot be: says what, where and what would be right."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
 
-__all__ = ["STATUS_NAMES", "ParquetMissingError", "RequestTable"]
+__all__ = ["STATUS_NAMES", "ParquetMissingError", "RequestTable", "require_pyarrow"]
 
 STATUS_NAMES = ("not_arrived", "at_router", "waiting", "running", "completed", "rejected")
 """What `status` counts through."""
 
 
-class ParquetMissingError(RuntimeError):
+class ParquetMissingError(LLMRoutingError):
     """Parquet was asked for and pyarrow is not installed."""
+
+
+def require_pyarrow(path: Path) -> None:
+    """Checks that `path` can be written, before the work of which it is to hold the result.
+
+    Raises:
+        ParquetMissingError: pyarrow is not installed.
+    """
+    if find_spec("pyarrow") is None:
+        raise ParquetMissingError(
+            f"{path}: Parquet needs pyarrow, which is not installed; pip install 'gnnrl[parquet]', or write CSV"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +124,9 @@ class RequestTable:
         Raises:
             ParquetMissingError: pyarrow is not installed.
         """
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ModuleNotFoundError as error:
-            raise ParquetMissingError(
-                f"{path}: Parquet needs pyarrow, which is not installed; pip install 'gnnrl[parquet]', or write CSV"
-            ) from error
+        require_pyarrow(path)
+        import pyarrow
+        import pyarrow.parquet
+
         path.parent.mkdir(parents=True, exist_ok=True)
         pyarrow.parquet.write_table(pyarrow.table(self.columns()), path)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
+
 __all__ = [
     "ARRIVALS",
     "LENGTHS",
@@ -38,7 +40,7 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 
-class WorkloadError(ValueError):
+class WorkloadError(LLMRoutingError):
     """A workload that cannot be, or a file that is no trace: says what, where and the remedy."""
 
 

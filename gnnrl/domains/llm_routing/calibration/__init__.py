@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
+
 __all__ = ["DEFAULT_CALIBRATION", "Calibration", "CalibrationError", "Timing", "available", "load_calibration"]
 
 DEFAULT_CALIBRATION = "llama-2-7b_a100-80gb"
@@ -30,7 +32,7 @@ DECODE = ("constant", "per_request", "per_kv_token", "per_root_kv_token")
 PREFILL = ("constant", "per_token", "per_token_squared", "per_token_kv_token")
 
 
-class CalibrationError(ValueError):
+class CalibrationError(LLMRoutingError):
     """A calibration that is unknown or no calibration: says what, where and the remedy."""
 
 
