@@ -49,6 +49,8 @@ _USER_ERRORS = (
     ("gnnrl.domains.autoscaling.workloads", "WorkloadError"),
     ("gnnrl.domains.autoscaling.calibration", "CalibrationError"),
     ("gnnrl.domains.llm_routing.errors", "LLMRoutingError"),
+    ("gnnrl.domains.queue_routing.model", "QueueModelError"),
+    ("gnnrl.domains.queue_routing.physics", "QueueOverflowError"),
     ("gnnrl.agents.archive", "CheckpointError"),
     ("gnnrl.training.run_folder", "RunError"),
     ("kiali_client.errors", "KialiError"),

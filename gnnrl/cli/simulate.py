@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gnnrl.cli import simulate_queue
+from gnnrl.cli import simulate_llm, simulate_queue
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -12,6 +12,7 @@ SUMMARY = "run a routing simulator with one of the known routers"
 
 SYSTEMS = {
     "queue": simulate_queue,
+    "llm": simulate_llm,
 }
 
 

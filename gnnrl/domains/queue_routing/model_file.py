@@ -73,17 +73,19 @@ def make_queue_model(
         )
         for kind in kinds
     ]  # fmt: skip
-    if problems:
-        raise QueueModelError(problems, place)
     try:
-        return QueueModel(
+        # A missing rate stands for 1 here, only so that the other problems are told as well.
+        model = QueueModel(
             types=tuple(arrivals),
             arrival_rates=tuple(arrivals.values()),
             replicas=tuple(replicas),
-            service_rates=tuple(tuple(rates[kind] for kind in arrivals) for rates in replicas.values()),
+            service_rates=tuple(tuple(rates.get(kind, 1.0) for kind in arrivals) for rates in replicas.values()),
         )
     except QueueModelError as error:
-        raise QueueModelError(error.problems, place) from error
+        raise QueueModelError([*problems, *error.problems], place) from error
+    if problems:
+        raise QueueModelError(problems, place)
+    return model
 
 
 class _StrictLoader(yaml.SafeLoader):
