@@ -74,7 +74,7 @@ def _with_absolute_files(config: ExperimentConfig) -> ExperimentConfig:
     )
 
 
-def trainer_for(folder: RunFolder) -> Trainer:
+def trainer_for(folder: RunFolder[ExperimentConfig]) -> Trainer:
     """The trainer of a run, with the environment, teacher and validation that its configuration names."""
     from gnnrl.domains.autoscaling.baselines import teacher
     from gnnrl.domains.autoscaling.env import MeshVectorEnv

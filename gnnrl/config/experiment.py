@@ -16,6 +16,7 @@ __all__ = [
     "ChurnConfig",
     "EncoderConfig",
     "EvaluationConfig",
+    "Experiment",
     "ExperimentConfig",
     "PPOConfig",
     "RandomisationConfig",
@@ -235,16 +236,24 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """One experiment, whole."""
+class Experiment:
+    """What experiments of every domain have; each domain adds its environment and its evaluation."""
 
     name: str = "experiment"
     """Name of the run folder."""
     seed: Annotated[int, Ge(0)] = 0
     """Seed of weights, environments and sampling."""
-    environment: AutoscalingConfig = field(default_factory=AutoscalingConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(Experiment):
+    """An autoscaling experiment, whole."""
+
+    domain: Literal["autoscaling"] = "autoscaling"
+    """Which system is controlled; decides what `environment` and `evaluation` hold."""
+    environment: AutoscalingConfig = field(default_factory=AutoscalingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -1,4 +1,4 @@
-"""YAML to a validated `ExperimentConfig` or `LiveConfig` and back: strict, and all errors at once.
+"""YAML to a validated experiment of a domain, or `LiveConfig`, and back: strict, and all errors at once.
 
 A file must spell every field, so that an experiment (or a live loop) can be read from its file alone; `--set a.b=c` overrides are
 merged before anything is checked. pydantic judges types and ranges and is known to this module only.
@@ -19,16 +19,18 @@ from typing import Any, Generic, TypeVar, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.config.experiment import Experiment, ExperimentConfig
 from gnnrl.config.live import LiveConfig
+from gnnrl.config.queue_routing import QueueRoutingExperiment
 from gnnrl.config.ranges import describe_violation
-from gnnrl.config.rules import LIVE_RULES, RULES, Rule
+from gnnrl.config.rules import COMMON_RULES, LIVE_RULES, QUEUE_ROUTING_RULES, RULES, Rule
 
 __all__ = [
     "ConfigError",
     "dump_config",
     "is_live_config",
     "load_config",
+    "load_experiment",
     "load_live_config",
     "parse_config",
     "parse_live_config",
@@ -51,7 +53,12 @@ class _Kind(Generic[Config]):
         return TypeAdapter(self.cls)
 
 
-_EXPERIMENT = _Kind(ExperimentConfig, RULES, "ppo.clip=0.1")
+_EXPERIMENT = _Kind(ExperimentConfig, (*COMMON_RULES, *RULES), "ppo.clip=0.1")
+_DOMAINS: Mapping[str, _Kind[Any]] = {
+    "autoscaling": _EXPERIMENT,
+    "queue_routing": _Kind(QueueRoutingExperiment, (*COMMON_RULES, *QUEUE_ROUTING_RULES), "ppo.clip=0.1"),
+}
+"""Kinds of experiment by their `domain`."""
 _LIVE = _Kind(LiveConfig, LIVE_RULES, "guardrails.max_replicas=10")
 
 
@@ -97,7 +104,7 @@ _Dumper.add_representer(
 def load_config(
     path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule[ExperimentConfig]] = ()
 ) -> ExperimentConfig:
-    """Reads an experiment from a YAML file.
+    """Reads an autoscaling experiment from a YAML file.
 
     Args:
         path: the file.
@@ -105,9 +112,21 @@ def load_config(
         rules: cross-field checks of the caller's, beside the built-in ones (`rules.RULES`).
 
     Raises:
-        ConfigError: every fault of file and overrides at once; also when the file cannot be read.
+        ConfigError: every fault of file and overrides at once; also when the file cannot be read, or is of another domain.
     """
-    return _parse(_EXPERIMENT, _read(path), overrides, str(path), rules)
+    return parse_config(_read(path), overrides, source=str(path), rules=rules)
+
+
+def load_experiment(
+    path: str | Path, overrides: Sequence[str] = (), rules: Mapping[str, Iterable[Rule[Any]]] | None = None
+) -> Experiment:
+    """Reads an experiment of the domain that the file names; `rules` are further checks by domain. Otherwise as `load_config`."""
+    text, source = _read(path), str(path)
+    domain = str(_mapping(text, source).get("domain", "autoscaling"))
+    if domain not in _DOMAINS:
+        raise ConfigError([f"{source}: domain: {domain!r} is none of {', '.join(_DOMAINS)}"])
+    experiment: Experiment = _parse(_DOMAINS[domain], text, overrides, source, (rules or {}).get(domain, ()))
+    return experiment
 
 
 def parse_config(
@@ -118,6 +137,9 @@ def parse_config(
     rules: Iterable[Rule[ExperimentConfig]] = (),
 ) -> ExperimentConfig:
     """The same from YAML text; `source` names it in errors."""
+    domain = _mapping(text, source).get("domain", "autoscaling")
+    if domain != "autoscaling" and domain in _DOMAINS:
+        raise ConfigError([f"{source}: domain: this is a {domain} experiment, an autoscaling one is needed here"])
     return _parse(_EXPERIMENT, text, overrides, source, rules)
 
 
@@ -190,7 +212,7 @@ def _parse(
     return config
 
 
-def dump_config(config: ExperimentConfig | LiveConfig) -> str:
+def dump_config(config: Experiment | LiveConfig) -> str:
     """The configuration as YAML that `load_config` or `load_live_config` reads back to an equal one."""
     plain = json.loads(json.dumps(asdict(config)))
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=120))

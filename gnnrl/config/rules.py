@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.config.experiment import Experiment, ExperimentConfig
 from gnnrl.config.live import LiveConfig
+from gnnrl.config.queue_routing import QueueRoutingExperiment
 
-__all__ = ["LIVE_RULES", "RULES", "Faults", "Rule"]
+__all__ = ["COMMON_RULES", "LIVE_RULES", "QUEUE_ROUTING_RULES", "RULES", "Faults", "Rule"]
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", contravariant=True)
 
 Faults = Iterable[tuple[str, str]]
 """Dotted path of the field to mend, and what is wrong with it."""
@@ -59,19 +60,19 @@ def _metrics_lag(config: ExperimentConfig) -> Faults:
         )
 
 
-def _chunks(config: ExperimentConfig) -> Faults:
+def _chunks(config: Experiment) -> Faults:
     chunk, rollout = config.ppo.chunk_length, config.ppo.rollout_length
     if rollout % chunk:
         yield "ppo.chunk_length", f"{chunk} does not divide ppo.rollout_length, which is {rollout}"
 
 
-def _attention_heads(config: ExperimentConfig) -> Faults:
+def _attention_heads(config: Experiment) -> Faults:
     hidden, heads = config.encoder.hidden, config.encoder.heads
     if hidden % heads:
         yield "encoder.heads", f"{heads} does not divide encoder.hidden, which is {hidden}"
 
 
-def _one_rollout(config: ExperimentConfig) -> Faults:
+def _one_rollout(config: Experiment) -> Faults:
     rollout = config.ppo.rollout_length * config.training.num_envs
     if config.training.total_steps < rollout:
         yield (
@@ -81,6 +82,13 @@ def _one_rollout(config: ExperimentConfig) -> Faults:
         )
 
 
+COMMON_RULES: tuple[Rule[Experiment], ...] = (
+    Rule(paths=("ppo.chunk_length", "ppo.rollout_length"), check=_chunks),
+    Rule(paths=("encoder.hidden", "encoder.heads"), check=_attention_heads),
+    Rule(paths=("training.total_steps", "ppo.rollout_length", "training.num_envs"), check=_one_rollout),
+)
+"""For experiments of every domain."""
+
 RULES: tuple[Rule[ExperimentConfig], ...] = (
     Rule(
         paths=("environment.peak_replicas", "environment.violation_weight", "environment.randomisation"),
@@ -88,9 +96,29 @@ RULES: tuple[Rule[ExperimentConfig], ...] = (
     ),
     Rule(paths=("environment.min_replicas", "environment.max_replicas"), check=_replica_limits),
     Rule(paths=("environment.metrics_lag_seconds", "environment.decision_seconds"), check=_metrics_lag),
-    Rule(paths=("ppo.chunk_length", "ppo.rollout_length"), check=_chunks),
-    Rule(paths=("encoder.hidden", "encoder.heads"), check=_attention_heads),
-    Rule(paths=("training.total_steps", "ppo.rollout_length", "training.num_envs"), check=_one_rollout),
+)
+
+
+def _queue_shapes(config: QueueRoutingExperiment) -> Faults:
+    environment = config.environment
+    types, replicas = len(environment.types), len(environment.service_rates)
+    if len(environment.arrival_rates) != types:
+        yield "environment.arrival_rates", f"{len(environment.arrival_rates)} rates for {types} types"
+    for r, rates in enumerate(environment.service_rates):
+        if len(rates) != types:
+            yield "environment.service_rates", f"replica {r} has {len(rates)} rates for {types} types"
+    low, high = environment.drawn_replicas
+    most = max(replicas if high == 0 else high, *config.evaluation.replicas, 1)
+    if environment.max_replicas < most:
+        yield "environment.max_replicas", f"{environment.max_replicas} is too few for {most} replicas"
+    if low > high or (low == 0) != (high == 0):
+        yield "environment.drawn_replicas", f"[{low}, {high}] is neither [0, 0] nor a range of replicas"
+    yield from _ordered("environment.drawn_rates", environment.drawn_rates)
+    yield from _ordered("environment.drawn_load", environment.drawn_load)
+
+
+QUEUE_ROUTING_RULES: tuple[Rule[QueueRoutingExperiment], ...] = (
+    Rule(paths=("environment", "evaluation.replicas"), check=_queue_shapes),
 )
 
 

@@ -14,13 +14,13 @@ import torch
 from gnnrl.agents.archive import CheckpointError, read_archive, write_archive
 from gnnrl.agents.iteration import Collector
 from gnnrl.agents.ppo_gnn import PPO_GNN
-from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.config.experiment import Experiment
 from gnnrl.training.run_folder import differences
 
 __all__ = ["load_training", "save_training"]
 
 
-def save_training(path: Path, config: ExperimentConfig, agent: PPO_GNN, collector: Collector, steps: int) -> None:
+def save_training(path: Path, config: Experiment, agent: PPO_GNN, collector: Collector, steps: int) -> None:
     """Write the training atomically, between two updates.
 
     Raises:
@@ -40,7 +40,7 @@ def save_training(path: Path, config: ExperimentConfig, agent: PPO_GNN, collecto
     write_archive(path, tree)
 
 
-def load_training(path: Path, config: ExperimentConfig, agent: PPO_GNN, collector: Collector) -> int:
+def load_training(path: Path, config: Experiment, agent: PPO_GNN, collector: Collector) -> int:
     """Put agent, environment and generators where `save_training` left them.
 
     Returns:

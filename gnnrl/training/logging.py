@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -24,7 +25,7 @@ class RunLog:
         resume_step: scalars after this step are dropped: they belong to a stretch that is trained again.
     """
 
-    def __init__(self, run: RunFolder, resume_step: int | None = None) -> None:
+    def __init__(self, run: RunFolder[Any], resume_step: int | None = None) -> None:
         self.path = run.path / RECORD
         purge = None if resume_step is None else resume_step + 1
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=purge)

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from gnnrl.config.experiment import ExperimentConfig
-from gnnrl.config.loader import dump_config, load_config
+from gnnrl.config.experiment import Experiment, ExperimentConfig
+from gnnrl.config.loader import dump_config, load_experiment
 
 __all__ = ["RunError", "RunFolder", "code_revision", "differences"]
 
@@ -28,16 +28,19 @@ class RunError(Exception):
     """A run folder that cannot be created or continued: says which and what would be right."""
 
 
+AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
+
+
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(Generic[AnyExperiment]):
     """An existing run."""
 
     path: Path
-    config: ExperimentConfig
+    config: AnyExperiment
     revision: Mapping[str, Any]
 
     @classmethod
-    def create(cls, path: Path, config: ExperimentConfig) -> RunFolder:
+    def create(cls, path: Path, config: AnyExperiment) -> RunFolder[AnyExperiment]:
         """Starts a run in a new or empty folder.
 
         Raises:
@@ -51,11 +54,26 @@ class RunFolder:
         revision = code_revision()
         _write(path / "revision.json", json.dumps(revision, indent=2) + "\n")
         _write(path / "config.yaml", dump_config(config))
-        return cls(path, config, revision)
+        return RunFolder(path, config, revision)
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
-        """Opens a run by its folder, or by a checkpoint in it.
+    def open(cls, path: Path) -> RunFolder[ExperimentConfig]:
+        """Opens an autoscaling run by its folder, or by a checkpoint in it.
+
+        Raises:
+            RunError: this is no run, or one of another domain.
+            ConfigError: its configuration was damaged, or is that of another version.
+        """
+        run = cls.open_any(path)
+        if not isinstance(run.config, ExperimentConfig):
+            raise RunError(
+                f"{run.path}: is a run of another domain ({type(run.config).__name__}); an autoscaling one is needed here"
+            )
+        return RunFolder(run.path, run.config, run.revision)
+
+    @classmethod
+    def open_any(cls, path: Path) -> RunFolder[Experiment]:
+        """Opens a run of any domain.
 
         Raises:
             RunError: this is no run.
@@ -71,7 +89,7 @@ class RunFolder:
             recorded = json.loads(revision.read_text(encoding="utf-8")) if revision.is_file() else {}
         except ValueError as error:
             raise RunError(f"{revision}: is not JSON ({error})") from error
-        return cls(folder, load_config(folder / "config.yaml"), recorded)
+        return RunFolder(folder, load_experiment(folder / "config.yaml"), recorded)
 
     @property
     def checkpoint(self) -> Path:
@@ -83,7 +101,7 @@ class RunFolder:
         """Folder of the event files."""
         return self.path / "tensorboard"
 
-    def require_same(self, config: ExperimentConfig) -> None:
+    def require_same(self, config: Experiment) -> None:
         """Refuses to continue this run under another configuration.
 
         Raises:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import torch
 from gymnasium.vector import VectorEnv
@@ -34,7 +35,7 @@ class TrainingInterrupted(Exception):
         steps: environment steps done.
     """
 
-    def __init__(self, run: RunFolder, steps: int) -> None:
+    def __init__(self, run: RunFolder[Any], steps: int) -> None:
         super().__init__(
             f"interrupted after {steps:,} steps; saved {run.checkpoint}. Go on with: "
             f"gnnrl train {run.path / 'config.yaml'} --resume {run.path}"
@@ -63,7 +64,7 @@ class Trainer:
 
     def __init__(
         self,
-        run: RunFolder,
+        run: RunFolder[Any],
         env: VectorEnv,
         *,
         teacher: Teacher | None = None,

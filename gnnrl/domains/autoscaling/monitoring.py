@@ -184,7 +184,7 @@ class KialiMonitoring:
     def reassembler(self, b: int) -> Reassemble:
         def reassemble(calls: NDArray[np.float32]) -> NDArray[np.float32]:
             # float32 holds what was rounded exactly enough to be rounded back: the sums come out as from the text.
-            rps, p95, errors = np.float64(calls[None]).transpose(2, 0, 1)
+            rps, p95, errors = calls[None].astype(np.float64).transpose(2, 0, 1)
             window = make_telemetry(1, self._outside_mask.shape[1], calls.shape[0], histogram=False)
             one = slice(b, b + 1)
             assemble_calls(
