@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,56 +18,71 @@ if TYPE_CHECKING:
     from gnnrl.live.preflight import Finding
     from gnnrl.live.session import LiveOptions
 
-__all__ = ["add_live_arguments", "clock_of", "options_of", "print_findings"]
+__all__ = ["add_live_arguments", "clock_of", "error_findings", "options_of", "print_findings"]
 
 
 def add_live_arguments(parser: argparse.ArgumentParser) -> None:
     """Who decides, on what, read from where."""
-    who = parser.add_mutually_exclusive_group(required=True)
+    who = parser.add_argument_group("who decides (one of both)")
     who.add_argument(
         "--run", dest="run_folder", metavar="RUN", type=Path, help="a trained run's folder, or a checkpoint in one"
     )
-    who.add_argument("--policy", metavar="NAME", help="a baseline instead: hpa, hpa_<percent>, feed_forward")
-    parser.add_argument("--namespace", metavar="NS", required=True, help="whose Deployments are scaled")
-    parser.add_argument("--kiali-url", metavar="URL", help="where the graph comes from, web root included")
-    parser.add_argument("--prometheus-url", metavar="URL", help="instead of Kiali, where there is none")
-    parser.add_argument(
-        "--kiali-token-file",
+    who.add_argument("--policy", metavar="NAME", help="a baseline: hpa_<percent>, feed_forward_<percent>")
+    graph = parser.add_argument_group("where the service graph comes from (one of both URLs)")
+    graph.add_argument("--kiali-url", metavar="URL", help="of Kiali, with its web root: https://kiali.example/kiali")
+    graph.add_argument("--prometheus-url", metavar="URL", help="of Prometheus, where there is no Kiali")
+    graph.add_argument(
+        "--kiali-token-file", metavar="FILE", type=Path, help="token for that URL; read again when it expires"
+    )
+    graph.add_argument("--ca-file", metavar="FILE", type=Path, help="certificates (PEM) to trust at that URL")
+    graph.add_argument("--insecure-skip-tls-verify", action="store_true", help="trust any certificate at that URL")
+    cluster = parser.add_argument_group("which cluster")
+    cluster.add_argument("--namespace", metavar="NS", required=True, help="whose Deployments are scaled")
+    cluster.add_argument(
+        "--kubeconfig",
         metavar="FILE",
         type=Path,
-        help="token for Kiali or Prometheus; read again when it expires",
+        help="default: that of KUBECONFIG, else ~/.kube/config, else the pod's service account",
     )
-    parser.add_argument("--ca-file", metavar="FILE", type=Path, help="certificates (PEM) to trust for that URL")
-    parser.add_argument("--insecure-skip-tls-verify", action="store_true", help="trust any certificate of that URL")
-    parser.add_argument(
-        "--kubeconfig", metavar="FILE", type=Path, help="default: KUBECONFIG, ~/.kube/config, or the pod's account"
-    )
-    parser.add_argument("--context", metavar="NAME", help="of the kubeconfig; default: its current one")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="guardrails and timing, as configs/live.yaml")
-    parser.add_argument(
+    cluster.add_argument("--context", metavar="NAME", help="of the kubeconfig; default: its current one")
+    cluster.add_argument("--sandbox-url", metavar="URL", help="take the time from a sandbox's control server")
+    loop = parser.add_argument_group("the loop")
+    loop.add_argument("--config", metavar="FILE", type=Path, help="guardrails and timing, as configs/live.yaml")
+    loop.add_argument(
         "--set", dest="overrides", metavar="a.b=c", action="append", default=[],
-        help="replace one value of that configuration, as guardrails.max_replicas=30; may be repeated",
+        help="replace one value of it, as guardrails.max_replicas=30; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--leader-elect", action="store_true", help="act only while holding a Lease")
-    parser.add_argument("--identity", metavar="NAME", help="in the Lease and in Events; default: the host's name")
-    parser.add_argument(
-        "--metrics-port", metavar="PORT", type=int, help="serve /metrics, /healthz and /readyz; 0 = any"
+    loop.add_argument("--intervals", metavar="N", type=int, help="stop after so many intervals")
+    loop.add_argument("--identity", metavar="NAME", help="in Events and in the Lease; default: the host's name")
+    told = parser.add_argument_group("what it tells")
+    told.add_argument(
+        "--metrics-port", metavar="PORT", type=int, help="serve /metrics, /healthz, /readyz; 0 = any port"
     )
-    parser.add_argument("--journal", metavar="FILE", type=Path, help="append every interval as a line of JSON")
-    parser.add_argument("--intervals", metavar="N", type=int, help="stop after so many intervals")
-    parser.add_argument("--sandbox-url", metavar="URL", help="take the time from a sandbox's control server")
+    told.add_argument("--journal", metavar="FILE", type=Path, help="append every interval as a line of JSON")
 
 
-def options_of(args: argparse.Namespace, mode: WriteMode, *, for_keda: bool = False) -> LiveOptions:
-    """What the user gave, the configuration read and checked.
+def error_findings(what: str, error: Exception) -> list[Finding]:
+    """An error as findings: one a line of it."""
+    from gnnrl.live.preflight import Finding
 
-    Raises:
-        ConfigError: what is wrong with it.
-    """
+    return [Finding(level="error", what=what, message=line) for line in str(error).splitlines()]
+
+
+def options_of(
+    args: argparse.Namespace, mode: WriteMode, findings: list[Finding], *, for_keda: bool = False
+) -> LiveOptions:
+    """What the user gave. A configuration that cannot be used is added to the findings, and the defaults stand in for it."""
+    from gnnrl.config.live import LiveConfig
+    from gnnrl.config.loader import ConfigError
     from gnnrl.live.session import LiveOptions
 
+    try:
+        config = load_live(args.config, args.overrides)
+    except ConfigError as error:
+        findings += error_findings("configuration", error)
+        config = LiveConfig()
     return LiveOptions(
-        config=load_live(args.config, args.overrides),
+        config=config,
         namespace=args.namespace,
         run=args.run_folder,
         policy=args.policy or "",
@@ -83,24 +100,31 @@ def options_of(args: argparse.Namespace, mode: WriteMode, *, for_keda: bool = Fa
     )
 
 
-def clock_of(args: argparse.Namespace) -> Clock:
-    """The machine's clock, or a sandbox's.
-
-    Raises:
-        ClusterError: the sandbox does not tell the time.
-    """
+def clock_of(args: argparse.Namespace, findings: list[Finding]) -> Clock | None:
+    """The machine's clock, or a sandbox's; None = that sandbox does not tell the time, as is added to the findings."""
     if args.sandbox_url is None:
         from gnnrl.cluster.clock import SystemClock
 
         return SystemClock()
+    from gnnrl.cluster.errors import ClusterError
     from gnnrl.live.sandbox.remote_clock import RemoteClock
 
-    return RemoteClock(args.sandbox_url)
+    try:
+        return RemoteClock(args.sandbox_url)
+    except ClusterError as error:
+        findings += error_findings("clock", error)
+        return None
 
 
-def print_findings(findings: list[Finding]) -> None:
-    """One line each, the worst last."""
-    for level in ("ok", "warning", "error"):
-        for finding in findings:
+def print_findings(findings: Iterable[Finding], *, everything: bool) -> None:
+    """One line each, the worst last: everything is a report, on stdout; what is wrong alone are messages, on stderr."""
+    from gnnrl.live.terminal_text import clean
+
+    listed = list(findings)
+    for level in ("ok", "warning", "error") if everything else ("warning", "error"):
+        for finding in listed:
             if finding.level == level:
-                print(f"{level:<8} {finding.what}: {finding.message}")
+                print(
+                    f"{level:<8} {clean(finding.what)}: {clean(finding.message)}",
+                    file=sys.stdout if everything else sys.stderr,
+                )

@@ -99,7 +99,9 @@ def refused(answer: Answer, access: Access, url: str, secrets: Iterable[str], or
         case 429:
             return ClusterUnavailableError(f"{url}: the API server has too many requests (429): {said}")
         case status if status >= 500:
-            return ClusterUnavailableError(f"{url}: the API server fails ({status}): {said}")
+            return ClusterUnavailableError(
+                f"{url}: the API server fails ({status}): {said}; `kubectl get --raw /readyz?verbose` says what ails it"
+            )
         case status if 300 <= status < 400:
             return ClusterAnswerError(
                 f"{url}: sent elsewhere ({status}); a Kubernetes API does not redirect: correct the server's URL"

@@ -116,7 +116,7 @@ class ClusterApi:
             answer = self._call("GET", path, asked, timeout_seconds=deadline - time.monotonic())
             items, metadata = answer.get("items"), answer.get("metadata")
             items = [] if items is None else items
-            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            if "items" not in answer or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
                 raise ClusterAnswerError(f"{self.host}{path}: the answer is not a list of objects (no `items`)")
             yield items
             token = metadata.get("continue") if isinstance(metadata, dict) else None

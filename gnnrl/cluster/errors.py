@@ -47,7 +47,7 @@ class ClusterForbiddenError(ClusterError):
         # kubectl would read deployments/scale as a Deployment named scale.
         asked = f"{plural} --subresource={subresource}" if subresource else plural
         super().__init__(
-            f"not allowed to {verb} {resource} in namespace {namespace!r}; grant it to this account: "
+            f"not allowed to {verb} {resource} in namespace {namespace!r}; grant it to this account and try "
             f"kubectl auth can-i {verb} {asked} -n {namespace} (deploy/base/role.yaml has every rule)"
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from gnnrl.cluster.events import EventPoster, EventType
 from gnnrl.live.decision import IntervalRecord
@@ -51,6 +51,10 @@ class DeploymentEvents:
     def _posted(self, service: str, uid: str, reason: str, message: str, kind: EventType) -> None:
         if self._poster.post(service, uid, reason, message, kind) is not None:
             self.on_error()
+
+    def flush(self, seconds: float) -> None:
+        """Wait for what is to be posted, so long at most."""
+        wait(self._waiting, timeout=seconds)
 
     def close(self) -> None:
         """Post what is under way; what has not begun is dropped."""

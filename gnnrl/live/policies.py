@@ -110,8 +110,13 @@ def policy_controller(agent: PPO_GNN, environment: AutoscalingConfig, config: Li
     return PolicyController(agent, environment, temperature=config.temperature)
 
 
-def baseline_controller(name: str, environment: AutoscalingConfig) -> BaselineController:
+def baseline_controller(name: str, environment: AutoscalingConfig, *, asked: str = "--policy") -> BaselineController:
     """A baseline that a cluster shows enough to: `hpa_<percent>` or `feed_forward_<percent>` (`hpa` is at 80, `feed_forward` at 70).
+
+    Args:
+        name: of the baseline.
+        environment: of the loop.
+        asked: where the name stands, for messages.
 
     Raises:
         LivePolicyError: there is none of this name, or it needs what only a simulation knows.
@@ -121,7 +126,7 @@ def baseline_controller(name: str, environment: AutoscalingConfig) -> BaselineCo
     found = _PERCENT.fullmatch(name)
     if found is None:
         raise LivePolicyError(
-            f"--policy {name}: on a live cluster there are hpa_<percent of the CPU request> and feed_forward_<percent of the CPU "
+            f"{asked} {name}: on a live cluster there are hpa_<percent of the CPU request> and feed_forward_<percent of the CPU "
             "limit>; others need what only a simulation knows, or finer metrics"
         )
     if found["rule"] == "hpa":
@@ -132,7 +137,7 @@ def baseline_controller(name: str, environment: AutoscalingConfig) -> BaselineCo
         chosen = make_with("feed_forward_estimated", bounds, environment.max_nodes, unknown_load, headroom)
     if environment.decision_seconds != chosen.period_seconds:
         raise LivePolicyError(
-            f"--policy {name}: decides every {chosen.period_seconds} s, the loop every {environment.decision_seconds} s; set "
+            f"{asked} {name}: decides every {chosen.period_seconds} s, the loop every {environment.decision_seconds} s; set "
             f"interval_seconds: {chosen.period_seconds}"
         )
     return BaselineController(chosen, environment)

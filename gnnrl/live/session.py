@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gnnrl.cluster.actuator import Actuator, WriteMode
-from gnnrl.cluster.api import ClusterApi
+from gnnrl.cluster.actuator import Actuator
 from gnnrl.cluster.clock import Clock
 from gnnrl.cluster.events import EventPoster
 from gnnrl.cluster.guardrails.annotations import SLO_MS
 from gnnrl.cluster.lease import LeaderElector
 from gnnrl.cluster.models import ClusterSnapshot
-from gnnrl.cluster.reader import ClusterReader, GraphSource
+from gnnrl.cluster.reader import ClusterReader
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.config.live import LiveConfig
 from gnnrl.domains.autoscaling.sensing import Sensing
 from gnnrl.live.decision import IntervalRecord
 from gnnrl.live.deployment_events import DeploymentEvents
 from gnnrl.live.explainer import BaselineExplainer, PolicyExplainer
 from gnnrl.live.keda.reader import UnownedReader
 from gnnrl.live.loop import LiveLoop
-from gnnrl.live.policies import (
-    LivePolicyError,
-    baseline_controller,
-    capacity_for,
-    live_environment,
-    load_run,
-    policy_controller,
-)
+from gnnrl.live.options import LiveOptions, LiveSetupError
+from gnnrl.live.parts import LiveParts
+from gnnrl.live.policies import baseline_controller, capacity_for, live_environment, policy_controller
 from gnnrl.live.tracked import TrackedController
-from kiali_client import KialiClient, PrometheusClient
 
-__all__ = ["LiveOptions", "LiveSession", "LiveSetupError", "graph_source"]
+__all__ = ["LiveOptions", "LiveSession", "LiveSetupError", "objective_ms", "sensing_for"]
 
 LEASE_NAME = "gnnrl"
 """In the scaled namespace; the Role names it."""
@@ -44,64 +34,48 @@ BASELINE_NODES, BASELINE_EDGES = 64, 512
 """Slots of a baseline, which has no network to fit; more where the mesh is larger."""
 
 
-class LiveSetupError(Exception):
-    """What was given does not add up to a loop; one line a problem, each with its remedy."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveOptions:
-    """What the user gave."""
-
-    config: LiveConfig
-    namespace: str
-    run: Path | None = None
-    """A trained run; None = `policy` names a baseline."""
-    policy: str = ""
-    mode: WriteMode = "live"
-    kiali_url: str | None = None
-    prometheus_url: str | None = None
-    """Instead of Kiali, where there is none."""
-    token_file: Path | None = None
-    """Token for Kiali or Prometheus."""
-    ca_file: Path | None = None
-    verify: bool = True
-    kubeconfig: Path | None = None
-    context: str | None = None
-    for_keda: bool = False
-    """KEDA writes: a Deployment that its HPA scales is decided on all the same."""
-    leader_elect: bool = False
-    identity: str = "gnnrl"
-
-
-def graph_source(options: LiveOptions, clock: Clock) -> KialiClient | PrometheusClient:
-    """Where the service graph comes from.
+def objective_ms(options: LiveOptions, snapshot: ClusterSnapshot) -> float:
+    """The objective, milliseconds: the configuration's, or the namespace's annotation.
 
     Raises:
-        LiveSetupError: neither or both URLs were given.
-        KialiError: a URL or file that cannot be used.
+        LiveSetupError: there is none, or it is no number above 0.
     """
-    if (options.kiali_url is None) == (options.prometheus_url is None):
-        raise LiveSetupError("give either --kiali-url URL, or, where there is no Kiali, --prometheus-url URL")
-    most, timeout = options.config.max_answer_bytes, options.config.read_deadline_seconds
-    if options.kiali_url is not None:
-        return KialiClient(
-            options.kiali_url,
-            token_file=options.token_file,
-            ca_file=options.ca_file,
-            verify=options.verify,
-            timeout_seconds=timeout,
-            max_answer_bytes=most,
-            now=clock.now,
-        )
-    assert options.prometheus_url is not None
-    return PrometheusClient(
-        options.prometheus_url,
-        token_file=options.token_file,
-        ca_file=options.ca_file,
-        verify=options.verify,
-        timeout_seconds=timeout,
-        max_answer_bytes=most,
-        now=clock.now,
+    if options.config.slo_ms > 0.0:
+        return options.config.slo_ms
+    text = snapshot.namespace_annotations.get(SLO_MS)
+    how = f"kubectl annotate --overwrite namespace {options.namespace} {SLO_MS}=500, or --set slo_ms=500"
+    if text is None:
+        raise LiveSetupError(f"no objective for the 95th percentile end to end: {how}")
+    try:
+        slo = float(text)
+    except ValueError:
+        slo = 0.0
+    if not 0.0 < slo < 1e7:
+        raise LiveSetupError(f"annotation {SLO_MS}: {text[:40]!r} is no time in milliseconds; {how}")
+    return slo
+
+
+def sensing_for(options: LiveOptions, snapshot: ClusterSnapshot, trained: AutoscalingConfig, slo_ms: float) -> Sensing:
+    """What reads snapshots, with room for this one.
+
+    Args:
+        options: what the user gave.
+        snapshot: of the mesh as it is.
+        trained: the environment of the policy, or the default.
+        slo_ms: the objective.
+    """
+    graph, config = snapshot.graph, options.config
+    nodes = len(snapshot.deployments) + (len(graph.nodes) if graph else 0)
+    max_nodes, max_edges = capacity_for(nodes, len(graph.edges) if graph else 0, trained)
+    if options.run is None:
+        max_nodes, max_edges = max(max_nodes, BASELINE_NODES), max(max_edges, BASELINE_EDGES)
+    return Sensing(
+        max_nodes=max_nodes,
+        max_edges=max_edges,
+        interval_seconds=config.interval_seconds,
+        stale_after_seconds=config.stale_after_seconds,
+        slo_ms=slo_ms,
+        past_capacity=config.past_capacity,
     )
 
 
@@ -113,39 +87,33 @@ class LiveSession:
     Args:
         options: what the user gave.
         clock: whose time it is.
+        parts: made of these options before; the session closes them.
 
     Raises:
-        LiveSetupError, LivePolicyError, ClusterConfigError, KialiError, RunError, ConfigError, CheckpointError: see there.
+        LiveSetupError: everything that is wrong with the options, a line each.
     """
 
-    def __init__(self, options: LiveOptions, clock: Clock) -> None:
+    def __init__(self, options: LiveOptions, clock: Clock, parts: LiveParts | None = None) -> None:
         self.options, self.clock = options, clock
-        if (options.run is None) == (not options.policy):
-            raise LiveSetupError("give either --run RUN for a trained policy, or --policy NAME for a baseline")
+        self.parts = LiveParts.of(options, clock) if parts is None else parts
+        decider, api, graph = self.parts.decider, self.parts.api, self.parts.graph
+        if self.parts.faults or decider is None or api is None or graph is None:
+            self.parts.close()
+            raise LiveSetupError("\n".join(f"{fault.what}: {fault.message}" for fault in self.parts.faults))
         config = options.config
-        self.trained = AutoscalingConfig()
-        if options.run is not None:
-            self._agent, experiment = load_run(options.run, config)
-            self.trained = experiment.environment
-        else:
-            baseline_controller(options.policy, live_environment(self.trained, config, 1, 1))
-        self.api = ClusterApi.connect(
-            options.kubeconfig,
-            options.context,
-            timeout_seconds=config.read_deadline_seconds,
-            max_answer_bytes=config.max_answer_bytes,
-        )
-        self.graph: GraphSource = graph_source(options, clock)
+        self.trained, self._agent = decider.trained, decider.agent
+        self.api = api
         self.reader = ClusterReader(
             self.api,
-            self.graph,
+            graph,
             options.namespace,
             clock,
             deadline_seconds=config.read_deadline_seconds,
             graph_window_seconds=config.graph_window_seconds,
         )
         self.elector: LeaderElector | None = None
-        if options.leader_elect:
+        # Shadow writes nothing, no Lease either.
+        if options.leader_elect and options.mode != "shadow":
             self.elector = LeaderElector(
                 self.api, options.namespace, LEASE_NAME, options.identity, clock, lease_seconds=config.lease_seconds
             )
@@ -179,68 +147,32 @@ class LiveSession:
         """Read the cluster once."""
         return self.reader.read()
 
-    def slo_ms(self, snapshot: ClusterSnapshot) -> float:
-        """The objective: the configuration's, or the namespace's annotation.
-
-        Raises:
-            LiveSetupError: there is none, or it is no number above 0.
-        """
-        if self.options.config.slo_ms > 0.0:
-            return self.options.config.slo_ms
-        text = snapshot.namespace_annotations.get(SLO_MS)
-        how = f"kubectl annotate namespace {self.options.namespace} {SLO_MS}=500, or --set slo_ms=500"
-        if text is None:
-            raise LiveSetupError(f"no objective for the 95th percentile end to end: {how}")
-        try:
-            slo = float(text)
-        except ValueError:
-            slo = 0.0
-        if not 0.0 < slo < 1e7:
-            raise LiveSetupError(f"annotation {SLO_MS}: {text[:40]!r} is no time in milliseconds; {how}")
-        return slo
-
     def build(self, snapshot: ClusterSnapshot, sinks: tuple[Callable[[IntervalRecord], None], ...] = ()) -> LiveLoop:
         """The loop, with room for what was read.
 
         Raises:
             LiveSetupError: no objective.
-            LivePolicyError: a baseline, or a fallback, that a cluster does not show enough to.
         """
         options, config = self.options, self.options.config
-        slo_ms = self.slo_ms(snapshot)
-        graph = snapshot.graph
-        nodes = len(snapshot.deployments) + (len(graph.nodes) if graph else 0)
-        edges = len(graph.edges) if graph else 0
-        max_nodes, max_edges = capacity_for(nodes, edges, self.trained)
-        if options.run is None:
-            max_nodes, max_edges = max(max_nodes, BASELINE_NODES), max(max_edges, BASELINE_EDGES)
-        environment = live_environment(self.trained, config, max_nodes, max_edges)
+        slo_ms = objective_ms(options, snapshot)
+        sensing = sensing_for(options, snapshot, self.trained, slo_ms)
+        environment = live_environment(self.trained, config, sensing.max_nodes, sensing.max_edges)
         told = {"slo_ms": slo_ms, "violation_weight": config.violation_weight}
-        if options.run is not None:
+        if self._agent is not None:
             policy = policy_controller(self._agent, environment, config)
             controller = TrackedController(policy, **told)
             explain: PolicyExplainer | BaselineExplainer = PolicyExplainer(policy, self._agent)
         else:
             controller = TrackedController(baseline_controller(options.policy, environment), **told)
             explain = BaselineExplainer(slo_ms=slo_ms)
-        try:
-            fallback = TrackedController(baseline_controller(config.guardrails.fallback, environment), **told)
-        except LivePolicyError as error:
-            raise LivePolicyError(str(error).replace("--policy", "guardrails.fallback:")) from error
+        fallback = TrackedController(baseline_controller(config.guardrails.fallback, environment), **told)
         event_sink = (self.events,) if options.mode == "live" else ()
         self.loop = LiveLoop(
             config=config,
             namespace=options.namespace,
             controller=controller,
             fallback=fallback,
-            sensing=Sensing(
-                max_nodes=max_nodes,
-                max_edges=max_edges,
-                interval_seconds=config.interval_seconds,
-                stale_after_seconds=config.stale_after_seconds,
-                slo_ms=slo_ms,
-                past_capacity=config.past_capacity,
-            ),
+            sensing=sensing,
             reader=UnownedReader(self.reader) if options.for_keda else self.reader,
             writer=self.actuator,
             clock=self.clock,
@@ -251,6 +183,17 @@ class LiveSession:
             sinks=(*sinks, *event_sink),
         )
         return self.loop
+
+    def once(self) -> IntervalRecord:
+        """One interval; who must lead for it tries once to, and lets go of the Lease after."""
+        assert self.loop is not None, "build the loop first"
+        if self.elector is None:
+            return self.loop.interval()
+        self.elector.tick()
+        try:
+            return self.loop.interval()
+        finally:
+            self.elector.stop()
 
     def run(self, stop: threading.Event, intervals: int | None = None) -> bool:
         """Run the loop; False = leadership was lost, and somebody else acts now."""
@@ -279,9 +222,7 @@ class LiveSession:
         self.events.close()
         self.reader.close()
         self.actuator.close()
-        self.api.close()
-        if isinstance(self.graph, KialiClient | PrometheusClient):
-            self.graph.close()
+        self.parts.close()
 
     def __enter__(self) -> Self:
         return self
