@@ -47,6 +47,9 @@ LATENCY_EDGES_SECONDS: NDArray[np.float64] = (
 )
 """Edges of the latency histogram; latencies beyond either end, a nanosecond and twelve days, are counted in the last bin there."""
 
+MEMORY_LIMIT_BYTES = 1 << 30
+"""What the queues of a simulation may take, unless it is told otherwise."""
+
 _FIRST_CAPACITY = 32
 
 
@@ -82,7 +85,7 @@ class QueueSimulation:
         max_replicas: R, columns; a model with fewer leaves the others absent, free for `add`.
         max_types: K.
         record: the first so many requests of each environment are kept one by one (`table`).
-        memory_limit_bytes: the queues may take; more raises `QueueOverflowError`.
+        memory_limit_bytes: the queues may take, None = `MEMORY_LIMIT_BYTES`; more raises `QueueOverflowError`.
     """
 
     def __init__(
@@ -92,13 +95,13 @@ class QueueSimulation:
         max_types: int,
         *,
         record: int = 0,
-        memory_limit_bytes: int = 1 << 30,
+        memory_limit_bytes: int | None = None,
     ) -> None:
         for what, count in (("batch_size", batch_size), ("max_replicas", max_replicas), ("max_types", max_types)):
             if count < 1:
                 raise ValueError(f"{what} = {count}: at least 1 is needed")
         self.batch_size, self.max_replicas, self.max_types = batch_size, max_replicas, max_types
-        self.memory_limit_bytes = memory_limit_bytes
+        self.memory_limit_bytes = MEMORY_LIMIT_BYTES if memory_limit_bytes is None else memory_limit_bytes
         columns = max_replicas + 1
         self._arrays = Arrays(
             environments=np.zeros(batch_size, ENVIRONMENT),

@@ -1,0 +1,198 @@
+"""The routing environment: a request arrives, a replica is chosen; B systems in one kernel, as a Gymnasium `VectorEnv` and as an `Env`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from gnnrl.config.queue_routing import QueueRoutingConfig
+from gnnrl.domains.queue_routing.objective import RoutingReward
+from gnnrl.domains.queue_routing.observation import RoutingObservation
+from gnnrl.domains.queue_routing.physics import QueueSimulation
+from gnnrl.domains.queue_routing.systems import configured_model, drawn_model
+from graph_space import DynamicGraphConfig, DynamicGraphSpace
+from graph_space.schema import GraphObservation, queue_routing_schema
+
+__all__ = ["QueueRoutingEnv", "QueueRoutingVectorEnv", "graph_config"]
+
+
+def graph_config(config: QueueRoutingConfig) -> DynamicGraphConfig:
+    """Shape of the observations: a slot for each replica, the last one for the request; a choice is a slot."""
+    return DynamicGraphConfig.from_schema(
+        queue_routing_schema(config.show_work),
+        max_nodes=config.max_replicas + 1,
+        max_edges=config.max_replicas,
+        num_moves=1,
+    )
+
+
+class QueueRoutingVectorEnv(VectorEnv):
+    """B systems; a step is one arrival and one choice in each. Autoreset in the next step.
+
+    Replicas may be lost and come back (`replica_changes_per_1000`); one is always left, so that there always is a choice. A choice without
+    a replica is counted (`infos["illegal_actions"]`) and goes to the shortest queue; with `strict_actions` it raises.
+
+    Args:
+        config: the environment's configuration; keyword arguments in `changes` replace its fields.
+        num_envs: B.
+        copy: observations are copies; False gives the environment's own arrays, valid until the next step.
+        strict_actions: see above.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - declared so by Gymnasium
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        config: QueueRoutingConfig | None = None,
+        *,
+        copy: bool = True,
+        strict_actions: bool = False,
+        **changes: Any,
+    ) -> None:
+        self.config = replace(config or QueueRoutingConfig(), **changes)
+        self.num_envs, self.copy, self.strict_actions = num_envs, copy, strict_actions
+        self.simulation = QueueSimulation(num_envs, self.config.max_replicas, len(self.config.types))
+        self.observation = RoutingObservation(self.config, num_envs)
+        self.reward = RoutingReward(queue_weight=self.config.queue_weight, routing_bonus=self.config.routing_bonus)
+        self.single_observation_space = DynamicGraphSpace(graph_config(self.config))
+        self.single_action_space = spaces.Discrete(self.config.max_replicas + 1)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._model = configured_model(self.config)
+        self._seed = 0
+        self._episode = np.zeros(num_envs, np.int64)
+        self._arrivals = np.zeros(num_envs, np.int64)
+        self._done = np.zeros(num_envs, np.bool_)
+        self._rng = [np.random.default_rng(b) for b in range(num_envs)]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[GraphObservation, dict[str, Any]]:
+        """Start every system anew; with `seed` from the first episode of that seed."""
+        del options
+        if seed is not None:
+            self._seed = seed
+            self._episode[:] = 0
+        else:
+            self._episode += 1
+        for b in range(self.num_envs):
+            self._begin(b)
+        self._done[:] = False
+        return self._observed(), {}
+
+    def _begin(self, b: int) -> None:
+        sequence = np.random.SeedSequence([self._seed, b, int(self._episode[b])])
+        self._rng[b] = np.random.default_rng(sequence)
+        low, high = self.config.drawn_replicas
+        model = self._model
+        if high > 0:
+            model = drawn_model(self.config, int(self._rng[b].integers(low, high + 1)), self._rng[b])
+        self.simulation.load(b, model)
+        self.simulation.reset(int(sequence.generate_state(1)[0]), [b])
+        self._arrivals[b] = 0
+        self.observation.begin(b)
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[GraphObservation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Route the awaiting requests and go to the next arrivals; a system whose episode had ended starts its next one, reward 0."""
+        starting, state = self._done, self.simulation.state
+        choices = np.asarray(actions, dtype=np.int64).copy()
+        columns = self.config.max_replicas
+        legal = (choices >= 0) & (choices < columns)
+        legal[legal] = state.present_mask[np.flatnonzero(legal), choices[legal]]
+        illegal = ~legal & ~starting
+        if self.strict_actions and illegal.any():
+            b = int(np.flatnonzero(illegal)[0])
+            raise ValueError(f"environment {b}: action {choices[b]} is no present replica; mask with observation['action_mask']")
+        if not legal.all():
+            shortest = np.where(state.present_mask, state.queue, np.iinfo(np.int64).max).argmin(axis=1)
+            choices = np.where(legal, choices, shortest)
+        self.simulation.step(choices)
+        terms = self.reward.terms(state)
+        acting = ~starting
+        infos: dict[str, Any] = {
+            "latency_s": np.where(acting, state.integral, 0.0),
+            "routing_accuracy": state.last_fast_mask.astype(np.float64),
+            "reward_queue": terms.queue,
+            "reward_bonus": terms.bonus,
+            "illegal_actions": illegal.astype(np.float64),
+        }
+        reward = np.where(acting, terms.total, 0.0)
+        self._arrivals += 1
+        for b in np.flatnonzero(starting):
+            self._episode[b] += 1
+            self._begin(int(b))
+        self._change_replicas(acting)
+        truncated = self._arrivals >= self.config.episode_arrivals
+        self._done = truncated
+        return self._observed(), reward, np.zeros(self.num_envs, np.bool_), truncated.copy(), infos
+
+    def _change_replicas(self, acting: NDArray[np.bool_]) -> None:
+        rate = self.config.replica_changes_per_1000 / 1000.0
+        if rate == 0.0:
+            return
+        for b in np.flatnonzero(acting):
+            rng = self._rng[b]
+            if rng.random() >= rate:
+                continue
+            known = self.simulation.state.service_rates[b].any(axis=1)
+            present = self.simulation.state.present_mask[b]
+            absent = np.flatnonzero(known & ~present)
+            if absent.size and (present.sum() == 1 or rng.random() < 0.5):
+                self.simulation.add(int(b), int(rng.choice(absent)))
+            elif present.sum() > 1:
+                self.simulation.lose(int(b), int(rng.choice(np.flatnonzero(present))))
+
+    def _observed(self) -> GraphObservation:
+        observation = self.observation.write(self.simulation.state)
+        return {key: value.copy() for key, value in observation.items()} if self.copy else observation
+
+
+class QueueRoutingEnv(gymnasium.Env):
+    """One system as a Gymnasium environment: the batch of one of the same code."""
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - declared so by Gymnasium
+
+    def __init__(self, config: QueueRoutingConfig | None = None, *, strict_actions: bool = False, **changes: Any) -> None:
+        self._vector = QueueRoutingVectorEnv(1, config, strict_actions=strict_actions, **changes)
+        self.config = self._vector.config
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[GraphObservation, dict[str, Any]]:
+        """Start the next episode."""
+        super().reset(seed=seed)
+        observation, _ = self._vector.reset(seed=seed, options=options)
+        return {key: np.asarray(value[0]) for key, value in observation.items()}, {}
+
+    def step(self, action: Any) -> tuple[GraphObservation, float, bool, bool, dict[str, Any]]:
+        """Route the awaiting request."""
+        observation, reward, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
+        return (
+            {key: np.asarray(value[0]) for key, value in observation.items()},
+            float(reward[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            {key: float(value[0]) for key, value in infos.items()},
+        )
+
+    def flat_state(self) -> NDArray[np.float64]:
+        """The documented state, [q1, u1, q2, u2, ..., type, seconds since the last arrival]; 2 R + 2 numbers."""
+        state = self._vector.simulation.state
+        pairs = np.stack([state.queue[0], state.utilisation[0]], axis=1).reshape(-1)
+        return np.concatenate([pairs, [state.request_type[0], state.elapsed_seconds[0]]])
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """[max_replicas + 1] true = a replica is there, as sb3-contrib's MaskablePPO asks for it."""
+        return np.append(self._vector.simulation.state.present_mask[0], False)
