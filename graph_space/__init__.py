@@ -3,7 +3,15 @@
 from graph_space.checks import ObservationError, check_observation
 from graph_space.codec import EncodeInfo, GraphCodec, PaddedEdges, empty_observation, observation_to_networkx
 from graph_space.config import DynamicGraphConfig
-from graph_space.schema import AUTOSCALING, MOVES, Feature, GraphObservation, GraphSchema, autoscaling_schema
+from graph_space.schema import (
+    AUTOSCALING,
+    MOVES,
+    Feature,
+    GraphObservation,
+    GraphSchema,
+    autoscaling_schema,
+    queue_routing_schema,
+)
 from graph_space.slots import Assignment, CapacityError, SlotTable
 from graph_space.space import DynamicGraphSpace
 from graph_space.topology import Topology, TopologyError, features_from_networkx
@@ -30,4 +38,5 @@ __all__ = [
     "empty_observation",
     "features_from_networkx",
     "observation_to_networkx",
+    "queue_routing_schema",
 ]

@@ -33,6 +33,7 @@ __all__ = [
     "GraphSchema",
     "NodeColumns",
     "autoscaling_schema",
+    "queue_routing_schema",
 ]
 
 NODES: Final = "nodes"
@@ -205,6 +206,29 @@ def autoscaling_schema(node_columns: NodeColumns) -> GraphSchema:
         nodes=_NODES[node_columns],
         edges=_EDGES,
         globals=_BASIC_GLOBALS if node_columns == "basic" else _EXTENDED_GLOBALS,
+    )
+
+
+def queue_routing_schema(show_work: bool) -> GraphSchema:
+    """The schema of the routing model: replicas, the request that awaits its choice, and an edge from it to each replica.
+
+    Args:
+        show_work: whether the expected work in each queue is shown, beside its length.
+    """
+    work = (Feature("work_seconds", "s", "expected work in the queue, by the types in it"),) if show_work else ()
+    return GraphSchema(
+        nodes=(
+            Feature("is_replica", "1", "1 for a replica, 0 for the request"),
+            Feature("queue", "1", "requests in the replica's queue, the one in service included"),
+            Feature("utilisation", "1", "share of time busy, over about the last 16 arrivals"),
+            *work,
+        ),
+        edges=(Feature("service_rate_rps", "1/s", "requests of this type that the replica serves a second"),),
+        globals=(
+            Feature("request_type", "1", "number of the request's type"),
+            Feature("interarrival_seconds", "s", "since the arrival before"),
+            Feature("in_system", "1", "requests in all queues"),
+        ),
     )
 
 

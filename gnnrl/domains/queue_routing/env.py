@@ -112,7 +112,9 @@ class QueueRoutingVectorEnv(VectorEnv):
         illegal = ~legal & ~starting
         if self.strict_actions and illegal.any():
             b = int(np.flatnonzero(illegal)[0])
-            raise ValueError(f"environment {b}: action {choices[b]} is no present replica; mask with observation['action_mask']")
+            raise ValueError(
+                f"environment {b}: action {choices[b]} is no present replica; mask with observation['action_mask']"
+            )
         if not legal.all():
             shortest = np.where(state.present_mask, state.queue, np.iinfo(np.int64).max).argmin(axis=1)
             choices = np.where(legal, choices, shortest)
@@ -128,9 +130,9 @@ class QueueRoutingVectorEnv(VectorEnv):
         }
         reward = np.where(acting, terms.total, 0.0)
         self._arrivals += 1
-        for b in np.flatnonzero(starting):
+        for b in np.flatnonzero(starting).tolist():
             self._episode[b] += 1
-            self._begin(int(b))
+            self._begin(b)
         self._change_replicas(acting)
         truncated = self._arrivals >= self.config.episode_arrivals
         self._done = truncated
@@ -140,7 +142,7 @@ class QueueRoutingVectorEnv(VectorEnv):
         rate = self.config.replica_changes_per_1000 / 1000.0
         if rate == 0.0:
             return
-        for b in np.flatnonzero(acting):
+        for b in np.flatnonzero(acting).tolist():
             rng = self._rng[b]
             if rng.random() >= rate:
                 continue
@@ -148,9 +150,9 @@ class QueueRoutingVectorEnv(VectorEnv):
             present = self.simulation.state.present_mask[b]
             absent = np.flatnonzero(known & ~present)
             if absent.size and (present.sum() == 1 or rng.random() < 0.5):
-                self.simulation.add(int(b), int(rng.choice(absent)))
+                self.simulation.add(b, int(rng.choice(absent)))
             elif present.sum() > 1:
-                self.simulation.lose(int(b), int(rng.choice(np.flatnonzero(present))))
+                self.simulation.lose(b, int(rng.choice(np.flatnonzero(present))))
 
     def _observed(self) -> GraphObservation:
         observation = self.observation.write(self.simulation.state)
@@ -162,7 +164,9 @@ class QueueRoutingEnv(gymnasium.Env):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - declared so by Gymnasium
 
-    def __init__(self, config: QueueRoutingConfig | None = None, *, strict_actions: bool = False, **changes: Any) -> None:
+    def __init__(
+        self, config: QueueRoutingConfig | None = None, *, strict_actions: bool = False, **changes: Any
+    ) -> None:
         self._vector = QueueRoutingVectorEnv(1, config, strict_actions=strict_actions, **changes)
         self.config = self._vector.config
         self.observation_space = self._vector.single_observation_space
