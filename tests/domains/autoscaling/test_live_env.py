@@ -64,7 +64,9 @@ class Stage:
         self.session.headers["Authorization"] = f"Bearer {TOKEN}"
 
     def access(self) -> dict[str, Any]:
-        return {"kiali_url": self.sandbox.urls["kiali"], "kubeconfig": self.kubeconfig, "clock": self.clock}
+        # A busy machine is not what these tests are about.
+        patient = {"read_deadline_seconds": 30.0}
+        return {"kiali_url": self.sandbox.urls["kiali"], "kubeconfig": self.kubeconfig, "clock": self.clock, **patient}
 
     def env(self, config: AutoscalingConfig | None = None, **arguments: Any) -> LiveMeshEnv:
         env = OnlineBoutique(k8s=True, config=config or self.config, **{**self.access(), **arguments})
@@ -227,7 +229,11 @@ def test_it_shows_what_the_policy_of_the_live_loop_sees_bit_for_bit(tmp_path: Pa
     stage = Stage(tmp_path, replace(CONFIG, episode_decisions=60, churn=churn))
     stage.start()
     access = ClusterAccess.open(
-        "onlineboutique", stage.clock, kiali_url=stage.sandbox.urls["kiali"], kubeconfig=stage.kubeconfig
+        "onlineboutique",
+        stage.clock,
+        kiali_url=stage.sandbox.urls["kiali"],
+        kubeconfig=stage.kubeconfig,
+        deadline_seconds=30.0,
     )
     try:
         env = stage.env(replace(stage.config, churn=ChurnConfig()))
