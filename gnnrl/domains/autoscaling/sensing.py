@@ -117,6 +117,9 @@ class Sensing:
         graph = snapshot.graph
         frozen = self._trust.frozen(snapshot, graph) if graph is not None else ""
         problems += [frozen] if frozen else []
+        if graph is not None and (impossible := self._trust.impossible(snapshot, graph)):
+            # As if there were none: what it shows need not fit, and the fallback does without.
+            blocking, graph = (*blocking, impossible), None
         nodes = GraphNodes.of(snapshot, graph)
         left_out = self._fit(nodes, graph)
         mesh = self._mesh(nodes)
@@ -162,8 +165,6 @@ class Sensing:
             failed.append(f"namespace {snapshot.namespace!r} has no Deployments")
         if snapshot.graph is not None and not snapshot.graph.edges:
             failed.append("graph: empty; nothing can be told of a mesh without traffic")
-        elif snapshot.graph is not None and (impossible := self._trust.impossible(snapshot, snapshot.graph)):
-            failed.append(impossible)
         if not snapshot.usage and not snapshot.failed("metrics") and any(d.ready for d in snapshot.deployments):
             failed.append("metrics: none, though pods are ready")
         for source, age in ages.items():
@@ -196,8 +197,9 @@ class Sensing:
         if self.past_capacity == "error":
             raise CapacityExceeded(
                 f"{len(nodes.deployments)} Deployments, {len(nodes.others)} other nodes and {len(nodes.edges)} calls; the "
-                f"policy's observation has {self.max_nodes} node and {self.max_edges} edge slots; raise "
-                "environment.max_nodes / max_edges of the run's config.yaml, or set past_capacity: drop_least_active"
+                f"policy's observation has {self.max_nodes} node and {self.max_edges} edge slots; make room "
+                "(gnnrl live: start it anew; training: raise environment.max_nodes / max_edges), or set past_capacity: "
+                "drop_least_active"
             )
         rate: dict[NodeKey | str, float] = {}
         for edge in graph.edges if graph else ():

@@ -144,6 +144,9 @@ def test_a_graph_of_other_workloads_blocks_a_decision() -> None:
     assert "none of its 3 nodes is a Deployment of 'shop'" in " ".join(strange.blocking)
     assert not first.blocking and not back.blocking
     assert back.mesh == first.mesh, "it comes back as it was"
+    many = {(OUTSIDE, key(f"other-{i}")): 1.0 for i in range(20)}
+    (crowd,) = read([snapshot(0.0, many, 100.0)])
+    assert crowd.blocking and crowd.mesh.names == ("back", "front"), "nor is it held against the policy's capacity"
     (elsewhere,) = read([snapshot(0.0, {(OUTSIDE, key("front", "shop-b")): 50.0}, 100.0)])
     assert elsewhere.blocking, "a namespace of the same workloads is another one"
 
