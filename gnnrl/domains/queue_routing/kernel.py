@@ -19,8 +19,10 @@ from gnnrl.domains.queue_routing.streams import advance, exponential, uniform
 
 __all__ = [
     "BINS_PER_OCTAVE",
+    "FULL",
     "LATENCY_BINS",
     "LOWEST_LATENCY",
+    "MOVED",
     "drain_all",
     "first_arrivals",
     "lose_replica",
@@ -36,6 +38,8 @@ Ints = NDArray[np.int64]
 
 UTILISATION_KEPT = 1.0 - 1.0 / 16.0
 """Weight of an interval in the utilisation, relative to the interval after it."""
+
+MOVED, FULL = -1, -2
 
 _MANTISSA_BITS = 6
 BINS_PER_OCTAVE = 1 << _MANTISSA_BITS
@@ -58,7 +62,8 @@ def step_all(state: Arrays, actions: Ints) -> int:
     """Put the awaiting request of every environment into the queue `actions` [B] and go to the next arrival.
 
     Returns:
-        -1, or the first environment whose action is not a present replica (nothing has moved then).
+        `MOVED`, or `FULL` if a queue needs more room now, or the first environment whose action is not a present replica (nothing has
+        moved then).
     """
     columns = state.replicas.shape[1] - 1
     for b in range(len(actions)):
@@ -66,10 +71,13 @@ def step_all(state: Arrays, actions: Ints) -> int:
         legal = 0 <= r < columns and state.replicas[b, r].present
         if not legal and (r != NOWHERE or _any_present(state, b)):
             return b
+    code = MOVED
     for b in range(len(actions)):
         _send(state, b, actions[b])
         _arrive(state, b)
-    return -1
+        if state.environments[b].full:
+            code = FULL
+    return code
 
 
 @entry
@@ -225,9 +233,8 @@ def _bin(latency: Any) -> int:
 def _send(state: Arrays, b: int, r: int) -> None:
     """Put the awaiting request into the queue of replica r."""
     environment = state.environments[b]
-    k, fast = environment.type, 0
-    if r != NOWHERE and state.seconds[b, r, k] <= state.fastest[b, k]:
-        fast = 1
+    k = environment.type
+    fast = r != NOWHERE and state.seconds[b, r, k] <= state.fastest[b, k]
     environment.last_choice, environment.last_fast = r, fast
     environment.fast += fast
     environment.routed += 1
@@ -251,6 +258,6 @@ def _join(state: Arrays, b: int, r: int, arrival: float, requirement: float, num
     queued.number, queued.type = number, k
     replica.queue += 1
     if replica.queue == state.rings.shape[2]:
-        environment.full = 1
+        environment.full = True
     if number < state.tables.shape[1]:
         state.tables[b, number].replica = r

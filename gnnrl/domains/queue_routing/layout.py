@@ -22,9 +22,9 @@ ENVIRONMENT = np.dtype(
         ("type", "i8"),  # of the awaiting request
         ("number", "i8"),  # of the awaiting request since the reset
         ("last_choice", "i8"),
-        ("last_fast", "i8"),  # 1 if that was a fast replica of its request's type
+        ("last_fast", "?"),  # whether that was a fast replica of its request's type
         ("waiting", "i8"),  # requests that wait because no replica is present
-        ("full", "i8"),  # 1 if a queue has reached the capacity
+        ("full", "?"),  # whether a queue has reached the capacity; never so between calls
         ("routed", "i8"),
         ("fast", "i8"),  # of the routed: to a fast replica
         ("finished", "i8"),
@@ -36,7 +36,7 @@ ENVIRONMENT = np.dtype(
 
 REPLICA = np.dtype(
     [
-        ("present", "i8"),
+        ("present", "?"),
         ("queue", "i8"),  # requests, the one in service included
         ("head", "i8"),  # of the ring
         ("work", "f8"),  # expected seconds of work, by the types in the queue

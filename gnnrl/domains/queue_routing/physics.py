@@ -116,8 +116,7 @@ class QueueSimulation:
         self._rates = np.zeros((batch_size, max_replicas, max_types))
         self._models: list[QueueModel | None] = [None] * batch_size
         self._awaiting_mask = np.zeros(batch_size, np.bool_)
-        self._present_mask = np.zeros((batch_size, max_replicas), np.bool_)
-        self._last_fast_mask = np.zeros(batch_size, np.bool_)
+        self._all_await = False
         self._measured_from = np.zeros(batch_size)
         self.state = self._make_state()
 
@@ -142,7 +141,7 @@ class QueueSimulation:
             if count > most:
                 raise ValueError(f"environment {b}: the model has {count} {what}, the simulation holds at most {most}")
         self._models[b] = model
-        self._awaiting_mask[b] = False
+        self._await(b, False)
 
     def reset(self, seed: int, these: ArrayLike | None = None) -> None:
         """Empty the queues, forget what was measured, restore each model's replicas and draw the first request.
@@ -159,8 +158,7 @@ class QueueSimulation:
         for b, start in zip(chosen, starts, strict=True):
             self._restart(int(b), start)
         kernel.first_arrivals(self._arrays, chosen)
-        self._awaiting_mask[chosen] = True
-        self._last_fast_mask[chosen] = False
+        self._await(chosen, True)
 
     def step(self, actions: ArrayLike) -> None:
         """Put the awaiting request of every environment into a queue and go to the next arrival.
@@ -176,13 +174,13 @@ class QueueSimulation:
         chosen = np.ascontiguousarray(actions, dtype=np.int64)
         if chosen.shape != (self.batch_size,):
             raise ValueError(f"actions have shape {chosen.shape}, expected ({self.batch_size},)")
-        self._grow_where_full()
         wrong = kernel.step_all(self._arrays, chosen)
-        if wrong >= 0:
-            present = np.flatnonzero(self._present_mask[wrong])
+        if wrong == kernel.FULL:
+            self._make_room(self._arrays.rings.shape[2])
+        elif wrong != kernel.MOVED:
+            present = np.flatnonzero(self.state.present_mask[wrong])
             right = f"one of {', '.join(map(str, present))}" if present.size else f"{NOWHERE}, as no replica is present"
             raise ValueError(f"environment {wrong}: action {chosen[wrong]} is no present replica; it must be {right}")
-        self._last_fast_mask[:] = self._arrays.environments["last_fast"]
 
     def run(self, router: Router, requests: int) -> None:
         """Route the next `requests` requests of every environment with a built-in router.
@@ -193,9 +191,9 @@ class QueueSimulation:
         self._check_awaiting()
         remaining = np.full(self.batch_size, requests, np.int64)
         while remaining.any():
-            self._grow_where_full()
             kernel.run_all(self._arrays, int(router), remaining)
-        self._last_fast_mask[:] = self._arrays.environments["last_fast"]
+            if self._arrays.environments["full"].any():
+                self._make_room(self._arrays.rings.shape[2])
 
     def choose(self, router: Router) -> NDArray[np.int64]:
         """What a built-in router would choose now, [B]; `step` with it is `run` by one request, chance included."""
@@ -225,7 +223,7 @@ class QueueSimulation:
         """Finish all requests that are in a queue, as if no more came. What awaits its choice does so no longer: `reset` comes next."""
         self._check_awaiting()
         kernel.drain_all(self._arrays)
-        self._awaiting_mask[:] = False
+        self._await(slice(None), False)
 
     def lose(self, b: int, r: int) -> None:
         """Replica `r` of environment `b` is gone; see the module's docstring for its requests.
@@ -235,7 +233,7 @@ class QueueSimulation:
         """
         self._check_column(b, r, present=True)
         self._make_room(int(self._arrays.replicas["queue"][b].sum()))
-        self._arrays.replicas["present"][b, r] = 0
+        self._arrays.replicas["present"][b, r] = False
         self._know_fastest(b)
         kernel.lose_replica(self._arrays, b, r)
 
@@ -257,7 +255,7 @@ class QueueSimulation:
             raise ValueError(f"environment {b}: rates {given.tolist()} of column {r} are not {types} positive numbers")
         self._make_room(int(self._arrays.replicas["queue"][b].sum()))
         self._set_rates(b, r, given)
-        self._arrays.replicas["present"][b, r] = 1
+        self._arrays.replicas["present"][b, r] = True
         self._know_fastest(b)
         kernel.release_waiting(self._arrays, b)
 
@@ -300,13 +298,13 @@ class QueueSimulation:
             queue=replicas["queue"],
             utilisation=replicas["utilisation"],
             work_seconds=replicas["work"],
-            present_mask=self._present_mask[:],
+            present_mask=replicas["present"],
             request_type=environments["type"],
             elapsed_seconds=environments["elapsed"],
             now_seconds=environments["now"],
             integral=environments["integral"],
             last_choice=environments["last_choice"],
-            last_fast_mask=self._last_fast_mask[:],
+            last_fast_mask=environments["last_fast"],
             waiting=environments["waiting"],
             service_rates=self._rates[:],
         )
@@ -336,7 +334,7 @@ class QueueSimulation:
         self._arrays.seconds[b] = np.inf
         for r, rates in enumerate(model.rates):
             self._set_rates(b, r, rates)
-        self._arrays.replicas["present"][b, : len(model.replicas)] = 1
+        self._arrays.replicas["present"][b, : len(model.replicas)] = True
         self._know_fastest(b)
 
     def _set_rates(self, b: int, r: int, rates: NDArray[np.float64]) -> None:
@@ -344,12 +342,15 @@ class QueueSimulation:
         self._arrays.seconds[b, r, : len(rates)] = 1.0 / rates
 
     def _know_fastest(self, b: int) -> None:
-        present_mask = self._arrays.replicas["present"][b, : self.max_replicas] > 0
-        self._present_mask[b] = present_mask
+        present_mask = self.state.present_mask[b]
         self._arrays.fastest[b] = np.where(present_mask[:, None], self._arrays.seconds[b], np.inf).min(axis=0)
 
+    def _await(self, these: Any, awaiting: bool) -> None:
+        self._awaiting_mask[these] = awaiting
+        self._all_await = bool(self._awaiting_mask.all())
+
     def _check_awaiting(self) -> None:
-        if not self._awaiting_mask.all():
+        if not self._all_await:
             b = int(np.flatnonzero(~self._awaiting_mask)[0])
             raise ValueError(f"environment {b}: no request awaits a choice; reset it first")
 
@@ -357,12 +358,8 @@ class QueueSimulation:
         self._check_awaiting()
         if not 0 <= r < self.max_replicas:
             raise ValueError(f"environment {b}: column {r} is not in [0, {self.max_replicas})")
-        if bool(self._present_mask[b, r]) != present:
+        if bool(self.state.present_mask[b, r]) != present:
             raise ValueError(f"environment {b}: column {r} {'has no replica' if present else 'has a replica already'}")
-
-    def _grow_where_full(self) -> None:
-        if self._arrays.environments["full"].any():
-            self._make_room(self._arrays.rings.shape[2])
 
     def _make_room(self, requests: int) -> None:
         """Rings for more than `requests` requests; a full queue has no room for another."""
@@ -382,4 +379,4 @@ class QueueSimulation:
         place = self._arrays.replicas["head"][:, :, None] + np.arange(old)
         np.put_along_axis(rings, place % capacity, np.take_along_axis(self._arrays.rings, place % old, axis=2), axis=2)
         self._arrays = self._arrays._replace(rings=rings)
-        self._arrays.environments["full"] = 0
+        self._arrays.environments["full"] = False
