@@ -6,8 +6,11 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.spaces import MultiDiscrete
 
 from gnnrl.agents import PPO_GNN
 from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
@@ -67,7 +70,8 @@ def load_run(path: Path, config: LiveConfig) -> tuple[PPO_GNN, ExperimentConfig]
     expected = (DynamicGraphSpace(graph_config(environment)), action_space(environment))
     if agent.action_space != expected[1]:
         wrong.append(
-            f"{checkpoint} has the actions {agent.action_space}, its config.yaml {expected[1]}; take the right one"
+            f"{checkpoint} has the actions {_shown(agent.action_space)}, its config.yaml {_shown(expected[1])}; take the "
+            "right one"
         )
     elif {name: box.shape for name, box in agent.observation_space.items()} != {
         name: box.shape for name, box in expected[0].items()
@@ -77,6 +81,13 @@ def load_run(path: Path, config: LiveConfig) -> tuple[PPO_GNN, ExperimentConfig]
         raise LivePolicyError("\n".join(f"{path}: {problem}" for problem in wrong))
     agent.train(False)
     return agent, folder.config
+
+
+def _shown(actions: gymnasium.Space[Any]) -> str:
+    """An action space in a few characters; of a joint one, slots x moves."""
+    if isinstance(actions, MultiDiscrete):
+        return f"MultiDiscrete({len(actions.nvec)} x {actions.nvec.max()})"
+    return str(actions)
 
 
 def capacity_for(nodes: int, edges: int, trained: AutoscalingConfig) -> tuple[int, int]:

@@ -147,7 +147,7 @@ def _cluster(api: ClusterApi, clock: Clock | None) -> Iterator[Finding]:
 
 def _permissions(options: LiveOptions, api: ClusterApi) -> Iterator[Finding]:
     wanted = wanted_permissions(options.mode, leader_elect=options.leader_elect)
-    complete = True
+    missing, unsaid = 0, []
     for one in wanted:
         try:
             allowed = api.can_i(one.verb, one.group, one.resource, one.subresource, options.namespace)
@@ -155,13 +155,15 @@ def _permissions(options: LiveOptions, api: ClusterApi) -> Iterator[Finding]:
             # With credentials that are not accepted, or an API server that fails, every other answer would be this one.
             yield _error("cluster", error)
             return
-        complete &= allowed is True
         if allowed is False:
-            missing = str(one.refusal(options.namespace))
-            yield _error("permissions", missing) if one.needed else _warning("permissions", missing)
+            missing += 1
+            refusal = one.refusal(options.namespace)
+            yield _error("permissions", refusal) if one.needed else _warning("permissions", refusal)
         elif allowed is None:
-            yield _warning("permissions", f"the API server does not tell whether this account may {one}")
-    if complete:
+            unsaid.append(str(one))
+    if unsaid:
+        yield _warning("permissions", f"the API server does not tell whether this account may {', '.join(unsaid)}")
+    elif not missing:
         yield _ok("permissions", f"all {len(wanted)} that are used")
 
 
@@ -228,7 +230,11 @@ def _sources(options: LiveOptions, parts: LiveParts, snapshot: ClusterSnapshot, 
     elif unusable:
         more = f"; and {len(unusable) - 1} more services" if unusable[1:] else ""
         yield _error("metrics", f"none can be used: {unusable[0]}{more}")
-    elif any(deployment.ready for deployment in snapshot.deployments) and not snapshot.failed("metrics"):
+    elif (
+        any(one.ready for one in snapshot.deployments)
+        and not snapshot.failed("metrics")
+        and not snapshot.failed("pods")
+    ):
         yield _error(
             "metrics",
             f"none, though pods are ready; look at metrics-server: `kubectl top pods -n {snapshot.namespace}`",
@@ -253,10 +259,14 @@ def _mesh(
     except CapacityExceeded as error:
         yield _error("capacity", error)
         return
-    failed = {finding.what for finding in before if finding.level == "error"}
+    told = {finding.what for finding in before if finding.level == "error"}
+    told |= {problem.source for problem in snapshot.problems if not problem.service}
+    if "pods" in told:
+        # Nobody knows whose pods they are, then.
+        told.add("metrics")
     for reason in reading.blocking:
         source, _, rest = reason.partition(": ")
-        if rest and source not in failed and not any(problem.source == source for problem in snapshot.problems):
+        if rest and source not in told:
             yield _error(source, rest)
     yield from _services(options, snapshot, reading)
 

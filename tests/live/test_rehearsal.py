@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gnnrl.agents import PPO_GNN
-from gnnrl.config.experiment import ChurnConfig, EncoderConfig, ExperimentConfig, PPOConfig, TrainingConfig
+from gnnrl.config.experiment import ChurnConfig
 from gnnrl.config.live import LiveConfig
 from gnnrl.domains.autoscaling.env import MeshVectorEnv
 from gnnrl.domains.autoscaling.episode import Split
@@ -20,27 +20,9 @@ from gnnrl.live.policies import LivePolicyError, load_run, policy_controller
 from gnnrl.live.rehearsal import in_listing_order, rehearse, rehearse_all
 from gnnrl.live.sandbox.faults import FaultSpec
 from gnnrl.live.session import LiveOptions
-from gnnrl.training import RunFolder, Trainer
 
 LIVE = LiveConfig()
 DECISIONS = 60
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one rollout: a policy is enough, a good one is not needed."""
-    base = ExperimentConfig()
-    config = replace(
-        base,
-        environment=replace(base.environment, telemetry="kiali", max_edges=64, episode_decisions=16),
-        encoder=EncoderConfig(hidden=16, memory_dim=8),
-        ppo=PPOConfig(rollout_length=16, chunk_length=8, minibatch_rows=64, epochs=1),
-        training=TrainingConfig(total_steps=64, num_envs=4, checkpoint_every_steps=64),
-    )
-    path = tmp_path_factory.mktemp("runs") / "tiny"
-    env = MeshVectorEnv(config.training.num_envs, config.environment, copy=False)
-    Trainer(RunFolder.create(path, config), env, progress=False).run()
-    return path
 
 
 def lowered(record: IntervalRecord) -> list[str]:

@@ -50,6 +50,8 @@ class Reading:
     """Of the first columns, in their order."""
     untrusted_mask: NDArray[np.bool_]
     """[S] services whose data are missing or contradict themselves."""
+    unmeasured_mask: NDArray[np.bool_]
+    """[S] services whose pods are not all measured, or not lately: their CPU is no ground for more replicas."""
     age_seconds: Mapping[str, float]
     """Of `graph` and `metrics`."""
     blocking: tuple[str, ...]
@@ -69,6 +71,7 @@ class _Memory:
     changed_seconds: float
     ready: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=READY_HISTORY))
     usage: tuple[int, int, int] = (0, 0, 0)  # nanocores of application and proxy, bytes, of one pod
+    measured_ready: int = 0  # pods that were ready when that was measured
     over_tcp: bool = False
     had_requests: bool = False
 
@@ -122,6 +125,8 @@ class Sensing:
             blocking, graph = (*blocking, impossible), None
         nodes = GraphNodes.of(snapshot, graph)
         left_out = self._fit(nodes, graph)
+        shorted, cause = self._shorted(nodes, graph)
+        problems += [cause] if cause else []
         mesh = self._mesh(nodes)
         # Whatever could not be read might forbid a lowering: a pause, a disruption budget. A quota only forbids raises.
         blind = any(not problem.service and problem.source != "quota" for problem in snapshot.problems)
@@ -133,6 +138,9 @@ class Sensing:
         self._fill_counts(nodes.deployments, snapshot.taken_seconds)
         missing = self._fill_pods(nodes.deployments, snapshot)
         self._fill_calls(mesh, nodes)
+        unmeasured_mask = np.zeros(self.max_nodes, np.bool_)
+        unmeasured_mask[[column[name] for name, _ in missing]] = True
+        untrusted_mask[[column[name] for name in shorted]] = True
         for name, message in (*missing, *self._contradictions(nodes.deployments)):
             untrusted_mask[column[name]] = True
             problems.append(_told(name, message))
@@ -141,6 +149,7 @@ class Sensing:
             window=self._window,
             deployments=tuple(nodes.deployments),
             untrusted_mask=untrusted_mask,
+            unmeasured_mask=unmeasured_mask,
             age_seconds=ages,
             blocking=blocking,
             problems=(*problems, *(reason for reason in blocking if reason not in problems)),
@@ -218,6 +227,24 @@ class Sensing:
         nodes.keep_busiest_edges(self.max_edges)
         return tuple(dropped)
 
+    def _shorted(self, nodes: GraphNodes, graph: ServiceGraph | None) -> tuple[set[str], str]:
+        """Services that receive more than is shown of them since a caller or a call was left out, and what to say of it."""
+        lost = [
+            edge
+            for edge in (graph.edges if graph else ())
+            if (edge.rps > 0.0 or edge.tcp_bytes_per_second > 0.0)
+            and nodes.was_known(edge)
+            and (edge.source, edge.target) not in nodes.edges
+        ]
+        kept = {deployment.name for deployment in nodes.deployments}
+        shorted = {edge.target.name for edge in lost if nodes.is_deployment(edge.target)} & kept
+        if shorted and any(not nodes.is_deployment(edge.source) for edge in lost):
+            # What enters the mesh is not all shown, and everything behind it follows.
+            shorted = kept
+        if not shorted:
+            return set(), ""
+        return shorted, f"graph: {len(lost)} calls left out, past capacity; {len(shorted)} services are not lowered for it"
+
     def _mesh(self, nodes: GraphNodes) -> ObservedMesh:
         requested = {nodes.name_of[target] for (_, target), edge in nodes.edges.items() if edge.rps > 0.0}
         over_tcp = {
@@ -276,6 +303,7 @@ class Sensing:
             if usage:
                 known.usage = _one_pod(usage)
                 ready[0, i] = _ready_at(known.ready, max(u.timestamp_seconds for u in usage), len(usage))
+                known.measured_ready = int(ready[0, i])
                 doubt = self._doubt(usage, known, snapshot.taken_seconds)
                 missing += [(deployment.name, doubt)] if doubt else []
             elif deployment.ready:
@@ -283,10 +311,11 @@ class Sensing:
                 since = next((seconds for seconds, count in reversed(known.ready) if count == 0), None)
                 waited = snapshot.taken_seconds - (known.ready[0][0] if since is None else since)
                 late = waited > self.stale_after_seconds
-                ready[0, i] = deployment.ready if late else 0
+                # As many pods as were measured, or every replica that is added would add the load of one.
+                ready[0, i] = known.measured_ready if late else 0
                 missing.append((deployment.name, f"metrics: its pods are not measured{'' if late else ' yet'}"))
             else:
-                known.usage = (0, 0, 0)
+                known.usage, known.measured_ready = (0, 0, 0), 0
             app[0, i], proxy[0, i], memory[0, i] = known.usage
         window = self._window
         window.metric_ready[:] = ready
