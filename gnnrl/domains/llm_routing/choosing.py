@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
+from gnnrl.domains.llm_routing.borrowing import borrow, borrow_timing
 from gnnrl.domains.llm_routing.calibration import Timing
 from gnnrl.domains.llm_routing.events import assign, can_take, next_decision, write_report
 
@@ -91,10 +92,17 @@ def choose(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, router: int) ->
     n = int(s.cluster[b, c.N_REPLICAS])
     i = s.cluster[b, c.PENDING]
     count = 0
+    reads_reports = rules.report_seconds == 0.0 and router in (
+        VIDUR_LOR,
+        JSQ,
+        LEAST_PREFILL,
+        SPEED_PREFILL,
+        MULTIPLICATIVE,
+    )
     for r in range(n):
         if can_take(s, rules, b, r, i):
             count += 1
-            if rules.report_seconds == 0.0:
+            if reads_reports:
                 write_report(s, rules, b, r)
     if router == RANDOM:
         return _nth_able(s, rules, b, _below(s, b, count))
@@ -162,6 +170,7 @@ def choose_all(
     s: c.Cluster, rules: c.Rules, timing: Timing, router: int, deciding: NDArray[np.bool_], chosen: NDArray[np.int64]
 ) -> None:
     """`choose` for every cluster in `deciding` [B]; -1 for the others."""
+    s, timing = borrow(s), borrow_timing(timing)
     for b in range(chosen.shape[0]):
         chosen[b] = choose(s, rules, timing, b, router) if deciding[b] else -1
 
@@ -171,6 +180,7 @@ def run_router(
     s: c.Cluster, rules: c.Rules, timing: Timing, router: int, deciding: NDArray[np.bool_], most: int
 ) -> None:
     """Play every cluster in `deciding` on under a router, up to `most` decisions each or to its end; `deciding` is brought up to date."""
+    s, timing = borrow(s), borrow_timing(timing)
     for b in range(deciding.shape[0]):
         for _ in range(most):
             if not deciding[b]:

@@ -143,10 +143,9 @@ def _run_ahead(
         i = resident[k]
         processed = request[i, c.PROCESSED] + passed
         request[i, c.PROCESSED] = processed
-        blocks = (processed + rules.block_tokens - 1) // rules.block_tokens
-        if blocks > request[i, c.BLOCKS_HELD]:
-            replica[c.FREE] -= blocks - request[i, c.BLOCKS_HELD]
-            request[i, c.BLOCKS_HELD] = blocks
+        while processed > request[i, c.BLOCKS_HELD] * rules.block_tokens:
+            replica[c.FREE] -= 1
+            request[i, c.BLOCKS_HELD] += 1
     replica[c.BATCH_KV] = kv
     replica[c.GENERATED] += passed * n
     replica[c.ITERATIONS] += passed

@@ -18,9 +18,9 @@ window; its largest and smallest value since the replica came, and the seconds s
 Heads (7 each): the first requests of the waiting queue.
 Own (5): tokens still to prefill; tokens prefilled and tokens given out since the last decision, from which a hidden speed can be inferred;
 outstanding requests; the time factor, 0 unless told.
-Global (3 + 7 + 2): requests waiting anywhere; completions a second and mean latency over the window; rate of arrivals over the window, its
-average, slope and variance; coefficient of variation of the queue lengths; change of the requests waiting; completions over arrivals in
-the window; seconds since the last decision; replicas that are up.
+Global (3 + 7 + 2): requests waiting anywhere besides the pending one; completions a second and mean latency over the window; rate of
+arrivals over the window, its average, slope and variance; coefficient of variation of the queue lengths; change of the requests waiting;
+completions over arrivals in the window; seconds since the last decision; replicas that are up.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
+from gnnrl.domains.llm_routing.borrowing import borrow
 from gnnrl.domains.llm_routing.events import can_take, write_report
 from gnnrl.domains.llm_routing.model import ModelError
 from gnnrl.domains.llm_routing.physics import LLMSimulation
@@ -153,6 +154,7 @@ def _observe(
     replicas: NDArray[np.float32], requests: NDArray[np.float32], cluster: NDArray[np.float32], able: NDArray[np.bool_],
     present: NDArray[np.bool_],
 ) -> None:  # fmt: skip
+    s = borrow(s)
     for b in range(deciding.shape[0]):
         if not deciding[b]:
             continue
@@ -242,7 +244,7 @@ def _cluster_history(
 ) -> None:  # fmt: skip
     """The global features of one cluster; what is remembered is brought up to date."""
     row, now, window = s.cluster[b], s.now[b, c.NOW], past.shape[0]
-    waiting = float(row[c.AT_ROUTER_COUNT])
+    waiting = float(row[c.AT_ROUTER_COUNT] - 1)
     finished, latency, up, mean, squares = 0.0, 0.0, 0, 0.0, 0.0
     for r in range(row[c.N_REPLICAS]):
         finished += s.replica[b, r, c.FINISHED]

@@ -32,6 +32,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
+from gnnrl.domains.llm_routing.borrowing import borrow, borrow_timing
 from gnnrl.domains.llm_routing.calibration import DEFAULT_CALIBRATION, Timing, load_calibration
 from gnnrl.domains.llm_routing.choosing import choose_all, run_router
 from gnnrl.domains.llm_routing.conservation import BROKEN_LAWS, ConservationError, broken_law
@@ -258,6 +259,7 @@ class LLMSimulation:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _step(s: c.Cluster, rules: c.Rules, timing: Timing, deciding: NDArray[np.bool_], chosen: NDArray[np.int64]) -> int:
     """Returns -1, or the first cluster whose choice cannot be, and then nothing is done."""
+    s, timing = borrow(s), borrow_timing(timing)
     for b in range(deciding.shape[0]):
         if deciding[b]:
             r = chosen[b]
