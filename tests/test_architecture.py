@@ -64,6 +64,9 @@ def test_a_forbidden_import_breaks_the_contracts(tmp_path: Path) -> None:
     ("module", "allowed"),
     [
         ("gnnrl.domains.autoscaling.physics", {"numpy", "numba"}),
+        ("gnnrl.domains.queue_routing.physics", {"numpy", "numba"}),
+        ("gnnrl.domains.queue_routing.kernel", {"numpy", "numba"}),
+        ("gnnrl.domains.queue_routing.baselines", {"numpy"}),
         ("graph_space", {"numpy", "numba", "gymnasium", "networkx"}),
         ("kiali_client", {"requests", "urllib3", "networkx"}),
         ("gnnrl.domains.autoscaling.baselines", {"numpy", "yaml"}),

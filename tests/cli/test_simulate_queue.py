@@ -113,6 +113,13 @@ def test_all_problems_of_a_model_come_at_once(capsys: pytest.CaptureFixture[str]
     ]
 
 
+def test_it_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", "queue", "--help"])
+    assert ended.value.code == 0
+    assert "usage: gnnrl simulate queue" in capsys.readouterr().out
+
+
 def test_queues_beyond_the_memory_are_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,7 +132,7 @@ def test_queues_beyond_the_memory_are_exit_code_2(
 
 
 def test_long_runs_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(simulate_queue, "CHUNK", 1000)
+    monkeypatch.setattr(simulate_queue, "CHUNK", 2000)
     monkeypatch.setattr(request_progress, "LINE_SECONDS", 0.0)
     assert main(["simulate", "queue", "--router", "jsq", "--requests", "2500"]) == 0
     lines = capsys.readouterr().err.splitlines()
