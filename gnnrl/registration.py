@@ -13,21 +13,28 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
-__all__ = ["ONLINE_BOUTIQUE_ID", "register", "register_with_gymnasium"]
+__all__ = ["ENTRY_POINTS", "ONLINE_BOUTIQUE_ID", "QUEUE_ROUTING_ID", "register", "register_with_gymnasium"]
 
 ONLINE_BOUTIQUE_ID = "gnnrl/OnlineBoutique-v0"
+QUEUE_ROUTING_ID = "gnnrl/QueueRouting-v0"
+
+ENTRY_POINTS = {
+    ONLINE_BOUTIQUE_ID: ("gnnrl.envs:make_online_boutique", "gnnrl.envs:make_online_boutique_vector"),
+    QUEUE_ROUTING_ID: (
+        "gnnrl.domains.queue_routing.env:QueueRoutingEnv",
+        "gnnrl.domains.queue_routing.env:QueueRoutingVectorEnv",
+    ),
+}
+"""Id -> what makes one environment, what makes a batch."""
 
 
 def register() -> None:
     """Register the environments with Gymnasium, by name only; a second call changes nothing."""
     import gymnasium
 
-    if ONLINE_BOUTIQUE_ID not in gymnasium.registry:
-        gymnasium.register(
-            id=ONLINE_BOUTIQUE_ID,
-            entry_point="gnnrl.envs:make_online_boutique",
-            vector_entry_point="gnnrl.envs:make_online_boutique_vector",
-        )
+    for name, (single, vector) in ENTRY_POINTS.items():
+        if name not in gymnasium.registry:
+            gymnasium.register(id=name, entry_point=single, vector_entry_point=vector)
 
 
 def register_with_gymnasium() -> None:

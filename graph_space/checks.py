@@ -40,7 +40,7 @@ def check_observation(observation: Mapping[str, Any], config: DynamicGraphConfig
 
     Keys, dtypes and shapes; masks are 0 and 1; real edges are a prefix, join real nodes and differ; `prev_slot` is
     injective, in range, and -1 in padding; features are finite where real and 0 in padding; a real node has a legal
-    move and padding has none.
+    move (with one move, a choice among nodes, at least one node has) and padding has none.
 
     Raises:
         ObservationError: with every problem, each naming key, index and remedy.
@@ -92,8 +92,13 @@ def _node_problems(row: Mapping[str, NDArray[Any]], live: NDArray[np.bool_], at:
     nodes, moves = row[NODES], row[ACTION_MASK]
     yield from _places(NODES, at, ~np.isfinite(nodes) & live[:, None], nodes, "fill missing measurements first")
     yield from _places(NODES, at, (nodes != 0) & ~live[:, None], nodes, "padding is 0; clear the row or set node_mask")
-    for slot in np.flatnonzero(live & ~(moves != 0).any(axis=1)):
-        yield f"{ACTION_MASK}{at}[{slot}]: a real node without a legal move; doing nothing must stay legal"
+    legal = (moves != 0).any(axis=1)
+    if moves.shape[1] == 1:  # a pointer: one node is chosen, and not every node may be
+        if live.any() and not (live & legal).any():
+            yield f"{ACTION_MASK}{at}: no node may be chosen; do not ask for a choice until one may"
+    else:
+        for slot in np.flatnonzero(live & ~legal):
+            yield f"{ACTION_MASK}{at}[{slot}]: a real node without a legal move; doing nothing must stay legal"
     for slot in np.flatnonzero(~live & (moves != 0).any(axis=1)):
         yield f"{ACTION_MASK}{at}[{slot}]: legal moves in padding; clear the row or set node_mask"
 

@@ -47,6 +47,22 @@ def test_good_observations_pass() -> None:
     check_observation(empty_observation(CONFIG, (2, 3)), CONFIG)
 
 
+def test_where_one_node_is_chosen_only_one_must_be_a_choice() -> None:
+    config = DynamicGraphConfig(
+        max_nodes=3, max_edges=2, node_feat_dim=1, edge_feat_dim=1, global_feat_dim=1, num_moves=1
+    )
+    chosen = empty_observation(config)
+    chosen["node_mask"][:2] = 1
+    chosen["action_mask"][1] = 1
+    check_observation(chosen, config)
+    chosen["action_mask"][1] = 0
+    with pytest.raises(ObservationError, match="action_mask: no node may be chosen"):
+        check_observation(chosen, config)
+    chosen["action_mask"][2] = 1
+    with pytest.raises(ObservationError, match=r"no node may be chosen.*\n.*action_mask\[2\]: legal moves in padding"):
+        check_observation(chosen, config)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +91,12 @@ class QueueRoutingVectorEnv(VectorEnv):
         return self._observed(), {}
 
     def _begin(self, b: int) -> None:
+        self.simulation.reset(self._load(b), [b])
+        self._arrivals[b] = 0
+        self.observation.begin(b)
+
+    def _load(self, b: int) -> int:
+        """Give system `b` the model and the generator of its episode; returns the seed of the episode's requests."""
         sequence = np.random.SeedSequence([self._seed, b, int(self._episode[b])])
         self._rng[b] = np.random.default_rng(sequence)
         low, high = self.config.drawn_replicas
@@ -96,9 +104,7 @@ class QueueRoutingVectorEnv(VectorEnv):
         if high > 0:
             model = drawn_model(self.config, int(self._rng[b].integers(low, high + 1)), self._rng[b])
         self.simulation.load(b, model)
-        self.simulation.reset(int(sequence.generate_state(1)[0]), [b])
-        self._arrivals[b] = 0
-        self.observation.begin(b)
+        return int(sequence.generate_state(1)[0])
 
     def step(
         self, actions: NDArray[np.int64]
@@ -137,6 +143,34 @@ class QueueRoutingVectorEnv(VectorEnv):
         truncated = self._arrivals >= self.config.episode_arrivals
         self._done = truncated
         return self._observed(), reward, np.zeros(self.num_envs, np.bool_), truncated.copy(), infos
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on in mid-episode, as arrays and plain values."""
+        return {
+            "seed": self._seed,
+            "episode": self._episode.copy(),
+            "arrivals": self._arrivals.copy(),
+            "done": self._done.copy(),
+            "generators": json.dumps([rng.bit_generator.state for rng in self._rng]),
+            "simulation": self.simulation.state_dict(),
+            "observation": self.observation.state_dict(),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Restore `state_dict` into an environment of the same configuration: systems are drawn again from their episode's number.
+
+        Raises:
+            ValueError: it was taken from an environment of other sizes.
+        """
+        self._seed = int(saved["seed"])
+        self._episode[:] = saved["episode"]
+        for b, state in enumerate(json.loads(saved["generators"])):
+            self._load(b)
+            self._rng[b].bit_generator.state = state
+        self.simulation.load_state_dict(saved["simulation"])
+        self.observation.load_state_dict(saved["observation"])
+        self._arrivals[:] = saved["arrivals"]
+        self._done = np.array(saved["done"])
 
     def _change_replicas(self, acting: NDArray[np.bool_]) -> None:
         rate = self.config.replica_changes_per_1000 / 1000.0

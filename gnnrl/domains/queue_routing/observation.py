@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from gnnrl.config.queue_routing import QueueRoutingConfig
@@ -58,6 +61,15 @@ class RoutingObservation:
         """An episode of system `b` begins: nothing was there before."""
         self._was_present[b] = False
         self._fresh[b] = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next observation needs to know of the last one."""
+        return {"was_present": self._was_present.copy(), "fresh": self._fresh.copy()}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._was_present[:] = saved["was_present"]
+        self._fresh[:] = saved["fresh"]
 
     def write(self, state: QueueState) -> GraphObservation:
         """The observation of every system; the arrays stay valid until the next call."""

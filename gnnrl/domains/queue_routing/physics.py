@@ -25,13 +25,14 @@ A finished request is counted once the simulation has gone past its finish: at t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gnnrl.domains.queue_routing import kernel
+from gnnrl.domains.queue_routing import kernel, snapshot
 from gnnrl.domains.queue_routing.baselines import NOWHERE, Router, RoutingState
 from gnnrl.domains.queue_routing.layout import ENVIRONMENT, QUEUED, REPLICA, TABLE_ROW, Arrays
 from gnnrl.domains.queue_routing.metrics import QueueMetrics, summarise
@@ -274,6 +275,23 @@ class QueueSimulation:
         """Of one environment."""
         return self._summary(slice(b, b + 1))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the models, as plain arrays."""
+        own = {"rates": self._rates, "awaiting": self._awaiting_mask, "measured_from": self._measured_from}
+        return {"arrays": snapshot.taken(self._arrays), **{name: array.copy() for name, array in own.items()}}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Restore `state_dict` once every environment has its model again; `state` is another object then.
+
+        Raises:
+            ValueError: it was taken from a simulation of other sizes.
+        """
+        self._arrays = snapshot.restored(saved["arrays"], self._arrays)
+        self._rates[:] = saved["rates"]
+        self._measured_from[:] = saved["measured_from"]
+        self._await(slice(None), np.asarray(saved["awaiting"]))
+        self.state = self._make_state()
+
     @property
     def table(self) -> NDArray[Any]:
         """The recorded requests, [B, record] of `layout.TABLE_ROW`; a view. The row of the awaiting request is the last one filled."""
@@ -345,7 +363,7 @@ class QueueSimulation:
         present_mask = self.state.present_mask[b]
         self._arrays.fastest[b] = np.where(present_mask[:, None], self._arrays.seconds[b], np.inf).min(axis=0)
 
-    def _await(self, these: Any, awaiting: bool) -> None:
+    def _await(self, these: Any, awaiting: ArrayLike) -> None:
         self._awaiting_mask[these] = awaiting
         self._all_await = bool(self._awaiting_mask.all())
 
