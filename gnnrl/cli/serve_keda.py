@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "serve decisions to KEDA as an external scaler"
+LARGEST_PORT = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
             from gnnrl.live.keda.server import serve
         except ImportError as error:
             raise UserError("gnnrl serve-keda needs gRPC: pip install 'gnnrl[keda]'") from error
+        if not 0 <= args.keda_port <= LARGEST_PORT:
+            raise UserError(f"--keda-port {args.keda_port}: must be a port from 1 to {LARGEST_PORT}, or 0 for any")
         stale = options.config.stale_after_seconds
         scaler = KedaScaler(lambda: watched.latest, clock, stale_after_seconds=stale, namespace=options.namespace)
         server = stack.enter_context(serve(scaler, port=args.keda_port))
