@@ -140,6 +140,7 @@ class ClusterSnapshot:
     usage: tuple[PodUsage, ...] = ()
     graph: ServiceGraph | None = None
     namespace_annotations: Mapping[str, str] = field(default_factory=dict)
+    """As last read, where it could not be read now."""
     quota: Quota = field(default_factory=Quota)
     problems: tuple[Problem, ...] = ()
 

@@ -74,6 +74,9 @@ class ClusterReader:
         clock: says when, and what lies in the future.
         deadline_seconds: within which all sources must have answered, of the machine's time.
         graph_window_seconds: rates of the graph are means over it.
+
+    Attributes:
+        namespace_annotations: as last read. A pause or a limit does not end because the namespace could not be read once.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class ClusterReader:
         }
         self._pool = ThreadPoolExecutor(len(self._tasks), thread_name_prefix="read")
         self._late: dict[str, Future[_Parsed]] = {}
+        self.namespace_annotations: Mapping[str, str] = {}
 
     def close(self) -> None:
         """Take no more readings; answers that are still under way are not waited for."""
@@ -112,13 +116,14 @@ class ClusterReader:
         findings = Findings()
         found = self._collect(findings)
         deployments, usage = self._workloads(found, findings)
+        self.namespace_annotations = found.get("namespace", self.namespace_annotations)
         return ClusterSnapshot(
             namespace=self.namespace,
             taken_seconds=taken,
             deployments=tuple(sorted(deployments, key=lambda each: each.name)),
             usage=tuple(usage),
             graph=self._checked(found.get("graph"), findings),
-            namespace_annotations=found.get("namespace", {}),
+            namespace_annotations=self.namespace_annotations,
             quota=headroom(found.get("quota", ()), findings),
             problems=findings.problems(),
         )

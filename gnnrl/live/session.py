@@ -79,6 +79,12 @@ def sensing_for(options: LiveOptions, snapshot: ClusterSnapshot, trained: Autosc
     )
 
 
+def write_deadline_seconds(options: LiveOptions) -> float:
+    """For the writes of an interval: none may be under way for longer than the elector's margin, a third of the lease."""
+    deadline = options.config.read_deadline_seconds
+    return min(deadline, options.config.lease_seconds / 3.0) if options.leader_elect else deadline
+
+
 class LiveSession:
     """A loop and all it needs; use as a context manager.
 
@@ -123,7 +129,7 @@ class LiveSession:
             clock,
             mode=options.mode,
             may_act=self.may_act,
-            deadline_seconds=config.read_deadline_seconds,
+            deadline_seconds=write_deadline_seconds(options),
         )
         poster = EventPoster(self.api, options.namespace, clock, identity=options.identity)
         self.events = DeploymentEvents(poster, self._uid_of)
@@ -155,6 +161,7 @@ class LiveSession:
         """
         options, config = self.options, self.options.config
         slo_ms = objective_ms(options, snapshot)
+        self.reader.namespace_annotations = snapshot.namespace_annotations
         sensing = sensing_for(options, snapshot, self.trained, slo_ms)
         environment = live_environment(self.trained, config, sensing.max_nodes, sensing.max_edges)
         told = {"slo_ms": slo_ms, "violation_weight": config.violation_weight}

@@ -517,6 +517,19 @@ def test_a_graph_that_fails_is_told_in_its_own_words(reader: ClusterReader, grap
     assert len(snapshot.deployments) == 2
 
 
+def test_a_pause_does_not_end_because_the_namespace_could_not_be_read(server: FakeApi, reader: ClusterReader) -> None:
+    path = paths.namespace_path(NAMESPACE)
+    stated = {"gnnrl.io/pause": "true", "gnnrl.io/max": "5"}
+    server.objects[path]["metadata"]["annotations"] = stated
+    assert reader.read().namespace_annotations == stated
+    server.rules.append(lambda seen: status(503, "back in a moment") if seen.path == path else None)
+    snapshot = reader.read()
+    assert snapshot.failed("namespace") and snapshot.namespace_annotations == stated
+    server.rules.clear()
+    del server.objects[path]["metadata"]["annotations"]
+    assert reader.read().namespace_annotations == {}
+
+
 def test_a_namespace_that_is_being_deleted(server: FakeApi, reader: ClusterReader) -> None:
     server.objects[paths.namespace_path(NAMESPACE)]["status"]["phase"] = "Terminating"
     assert "being deleted" in only_problem(reader.read()).message
