@@ -20,8 +20,17 @@ class Clock(Protocol):
         """Wait until `now() >= when`; False if `stop` was set before."""
 
 
+_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux' monotonic clock stands while the machine sleeps; that of other systems does not."""
+
+
+def elapsed_seconds() -> float:
+    """Seconds since some moment, those included in which the machine slept: a Lease runs out meanwhile, and data grow old."""
+    return time.clock_gettime(_CLOCK)
+
+
 class AcceleratedClock:
-    """`speed` seconds pass for each second of the machine's monotonic clock.
+    """`speed` seconds pass for each second of the machine's, also while it sleeps.
 
     Args:
         speed: 1 = real time.
@@ -36,11 +45,11 @@ class AcceleratedClock:
             raise ValueError(f"clock speed {speed}: must be above 0; 1 is real time")
         self.speed = speed
         self._origin = time.time() if origin is None else origin
-        self._started = time.monotonic()
+        self._started = elapsed_seconds()
 
     def now(self) -> float:
         """Unix seconds."""
-        return self._origin + self.speed * (time.monotonic() - self._started)
+        return self._origin + self.speed * (elapsed_seconds() - self._started)
 
     def sleep_until(self, when: float, stop: threading.Event | None = None) -> bool:
         """Wait until `when`; False if `stop` was set before."""
