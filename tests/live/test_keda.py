@@ -142,7 +142,7 @@ def test_the_specification_answers_while_everything_is_broken(bench: Bench) -> N
     [
         (None, "no decision yet"),
         (replace(RECORD, seconds=START - 66.0), "76 s old"),
-        (replace(RECORD, data_age_seconds={"graph": 20.0, "metrics": 75.5}), "data from metrics is 76 s old"),
+        (replace(RECORD, data_age_seconds={"graph": 20.0, "metrics": 65.5}), "data from metrics is 76 s old"),
         (replace(RECORD, data_age_seconds={"metrics": 35.0}, problems=("Kiali: 503",)), "no data from graph: Kiali"),
         (replace(RECORD, data_age_seconds={"graph": 20.0}), "no data from metrics"),
         (replace(RECORD, valid=False, problems=("policy: NaN",)), "no valid decision: policy: NaN"),
@@ -200,10 +200,18 @@ def test_an_owner_is_no_reason_to_hold_where_nothing_is_written() -> None:
 
 
 def test_a_decision_goes_stale_by_the_clock_alone(bench: Bench) -> None:
+    bench.record = replace(RECORD, data_age_seconds={"graph": 0.0, "metrics": 0.0})
     bench.clock.sleep_until(START + 75.0)
     assert bench.metrics("frontend") == 13.0
     bench.clock.sleep_until(START + 75.1)
     assert bench.refusal("frontend")[0] is UNAVAILABLE
+
+
+def test_the_data_under_a_decision_grow_old_with_it(bench: Bench) -> None:
+    bench.clock.sleep_until(START + 40.0)
+    assert bench.metrics("frontend") == 13.0
+    bench.clock.sleep_until(START + 40.6)
+    assert "data from metrics is 76 s old" in bench.refusal("frontend")[1]
 
 
 def test_a_deployment_of_another_namespace_is_unknown_even_under_a_known_name(bench: Bench) -> None:

@@ -106,9 +106,9 @@ class KedaScaler(ExternalScalerServicer):
             age = record.data_age_seconds.get(source)
             if age is None:
                 raise UnavailableDecisionError(f"the last decision had no data from {source}{problems_of(record)}")
-            if age > self.stale_after_seconds:
+            if age + since > self.stale_after_seconds:
                 raise UnavailableDecisionError(
-                    f"the data from {source} is {age:.0f} s old, more than {self.stale_after_seconds:g} s"
+                    f"the data from {source} is {age + since:.0f} s old, more than {self.stale_after_seconds:g} s"
                 )
         if not record.valid:
             raise UnavailableDecisionError(f"the last interval made no valid decision{problems_of(record)}")
