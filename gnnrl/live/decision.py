@@ -42,6 +42,10 @@ class ServiceDecision:
     """Observation columns by name, as the policy saw them."""
     influences: tuple[Influence, ...] = ()
     outcome: Outcome = "none"
+    sent: int | None = None
+    """Replicas of the last write that left the process: not `final` where somebody else's change made it decide again."""
+    echoed: int | None = None
+    """Replicas in the API server's answer to that."""
     answer: str = ""
     """What the API server said, where it failed."""
 

@@ -36,7 +36,10 @@ class DeploymentEvents:
         self._waiting = [future for future in self._waiting if not future.done()]
         for one in record.services:
             if one.outcome == "patched":
-                self._post(one.service, "ScaledUp" if one.final > one.current else "ScaledDown", one.reason, "Normal")
+                text = one.reason
+                if one.sent not in (None, one.final):
+                    text = f"{one.reason}; {one.sent} was sent, since somebody else had changed it"
+                self._post(one.service, "ScaledUp" if one.final > one.current else "ScaledDown", text, "Normal")
             elif one.outcome in ("failed", "conflict"):
                 text = f"{one.current} -> {one.final} was not written: {one.answer}"
                 self._post(one.service, "ScalingFailed", text, "Warning")

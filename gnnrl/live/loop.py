@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gnnrl.cluster.actuator import Redecide, ScaleRequest, ScaleResult, WriteMode
 from gnnrl.cluster.clock import Clock
 from gnnrl.cluster.guardrails import NO_FLOOR, UNLIMITED, Guardrails, Limits, Proposal, Verdict, limits_of
-from gnnrl.cluster.models import ClusterSnapshot
+from gnnrl.cluster.models import ClusterSnapshot, Problem
 from gnnrl.config.live import LiveConfig
 from gnnrl.domains.autoscaling.observed import ObservedMesh
 from gnnrl.domains.autoscaling.sensing import CapacityExceeded, Reading, Sensing
@@ -105,6 +105,7 @@ class LiveLoop:
         self.reading: Reading | None = None
         """The last one, consumed or not."""
         self._guarded: ObservedMesh | None = None
+        self._uids: dict[str, str] = {}
         self._number = 0
         self._write_failed = False
 
@@ -159,7 +160,7 @@ class LiveLoop:
     def _planned(self, snapshot: ClusterSnapshot) -> tuple[_Plan | None, tuple[str, ...]]:
         """What to do about this snapshot; without Deployments nothing, and why."""
         try:
-            reading = self.sensing.read(snapshot)
+            reading = self._read(snapshot)
         except CapacityExceeded as error:
             self.guardrails.miss()
             return None, (str(error),)
@@ -178,32 +179,53 @@ class LiveLoop:
                 problems.append(f"policy: {error}")
         floor = np.full((1, columns), NO_FLOOR, dtype=np.int64)
         if self.fallback is not None and self._has_metrics(snapshot, reading):
-            floor[0] = self.fallback.wish(reading, snapshot.taken_seconds)
+            try:
+                floor[0] = self.fallback.wish(reading, snapshot.taken_seconds)
+                floor[0, reading.unmeasured_mask] = NO_FLOOR
+            except PolicyFailure as error:
+                problems.append(f"fallback: {error}")
         limits = tuple(
             limits_of(deployment.annotations, snapshot.namespace_annotations, self.config.guardrails)
             for deployment in reading.deployments
         )
         for deployment, limit in zip(reading.deployments, limits, strict=True):
             problems += [f"{deployment.name}: {problem}" for problem in limit.problems]
-        self._follow(reading.mesh)
-        has_error = bool(reading.blocking) or self._write_failed or not valid
+        self._follow(reading)
+        # A quota that cannot be read only forbids raises.
+        unread = any(not problem.service and problem.source != "quota" for problem in snapshot.problems)
+        has_error = unread or bool(reading.blocking) or self._write_failed or not valid
         verdict = self.guardrails.apply(self._proposal(snapshot, reading, wish, limits, floor, has_error))
         plan = _Plan(reading=reading, wish=wish, limits=limits, verdict=verdict, problems=tuple(problems), valid=valid)
         return plan, ()
+
+    def _read(self, snapshot: ClusterSnapshot) -> Reading:
+        """What the snapshot says; past capacity what it says without the graph, on which the fallback's floor can rest.
+
+        Raises:
+            CapacityExceeded: there are more Deployments than slots.
+        """
+        try:
+            return self.sensing.read(snapshot)
+        except CapacityExceeded as error:
+            told = Problem(source="graph", message=str(error))
+            return self.sensing.read(replace(snapshot, graph=None, problems=(*snapshot.problems, told)))
 
     def _has_metrics(self, snapshot: ClusterSnapshot, reading: Reading) -> bool:
         age = reading.age_seconds.get("metrics")
         fresh = age is not None and age <= self.config.stale_after_seconds
         return fresh and not snapshot.failed("metrics") and not snapshot.failed("pods")
 
-    def _follow(self, mesh: ObservedMesh) -> None:
-        """Move what the guardrails remember to the columns of this mesh."""
-        if self._guarded is not None and mesh.names != self._guarded.names:
+    def _follow(self, reading: Reading) -> None:
+        """Move what the guardrails remember to the columns of this mesh; a Deployment that was made anew begins anew."""
+        mesh, uids = reading.mesh, {deployment.name: deployment.uid for deployment in reading.deployments}
+        if self._guarded is not None and (mesh.names != self._guarded.names or uids != self._uids):
             source = np.full(self.sensing.max_nodes, -1, dtype=np.int64)
             moved = column_sources(self._guarded, mesh)
             source[: len(moved)] = moved
+            anew = [self._uids.get(name, uid) != uid for name, uid in uids.items()]
+            source[: len(anew)][anew] = -1
             self.guardrails.remesh(0, source)
-        self._guarded = mesh
+        self._guarded, self._uids = mesh, uids
 
     def _proposal(
         self,
@@ -255,7 +277,8 @@ class LiveLoop:
                     expected=deployment.desired,
                     minimum=limit.min_replicas,
                     maximum=limit.max_replicas,
-                    resource_version=deployment.resource_version,
+                    # The API server takes an empty one for none, and overwrites whatever is there.
+                    resource_version=deployment.resource_version or None,
                 )
         results = self.writer.apply(changes, self._redecide(changes)) if changes else {}
         self._write_failed = any(result.outcome == "failed" for result in results.values())
@@ -285,5 +308,7 @@ class LiveLoop:
             final=int(plan.verdict.final[0, i]),
             guardrails=plan.verdict.names(0, i),
             outcome="none" if result is None else result.outcome,
+            sent=None if result is None else result.sent,
+            echoed=None if result is None else result.echoed,
             answer="" if result is None else result.answer,
         )

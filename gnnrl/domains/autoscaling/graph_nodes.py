@@ -72,6 +72,21 @@ class GraphNodes:
         gone = {key for key, name in self.name_of.items() if name == deployment.name and self.is_deployment(key)}
         self.edges = {pair: edge for pair, edge in self.edges.items() if not gone & set(pair)}
 
+    def shorted(self, graph: ServiceGraph | None) -> set[str]:
+        """Deployments that receive more than is shown of them, since a caller or a call of the graph was left out."""
+        lost = [
+            edge
+            for edge in (graph.edges if graph else ())
+            if (edge.rps > 0.0 or edge.tcp_bytes_per_second > 0.0)
+            and edge.source in self.name_of
+            and edge.target in self.name_of
+            and (edge.source, edge.target) not in self.edges
+        ]
+        kept = {deployment.name for deployment in self.deployments}
+        found = {edge.target.name for edge in lost if self.is_deployment(edge.target)} & kept
+        # Of what enters the mesh less is seen then, and everything behind it follows.
+        return kept if found and any(not self.is_deployment(edge.source) for edge in lost) else found
+
     def keep_busiest_edges(self, most: int) -> None:
         if len(self.edges) > most:
             busiest = sorted(self.edges.items(), key=lambda item: -item[1].rps)[:most]

@@ -188,7 +188,8 @@ class GuardedScaling:
                     expected=deployment.desired,
                     minimum=limit.min_replicas,
                     maximum=limit.max_replicas,
-                    resource_version=deployment.resource_version,
+                    # The API server takes an empty one for none, and overwrites whatever is there.
+                    resource_version=deployment.resource_version or None,
                 )
         results = self._writer.apply(changes, redecide) if changes else {}
         self.touched |= {name for name, result in results.items() if result.sent is not None}

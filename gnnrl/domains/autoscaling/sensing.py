@@ -125,8 +125,9 @@ class Sensing:
             blocking, graph = (*blocking, impossible), None
         nodes = GraphNodes.of(snapshot, graph)
         left_out = self._fit(nodes, graph)
-        shorted, cause = self._shorted(nodes, graph)
-        problems += [cause] if cause else []
+        shorted = nodes.shorted(graph)
+        if shorted:
+            problems.append(f"graph: calls past capacity are not seen; {len(shorted)} services are not lowered for it")
         mesh = self._mesh(nodes)
         # Whatever could not be read might forbid a lowering: a pause, a disruption budget. A quota only forbids raises.
         blind = any(not problem.service and problem.source != "quota" for problem in snapshot.problems)
@@ -226,24 +227,6 @@ class Sensing:
             dropped.append(deployment.name)
         nodes.keep_busiest_edges(self.max_edges)
         return tuple(dropped)
-
-    def _shorted(self, nodes: GraphNodes, graph: ServiceGraph | None) -> tuple[set[str], str]:
-        """Services that receive more than is shown of them since a caller or a call was left out, and what to say of it."""
-        lost = [
-            edge
-            for edge in (graph.edges if graph else ())
-            if (edge.rps > 0.0 or edge.tcp_bytes_per_second > 0.0)
-            and nodes.was_known(edge)
-            and (edge.source, edge.target) not in nodes.edges
-        ]
-        kept = {deployment.name for deployment in nodes.deployments}
-        shorted = {edge.target.name for edge in lost if nodes.is_deployment(edge.target)} & kept
-        if shorted and any(not nodes.is_deployment(edge.source) for edge in lost):
-            # What enters the mesh is not all shown, and everything behind it follows.
-            shorted = kept
-        if not shorted:
-            return set(), ""
-        return shorted, f"graph: {len(lost)} calls left out, past capacity; {len(shorted)} services are not lowered for it"
 
     def _mesh(self, nodes: GraphNodes) -> ObservedMesh:
         requested = {nodes.name_of[target] for (_, target), edge in nodes.edges.items() if edge.rps > 0.0}
