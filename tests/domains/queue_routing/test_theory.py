@@ -10,6 +10,7 @@ import pytest
 from gnnrl.domains.queue_routing.baselines import Router
 from gnnrl.domains.queue_routing.model import QueueModel, base_model, uniform_model
 from gnnrl.domains.queue_routing.physics import QueueSimulation
+from tests.domains.queue_routing.shortest_queue import drawn_latencies, mean_latency, stationary
 
 ENVIRONMENTS = 32
 
@@ -45,7 +46,7 @@ def check(measured: tuple[float, float], expected: float) -> None:
 POLICIES = {
     Router.RANDOM: (1.65, 7.7, 0.50),
     Router.ROUND_ROBIN: (1.2855, 6.04, 0.50),
-    Router.JSQ: (0.8975, 4.16, 0.50),
+    Router.JSQ: (0.8945, 4.108, 0.50),  # as solved below; a long simulation elsewhere gave 0.8975 and 4.16
     Router.JSQ_AFFINITY: (0.408, 1.94, 0.69),
     Router.SED: (0.2705, 1.26, 0.861),
     Router.AFFINITY: (0.25, 1.1513, 1.0),
@@ -77,6 +78,15 @@ def test_the_order_of_the_routers_that_are_close_is_certain_on_the_same_requests
         gain = means[worse] - means[better]
         assert gain.mean() > 4.0 * gain.std(ddof=1) / math.sqrt(ENVIRONMENTS), (better, worse)
     assert 0.2329 * 0.99 <= means[Router.ORACLE].mean() <= 0.2338 * 1.01
+
+
+def test_the_shorter_queue_is_as_the_chain_of_lengths_solves_it() -> None:
+    rates = base_model().rates
+    law = stationary(12.0, rates, longest=60, steps=7000)
+    mean, p99, _ = POLICIES[Router.JSQ]
+    assert mean_latency(law, 12.0) == pytest.approx(mean, rel=0.002)
+    latencies = drawn_latencies(law, rates, 1_000_000, np.random.default_rng(0))
+    assert np.quantile(latencies, 0.99) == pytest.approx(p99, rel=0.01)
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
