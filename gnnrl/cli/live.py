@@ -37,6 +37,7 @@ FAILED = 1
 REFUSED = 2
 LEADERSHIP_LOST = 3
 STUCK_INTERVALS = 8
+LARGEST_STEP_SECONDS = 60.0
 EVENT_SECONDS = 5.0
 """For which the Events of a single interval are waited for."""
 
@@ -195,9 +196,13 @@ def _ready(latest: IntervalRecord | None) -> tuple[bool, str]:
 
 
 def _alive(loop: LiveLoop | None) -> tuple[bool, str]:
-    """A loop that has not come round for long is stuck: a restart would help."""
+    """A loop that has not come round for long is stuck: a restart would help. So would it where the clock was set."""
+    from gnnrl.cluster.clock import SystemClock
+
     if loop is None or loop.latest is None:
         return True, ""
+    if isinstance(loop.clock, SystemClock) and abs(step := loop.clock.stepped_seconds()) > LARGEST_STEP_SECONDS:
+        return False, f"the machine's clock was set by {step:+.0f} s; start it anew"
     silent = loop.clock.now() - loop.latest.seconds
     limit = STUCK_INTERVALS * loop.config.interval_seconds
     return (True, "") if silent <= limit else (False, f"no interval for {silent:.0f} s")

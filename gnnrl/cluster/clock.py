@@ -66,6 +66,10 @@ class SystemClock(AcceleratedClock):
     def __init__(self) -> None:
         super().__init__()
 
+    def stepped_seconds(self) -> float:
+        """How far the wall clock has been set forward (above 0) or back since the start: every age of data is wrong by that."""
+        return time.time() - self.now()
+
 
 class SteppedClock:
     """A clock that stands still until it is moved: `sleep_until` moves it, and tells `on_advance` of every move.

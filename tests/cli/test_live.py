@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
+from gnnrl.cli.live import _alive
 from gnnrl.cli.main import main
-from gnnrl.cluster.clock import AcceleratedClock
+from gnnrl.cluster.clock import AcceleratedClock, SystemClock
 from gnnrl.cluster.paths import events_path, lease_path
 from gnnrl.live.journal import read_journal
 from gnnrl.live.sandbox.faults import FaultSpec
@@ -321,3 +323,14 @@ def test_ctrl_c_as_a_process(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         stage.close()
+
+
+def test_it_is_not_healthy_once_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own time goes on as before, so that no age of data is right any more."""
+    clock = SystemClock()
+    latest = SimpleNamespace(seconds=clock.now())
+    loop: Any = SimpleNamespace(clock=clock, latest=latest, config=SimpleNamespace(interval_seconds=15))
+    assert _alive(loop) == (True, "")
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() - 120.0)
+    assert _alive(loop) == (False, "the machine's clock was set by -120 s; start it anew")
