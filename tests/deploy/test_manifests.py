@@ -33,7 +33,6 @@ Manifest = dict[str, Any]
 TABLE = {
     ("apps", "deployments/scale"): {"get", "patch"},
     ("apps", "deployments"): {"get", "list", "watch"},
-    ("apps", "replicasets"): {"get", "list", "watch"},
     ("", "pods"): {"get", "list", "watch"},
     ("metrics.k8s.io", "pods"): {"get", "list"},
     ("autoscaling", "horizontalpodautoscalers"): {"get", "list"},
