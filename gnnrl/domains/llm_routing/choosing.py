@@ -11,13 +11,15 @@ from gnnrl.domains.llm_routing.borrowing import borrow, borrow_timing
 from gnnrl.domains.llm_routing.calibration import Timing
 from gnnrl.domains.llm_routing.events import assign, can_take, next_decision, write_report
 
-__all__ = ["choose", "choose_all", "run_router"]
+__all__ = ["choose", "choose_all", "play"]
 
 (
     RANDOM, ROUND_ROBIN, WEIGHTED_ROUND_ROBIN, LEAST_OUTSTANDING, VIDUR_LOR, JSQ, POWER_OF_TWO, LEAST_PREFILL, SPEED_OUTSTANDING,
     SPEED_PREFILL, MULTIPLICATIVE, KNOWN_LENGTH,
 ) = range(12)  # fmt: skip
 
+OUTSIDE = -1
+"""Not a router: decisions come from outside."""
 USUAL_DECODES = 32
 """The known-length router counts a decoded token's share of the linear layers as in a batch of this many."""
 
@@ -35,7 +37,7 @@ def _random(s: c.Cluster, b: int) -> np.uint64:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _below(s: c.Cluster, b: int, n: int) -> int:
     """A random whole number in 0..n-1."""
-    return int((_random(s, b) >> np.uint64(32)) * np.uint64(n) >> np.uint64(32))
+    return np.int64((_random(s, b) >> np.uint64(32)) * np.uint64(n) >> np.uint64(32))  # type: ignore[return-value]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -176,14 +178,25 @@ def choose_all(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def run_router(
-    s: c.Cluster, rules: c.Rules, timing: Timing, router: int, deciding: NDArray[np.bool_], most: int
+def play(
+    s: c.Cluster,
+    rules: c.Rules,
+    timing: Timing,
+    router: int,
+    chosen: NDArray[np.int64],
+    deciding: NDArray[np.bool_],
+    most: int,
 ) -> None:
-    """Play every cluster in `deciding` on under a router, up to `most` decisions each or to its end; `deciding` is brought up to date."""
+    """Play every cluster in `deciding` on, up to `most` decisions each or to its end; `deciding` is brought up to date.
+
+    The one door to the event loop, so that it is compiled once. Decisions are `chosen` [B], or a router's where `router` is not `OUTSIDE`;
+    a cluster without a pending request is played up to its first one.
+    """
     s, timing = borrow(s), borrow_timing(timing)
     for b in range(deciding.shape[0]):
         for _ in range(most):
             if not deciding[b]:
                 break
-            assign(s, rules, b, choose(s, rules, timing, b, router))
+            if s.cluster[b, c.PENDING] != c.NOBODY:
+                assign(s, rules, b, chosen[b] if router == OUTSIDE else choose(s, rules, timing, b, router))
             deciding[b] = next_decision(s, rules, timing, b)

@@ -78,7 +78,7 @@ class Cluster(NamedTuple):
     time: NDArray[np.float64]
     replica: NDArray[np.int64]
     clock: NDArray[np.float64]
-    resident: NDArray[np.int32]  # [B, R, largest cap] requests that hold memory, by arrival
+    resident: NDArray[np.int64]  # [B, R, largest cap] requests that hold memory, by arrival
     cluster: NDArray[np.int64]
     change: NDArray[np.float64]
     now: NDArray[np.float64]
@@ -108,7 +108,7 @@ def make_cluster(batch_size: int, replicas: int, requests: int, changes: int, la
         time=np.full((b, requests, TIME_COLUMNS), np.nan),
         replica=np.zeros((b, r, REPLICA_COLUMNS), np.int64),
         clock=np.zeros((b, r, CLOCK_COLUMNS)),
-        resident=np.zeros((b, r, largest_cap), np.int32),
+        resident=np.zeros((b, r, largest_cap), np.int64),
         cluster=np.zeros((b, CLUSTER_COLUMNS), np.int64),
         change=np.zeros((b, max(changes, 1), 4)),
         now=np.zeros((b, NOW_COLUMNS)),

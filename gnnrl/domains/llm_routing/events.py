@@ -202,16 +202,15 @@ def write_report(s: c.Cluster, rules: c.Rules, b: int, r: int) -> None:
     out[c.GENERATED_TOKENS] = replica[c.GENERATED]
     i = replica[c.HEAD]
     for k in range(rules.heads):
-        head = out[c.HEADS + k * c.HEAD_COLUMNS : c.HEADS + (k + 1) * c.HEAD_COLUMNS]
+        first = c.HEADS + k * c.HEAD_COLUMNS
+        for column in range(first, first + c.HEAD_COLUMNS):
+            out[column] = 0.0
         if i == c.NOBODY:
-            head[:] = 0.0
             continue
         row = s.request[b, i]
-        head[0] = s.now[b, c.NOW] - s.time[b, i, c.ARRIVED]
-        head[1] = row[c.TARGET]
-        head[2] = row[c.PROCESSED]
-        head[3] = row[c.TARGET] - row[c.PROCESSED]
-        head[4] = 0.0
-        head[5] = row[c.SHOWN_DECODE]
-        head[6] = 0.0
+        out[first] = s.now[b, c.NOW] - s.time[b, i, c.ARRIVED]
+        out[first + 1] = row[c.TARGET]
+        out[first + 2] = row[c.PROCESSED]
+        out[first + 3] = row[c.TARGET] - row[c.PROCESSED]
+        out[first + 5] = row[c.SHOWN_DECODE]
         i = np.int64(row[c.NEXT])

@@ -26,7 +26,7 @@ STUCK = 1
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def advance_replica(
-    request: Requests, time: Floats, replica: Ints, clock: Floats, resident: Requests, rules: c.Rules, timing: Timing,
+    request: Requests, time: Floats, replica: Ints, clock: Floats, resident: Ints, rules: c.Rules, timing: Timing,
     until: float,
 ) -> int:  # fmt: skip
     """End the iterations that end by `until`, begin those that begin before it.
@@ -62,9 +62,7 @@ def advance_replica(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _complete(
-    request: Requests, time: Floats, replica: Ints, clock: Floats, resident: Requests, rules: c.Rules
-) -> None:
+def _complete(request: Requests, time: Floats, replica: Ints, clock: Floats, resident: Ints, rules: c.Rules) -> None:
     """The batch under way has ended: tokens are there, some requests are done."""
     now = clock[c.CLOCK]
     kept = 0
@@ -110,7 +108,7 @@ def _complete(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_ahead(
-    request: Requests, replica: Ints, clock: Floats, resident: Requests, rules: c.Rules, timing: Timing, until: float
+    request: Requests, replica: Ints, clock: Floats, resident: Ints, rules: c.Rules, timing: Timing, until: float
 ) -> None:
     """Pass over iterations that change nothing but counters: all residents decode, none gets done, no block is wanting.
 
@@ -130,10 +128,11 @@ def _run_ahead(
     factor = clock[c.TIME_FACTOR]
     before = clock[c.CLOCK]
     passed = np.int64(0)
+    none = replica[c.BATCH_PREFILLS]
     while passed < most and end < until:
         passed += 1
         kv += n
-        seconds = factor * iteration_seconds(timing, n, n, kv, 0, 0, 0)
+        seconds = factor * iteration_seconds(timing, n, n, kv, none, none, none)
         busy += seconds
         before = end
         end += seconds

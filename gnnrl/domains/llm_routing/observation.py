@@ -77,8 +77,8 @@ EMA_WEIGHT = 0.2
 SEEN, LAST_QUEUE, LAST_BLOCKS, LOAD_EMA, PEAK, LOW, PEAK_AT, LAST_PREFILLED, LAST_GENERATED = range(9)
 # columns of `total` in History [B, column]
 DECISIONS_SEEN, LAST_WAITING, QPS_EMA = range(3)
-# columns of `past` in History [B, window, column], a ring by decision
-PAST_AT, PAST_QPS, PAST_FINISHED, PAST_LATENCY, PAST_ARRIVALS = range(5)
+# columns of `past` in History [B, window, column], a ring by decision, as `rates`
+PAST_AT, PAST_FINISHED, PAST_LATENCY, PAST_ARRIVALS = range(4)
 
 
 def get_state_dimension(replicas: int, *, temporal: bool = True, heads: int = 4, global_temporal: bool = True) -> int:
@@ -108,7 +108,8 @@ class History(NamedTuple):
     replica: NDArray[np.float64]  # [B, R, 9]
     queues: NDArray[np.float64]  # [B, R, window] a ring by decision of the replica
     total: NDArray[np.float64]  # [B, 3]
-    past: NDArray[np.float64]  # [B, window, 5]
+    past: NDArray[np.float64]  # [B, window, 4]
+    rates: NDArray[np.float64]  # [B, window]
 
 
 class Watch:
@@ -133,7 +134,8 @@ class Watch:
             replica=np.zeros((b, r, 9)),
             queues=np.zeros((b, r, self.windows.replica)),
             total=np.zeros((b, 3)),
-            past=np.zeros((b, self.windows.cluster, 5)),
+            past=np.zeros((b, self.windows.cluster, 4)),
+            rates=np.zeros((b, self.windows.cluster)),
         )
 
     def observe(self) -> None:
@@ -158,39 +160,43 @@ def _observe(
     for b in range(deciding.shape[0]):
         if not deciding[b]:
             continue
-        if s.cluster[b, c.DECISIONS] == 1:
-            history.replica[b] = 0.0
-            history.total[b] = 0.0
+        starting = s.cluster[b, c.DECISIONS] == 1
+        if starting:
+            history.total[b, DECISIONS_SEEN] = 0.0
         i = s.cluster[b, c.PENDING]
         now = s.now[b, c.NOW]
-        replicas[b] = 0.0
-        able[b] = False
-        present[b] = False
-        for r in range(s.cluster[b, c.N_REPLICAS]):
-            present[b, r] = s.replica[b, r, c.STATE] == c.UP
-            able[b, r] = can_take(s, rules, b, r, i)
+        for r in range(replicas.shape[1]):
+            there = r < s.cluster[b, c.N_REPLICAS]
+            present[b, r] = there and s.replica[b, r, c.STATE] == c.UP
+            able[b, r] = there and can_take(s, rules, b, r, i)
+            out, memory = replicas[b, r], history.replica[b, r]
+            if starting or not present[b, r]:
+                memory[SEEN] = 0.0
             if not present[b, r]:
-                history.replica[b, r] = 0.0
+                for column in range(out.shape[0]):
+                    out[column] = 0.0
                 continue
             if rules.report_seconds == 0.0:
                 write_report(s, rules, b, r)
-            out, report = replicas[b, r], s.report[b, r]
-            out[:BASE] = report[:BASE]
-            _replica_history(report, history.replica[b, r], history.queues[b, r], out[BASE : BASE + TEMPORAL], now)
-            heads = rules.heads * c.HEAD_COLUMNS
-            out[BASE + TEMPORAL : BASE + TEMPORAL + heads] = report[c.HEADS : c.HEADS + heads]
-            own, memory = out[BASE + TEMPORAL + heads :], history.replica[b, r]
-            own[0] = report[c.PENDING_PREFILL_TOKENS]
-            own[1] = report[c.PREFILLED_TOKENS] - memory[LAST_PREFILLED]
-            own[2] = report[c.GENERATED_TOKENS] - memory[LAST_GENERATED]
-            own[3] = s.replica[b, r, c.OUTSTANDING]
-            own[4] = s.clock[b, r, c.TIME_FACTOR] if tell_speeds else 0.0
+            report = s.report[b, r]
+            for column in range(BASE):
+                out[column] = report[column]
+            _replica_history(report, memory, history.queues[b, r], out, now)
+            own = BASE + TEMPORAL
+            for column in range(rules.heads * c.HEAD_COLUMNS):
+                out[own] = report[c.HEADS + column]
+                own += 1
+            out[own] = report[c.PENDING_PREFILL_TOKENS]
+            out[own + 1] = report[c.PREFILLED_TOKENS] - memory[LAST_PREFILLED]
+            out[own + 2] = report[c.GENERATED_TOKENS] - memory[LAST_GENERATED]
+            out[own + 3] = s.replica[b, r, c.OUTSTANDING]
+            out[own + 4] = s.clock[b, r, c.TIME_FACTOR] if tell_speeds else 0.0
             memory[LAST_PREFILLED] = report[c.PREFILLED_TOKENS]
             memory[LAST_GENERATED] = report[c.GENERATED_TOKENS]
         requests[b, 0] = s.request[b, i, c.TARGET]
         requests[b, 1] = s.request[b, i, c.SHOWN_DECODE]
         requests[b, 2] = now - s.time[b, i, c.ARRIVED]
-        _cluster_history(s, b, present[b], history.total[b], history.past[b], cluster[b])
+        _cluster_history(s, b, present[b], history.total[b], history.past[b], history.rates[b], cluster[b])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -210,13 +216,13 @@ def _replica_history(
     memory[LOW] = min(memory[LOW], queue)
     if queue >= memory[PEAK]:
         memory[PEAK], memory[PEAK_AT] = queue, now
-    out[0] = queue - memory[LAST_QUEUE]
-    out[1] = blocks - memory[LAST_BLOCKS]
-    out[2] = memory[LOAD_EMA]
-    out[3], out[4] = _slope_and_variance(queues, int(memory[SEEN]))
-    out[5] = memory[PEAK]
-    out[6] = memory[LOW]
-    out[7] = now - memory[PEAK_AT]
+    out[BASE + 0] = queue - memory[LAST_QUEUE]
+    out[BASE + 1] = blocks - memory[LAST_BLOCKS]
+    out[BASE + 2] = memory[LOAD_EMA]
+    out[BASE + 3], out[BASE + 4] = _slope_and_variance(queues, int(memory[SEEN]))
+    out[BASE + 5] = memory[PEAK]
+    out[BASE + 6] = memory[LOW]
+    out[BASE + 7] = now - memory[PEAK_AT]
     memory[LAST_QUEUE], memory[LAST_BLOCKS] = queue, blocks
 
 
@@ -240,7 +246,7 @@ def _slope_and_variance(ring: NDArray[np.float64], written: int) -> tuple[float,
 @njit(cache=True, nogil=True, error_model="numpy")
 def _cluster_history(
     s: c.Cluster, b: int, present: NDArray[np.bool_], total: NDArray[np.float64], past: NDArray[np.float64],
-    out: NDArray[np.float32],
+    rates: NDArray[np.float64], out: NDArray[np.float32],
 ) -> None:  # fmt: skip
     """The global features of one cluster; what is remembered is brought up to date."""
     row, now, window = s.cluster[b], s.now[b, c.NOW], past.shape[0]
@@ -257,12 +263,10 @@ def _cluster_history(
             squares += queue * queue
     mean /= up
     seen = int(total[DECISIONS_SEEN])
-    if seen == 0:
-        past[:] = 0.0
-        total[LAST_WAITING] = waiting
     oldest = past[(seen - min(seen, window)) % window]
     if seen == 0:
-        oldest[PAST_AT], oldest[PAST_ARRIVALS] = 0.0, 0.0
+        total[LAST_WAITING] = waiting
+        oldest[PAST_AT], oldest[PAST_FINISHED], oldest[PAST_LATENCY], oldest[PAST_ARRIVALS] = 0.0, 0.0, 0.0, 0.0
     arrivals = float(row[c.ARRIVALS] - row[c.REJECTED_COUNT])
     seconds = now - oldest[PAST_AT]
     arrived, done = arrivals - oldest[PAST_ARRIVALS], finished - oldest[PAST_FINISHED]
@@ -272,14 +276,15 @@ def _cluster_history(
     out[2] = (latency - oldest[PAST_LATENCY]) / done if done > 0.0 else 0.0
     out[9] = done / arrived if arrived > 0.0 else 0.0
     newest = past[seen % window]
-    newest[PAST_AT], newest[PAST_QPS], newest[PAST_FINISHED] = now, qps, finished
+    newest[PAST_AT], newest[PAST_FINISHED] = now, finished
     newest[PAST_LATENCY], newest[PAST_ARRIVALS] = latency, arrivals
+    rates[seen % window] = qps
     total[DECISIONS_SEEN] += 1.0
     total[QPS_EMA] = qps if seen == 0 else total[QPS_EMA] + EMA_WEIGHT * (qps - total[QPS_EMA])
     out[0] = waiting
     out[3] = qps
     out[4] = total[QPS_EMA]
-    out[5], out[6] = _slope_and_variance(past[:, PAST_QPS], seen + 1)
+    out[5], out[6] = _slope_and_variance(rates, seen + 1)
     out[7] = math.sqrt(max(squares / up - mean * mean, 0.0)) / mean if mean > 0.0 else 0.0
     out[8] = waiting - total[LAST_WAITING]
     out[10] = now - last_at

@@ -32,11 +32,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
-from gnnrl.domains.llm_routing.borrowing import borrow, borrow_timing
 from gnnrl.domains.llm_routing.calibration import DEFAULT_CALIBRATION, Timing, load_calibration
-from gnnrl.domains.llm_routing.choosing import choose_all, run_router
+from gnnrl.domains.llm_routing.choosing import OUTSIDE, choose_all, play
 from gnnrl.domains.llm_routing.conservation import BROKEN_LAWS, ConservationError, broken_law
-from gnnrl.domains.llm_routing.events import assign, can_take, next_decision, write_report
+from gnnrl.domains.llm_routing.events import can_take, write_report
 from gnnrl.domains.llm_routing.model import CHANGES, SCHEDULERS, Change, ModelError, Replica, Scheduler, check_changes
 from gnnrl.domains.llm_routing.request_table import RequestTable
 from gnnrl.domains.llm_routing.workloads import Requests
@@ -116,6 +115,7 @@ class LLMSimulation:
         self.deciding = np.zeros(batch_size, np.bool_)
         """[B] clusters that wait for a routing decision; the others are at their end."""
         self._chosen = np.zeros(batch_size, np.int64)
+        self._alone = np.zeros(batch_size, np.bool_)
 
     def load(
         self, b: int, replicas: Sequence[Replica], requests: Requests, changes: Sequence[Change] = (), *, seed: int = 0
@@ -171,7 +171,9 @@ class LLMSimulation:
         s.report[b] = 0.0
         for r in range(len(replicas)):
             write_report(s, self.rules, b, r)
-        self.deciding[b] = next_decision(s, self.rules, self.timing, b)
+        self._alone[b] = True
+        self._play(OUTSIDE, self._alone, 1)
+        self.deciding[b], self._alone[b] = self._alone[b], False
         self._check(b)
 
     def _load_requests(self, b: int, requests: Requests) -> None:
@@ -198,14 +200,14 @@ class LLMSimulation:
             ValueError: a replica that is not there, not up, or too small for the request; nothing is routed then.
         """
         self._chosen[:] = chosen
-        wrong = _step(self.arrays, self.rules, self.timing, self.deciding, self._chosen)
+        wrong = _first_wrong(self.arrays, self.rules, self.deciding, self._chosen)
         if wrong >= 0:
             r, i = int(self._chosen[wrong]), int(self.arrays.cluster[wrong, c.PENDING])
             able = np.flatnonzero(self.able_mask()[wrong]).tolist()
             raise ValueError(f"cluster {wrong}: replica {r} cannot take request {i}; those that can are {able}")
+        self._play(OUTSIDE, self.deciding, 1)
         for b in range(self.batch_size if self.settings.check else 0):
             self._check(b)
-        self._check_faults()
         return self.deciding
 
     def choose(self, router: int) -> NDArray[np.int64]:
@@ -226,8 +228,7 @@ class LLMSimulation:
                     break
                 self.step(self.choose(router))
         else:
-            run_router(self.arrays, self.rules, self.timing, router, self.deciding, most)
-            self._check_faults()
+            self._play(router, self.deciding, most)
         return not self.deciding.any()
 
     def able_mask(self) -> NDArray[np.bool_]:
@@ -239,6 +240,10 @@ class LLMSimulation:
     def table(self, b: int) -> RequestTable:
         """What became of the requests of cluster `b` so far."""
         return RequestTable.of(self.arrays, b)
+
+    def _play(self, router: int, deciding: NDArray[np.bool_], most: int) -> None:
+        play(self.arrays, self.rules, self.timing, router, self._chosen, deciding, most)
+        self._check_faults()
 
     def _check(self, b: int) -> None:
         if self.settings.check and (law := broken_law(self.arrays, self.rules, b)):
@@ -257,18 +262,13 @@ class LLMSimulation:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _step(s: c.Cluster, rules: c.Rules, timing: Timing, deciding: NDArray[np.bool_], chosen: NDArray[np.int64]) -> int:
-    """Returns -1, or the first cluster whose choice cannot be, and then nothing is done."""
-    s, timing = borrow(s), borrow_timing(timing)
+def _first_wrong(s: c.Cluster, rules: c.Rules, deciding: NDArray[np.bool_], chosen: NDArray[np.int64]) -> int:
+    """The first cluster whose choice cannot be, or -1."""
     for b in range(deciding.shape[0]):
         if deciding[b]:
             r = chosen[b]
             if r < 0 or r >= s.cluster[b, c.N_REPLICAS] or not can_take(s, rules, b, r, s.cluster[b, c.PENDING]):
                 return b
-    for b in range(deciding.shape[0]):
-        if deciding[b]:
-            assign(s, rules, b, chosen[b])
-            deciding[b] = next_decision(s, rules, timing, b)
     return -1
 
 

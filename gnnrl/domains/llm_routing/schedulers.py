@@ -67,7 +67,7 @@ def batch_seconds(timing: Timing, replica: Ints, time_factor: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def form_batch(request: Requests, time: Floats, replica: Ints, resident: Requests, rules: c.Rules, now: float) -> None:
+def form_batch(request: Requests, time: Floats, replica: Ints, resident: Ints, rules: c.Rules, now: float) -> None:
     """Form the next batch: CHUNK of every request in it, memory, and the sums that its time depends on. BATCH = 0: nothing to do."""
     for column in range(c.BATCH, c.BATCH_PREFILL_KV + 1):
         replica[column] = 0
@@ -93,7 +93,7 @@ def form_batch(request: Requests, time: Floats, replica: Ints, resident: Request
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _take_decodes(request: Requests, replica: Ints, resident: Requests, rules: c.Rules) -> None:
+def _take_decodes(request: Requests, replica: Ints, resident: Ints, rules: c.Rules) -> None:
     """One token of every decoding resident; for want of a block the latest resident makes room."""
     kv = 0
     decodes = 0
@@ -120,7 +120,7 @@ def _take_decodes(request: Requests, replica: Ints, resident: Requests, rules: c
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _rest_decodes(request: Requests, replica: Ints, resident: Requests) -> None:
+def _rest_decodes(request: Requests, replica: Ints, resident: Ints) -> None:
     for k in range(replica[c.RESIDENTS]):
         if request[resident[k], c.PROCESSED] > request[resident[k], c.TARGET]:
             request[resident[k], c.CHUNK] = 0
@@ -141,7 +141,7 @@ def _take_prefill(request: Requests, replica: Ints, i: int, most: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _take_new(request: Requests, time: Floats, replica: Ints, resident: Requests, rules: c.Rules, now: float) -> None:
+def _take_new(request: Requests, time: Floats, replica: Ints, resident: Ints, rules: c.Rules, now: float) -> None:
     """Waiting requests, first come first served, while memory, batch cap and token budget allow."""
     longest = 0
     while replica[c.QUEUED] > 0 and replica[c.RESIDENTS] < replica[c.CAP]:

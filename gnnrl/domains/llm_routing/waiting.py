@@ -78,9 +78,7 @@ def unlink(request: Requests, row: Ints, head: int, tail: int, i: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def admit(
-    request: Requests, time: NDArray[np.float64], replica: Ints, resident: Requests, blocks: int, now: float
-) -> int:
+def admit(request: Requests, time: NDArray[np.float64], replica: Ints, resident: Ints, blocks: int, now: float) -> int:
     """Give the first waiting request `blocks` and a place among the residents, which stay ordered by arrival; returns it."""
     i = pop_front(request, replica, c.HEAD, c.TAIL)
     replica[c.QUEUED] -= 1
@@ -117,7 +115,7 @@ def restart(request: Requests, i: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evict(request: Requests, replica: Ints, resident: Requests) -> None:
+def evict(request: Requests, replica: Ints, resident: Ints) -> None:
     """Throw the latest resident out: its memory is freed, it waits in front of the others."""
     replica[c.RESIDENTS] -= 1
     i = resident[replica[c.RESIDENTS]]
