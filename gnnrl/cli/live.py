@@ -80,6 +80,7 @@ def controlled(
 ) -> int:
     """Check everything, then run the loop with what shows and records it; `beside` starts what else rests on it."""
     import torch
+    import urllib3
 
     from gnnrl.cluster.clock import SystemClock
     from gnnrl.live.metrics_server import LiveMetrics
@@ -89,6 +90,8 @@ def controlled(
 
     # One small graph at a time: a second thread costs more than it gives.
     torch.set_num_threads(1)
+    # Certificates that are not verified are a finding; urllib3 would say it with every request, over the screen.
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     findings: list[Finding] = []
     watched, metrics = Watched(), LiveMetrics(args.namespace)
     with ExitStack() as stack:

@@ -89,6 +89,11 @@ class ClusterApi:
     def __repr__(self) -> str:
         return f"ClusterApi({self.host!r})"
 
+    @property
+    def trusts_anybody(self) -> bool:
+        """Whether the kubeconfig says not to verify the server's certificate."""
+        return self.host.startswith("https:") and not self._credentials.configuration.verify_ssl
+
     def close(self) -> None:
         """Close the connections."""
         self._connections.clear()
@@ -116,7 +121,11 @@ class ClusterApi:
             answer = self._call("GET", path, asked, timeout_seconds=deadline - time.monotonic())
             items, metadata = answer.get("items"), answer.get("metadata")
             items = [] if items is None else items
-            if "items" not in answer or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            if (
+                "items" not in answer
+                or not isinstance(items, list)
+                or not all(isinstance(item, dict) for item in items)
+            ):
                 raise ClusterAnswerError(f"{self.host}{path}: the answer is not a list of objects (no `items`)")
             yield items
             token = metadata.get("continue") if isinstance(metadata, dict) else None

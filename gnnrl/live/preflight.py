@@ -15,7 +15,7 @@ from gnnrl.cluster.reader import ClusterReader, GraphSource
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.sensing import CapacityExceeded, Reading
 from gnnrl.live.options import LiveOptions, LiveSetupError
-from gnnrl.live.parts import LiveParts, as_flags
+from gnnrl.live.parts import Decider, LiveParts, as_flags
 from gnnrl.live.permissions import wanted_permissions
 from gnnrl.live.session import LiveSession, objective_ms, sensing_for
 from kiali_client import KialiError, ServiceGraph
@@ -78,6 +78,8 @@ def examine(
         findings.append(
             _warning("graph", "anybody may pose as its server: certificates are not verified; give --ca-file instead")
         )
+    if parts.decider is not None:
+        findings.append(_ok("policy", _described(options, parts.decider)))
     reachable = False
     if parts.api is not None:
         about_cluster = list(_cluster(parts.api, clock))
@@ -106,6 +108,16 @@ def examine(
     findings += _sources(options, parts, snapshot, known)
     findings += _mesh(options, parts, snapshot, findings)
     return findings, snapshot
+
+
+def _described(options: LiveOptions, decider: Decider) -> str:
+    if options.run is None:
+        return f"the baseline {options.policy}"
+    trained = decider.trained
+    return (
+        f"{options.run}, trained with {trained.max_nodes} slots on means over {trained.graph_window_seconds} s, every "
+        f"{trained.decision_seconds} s"
+    )
 
 
 def _error(what: str, message: object) -> Finding:
@@ -137,6 +149,11 @@ def _cluster(api: ClusterApi, clock: Clock | None) -> Iterator[Finding]:
         yield _error("cluster", f"{api.host}/version: names no version; is this the URL of a Kubernetes API server?")
         return
     yield _ok("cluster", f"{api.host}, version {version[:40]}")
+    if api.trusts_anybody:
+        yield _warning(
+            "cluster",
+            "anybody may pose as its API server: the kubeconfig has insecure-skip-tls-verify; put the CA there instead",
+        )
     if abs(skew) > LARGEST_SKEW_SECONDS:
         yield _error(
             "clock",

@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gnnrl.agents import PPO_GNN
 from gnnrl.cluster.clock import SteppedClock
@@ -449,8 +451,8 @@ def test_where_nothing_is_wrong_it_says_what_would_be_done(stage: Stage, capsys:
     """Without this, every test above could pass on a check that always fails."""
     report = looked_at(stage, capsys, "--leader-elect")
     assert report.code == 0 and report.errors == report.lines["warning"] == []
-    assert [line.partition(":")[0] for line in report.lines["ok"]][:6] == [
-        "cluster", "permissions", "graph", "deployments", "metrics", "objective",
+    assert [line.partition(":")[0] for line in report.lines["ok"]][:7] == [
+        "policy", "cluster", "permissions", "graph", "deployments", "metrics", "objective",
     ]  # fmt: skip
     assert "what hpa_80 would do now" in report.rest and re.search(r"frontend +6/6 +8 +8 +dry-run", report.rest)
     # What the API server is shown, it checks and throws away; and a check takes no Lease.
@@ -577,9 +579,19 @@ def test_self_signed_certificates(stage: Stage, tmp_path: Path, capsys: pytest.C
         )
         write_kubeconfig(config, kubernetes.url, KUBE_TOKEN, NS, certificate_authority=authority.read_bytes())
         assert looked_at(stage, capsys, "--ca-file", str(authority), **at).code == 0
-        unverified = looked_at(stage, capsys, "--insecure-skip-tls-verify", **at)
-        assert unverified.code == 0
-        assert_told(unverified.lines["warning"], ("^graph: anybody may pose as its server.*give --ca-file instead$",))
+        content = yaml.safe_load(config.read_text())
+        content["clusters"][0]["cluster"] = {"server": kubernetes.url, "insecure-skip-tls-verify": True}
+        config.write_text(yaml.safe_dump(content))
+        with warnings.catch_warnings(record=True) as warned:
+            unverified = looked_at(stage, capsys, "--insecure-skip-tls-verify", **at)
+        assert unverified.code == 0 and warned == []
+        assert_told(
+            unverified.lines["warning"],
+            (
+                "^graph: anybody may pose as its server.*give --ca-file instead$",
+                "^cluster: anybody may pose as its API server: .*insecure-skip-tls-verify; put the CA there instead$",
+            ),
+        )
 
 
 @pytest.mark.parametrize(("ahead", "said"), [(300.0, "300 s ahead of"), (-120.0, "120 s behind")])
