@@ -159,3 +159,26 @@ def test_what_was_sent_and_what_came_back_is_recorded() -> None:
     one = stage.decision("cart")
     assert (one.final, one.sent, one.echoed, one.outcome) == (8, 6, 6, "patched")
     assert (stage.decision("pay").sent, stage.decision("pay").outcome) == (None, "none")
+
+
+def test_a_gateway_that_vanished_from_the_graph_lowers_nobody_behind_it() -> None:
+    """Its scrape was lost: the first service contradicts itself, those that it calls do not."""
+    stage = Stage("feed_forward_55", FOUR, CALLS, config=LiveConfig(guardrails=FREE))
+    stage.millicores = dict.fromkeys(FOUR, 100.0)
+    for _ in range(4):
+        stage.interval()
+    assert stage.replicas == FOUR
+    stage.calls = stage.calls[1:]
+    for _ in range(8):
+        record = stage.interval()
+        assert record.external_rps == 0.0 and stage.decision("cart").wish == 1
+        assert min(stage.replicas.values()) >= 4, "raised by the fallback, if anything"
+        assert (
+            "graph: no requests enter the mesh, though its pods are busy; is the gateway still scraped?"
+            in record.problems
+        )
+    # Traffic that did end is no such thing.
+    stage.millicores = dict.fromkeys(FOUR, 5.0)
+    for _ in range(6):
+        stage.interval()
+    assert stage.replicas["cart"] < 4

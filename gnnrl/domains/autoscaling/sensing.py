@@ -142,7 +142,14 @@ class Sensing:
         unmeasured_mask = np.zeros(self.max_nodes, np.bool_)
         unmeasured_mask[[column[name] for name, _ in missing]] = True
         untrusted_mask[[column[name] for name in shorted]] = True
-        for name, message in (*missing, *self._contradictions(nodes.deployments)):
+        contradictions = self._contradictions(nodes.deployments)
+        if contradictions and self._window.external_rps[0] == 0.0:
+            # The load of every service is told from what enters the mesh.
+            untrusted_mask[:] = True
+            problems.append(
+                "graph: no requests enter the mesh, though its pods are busy; is the gateway still scraped?"
+            )
+        for name, message in (*missing, *contradictions):
             untrusted_mask[column[name]] = True
             problems.append(_told(name, message))
         return Reading(
