@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
-__all__ = ["ENTRY_POINTS", "ONLINE_BOUTIQUE_ID", "QUEUE_ROUTING_ID", "register", "register_with_gymnasium"]
+__all__ = ["ENTRY_POINTS", "ONLINE_BOUTIQUE_ID", "QUEUE_ROUTING_ID", "SUMMARIES", "register", "register_with_gymnasium"]
 
 ONLINE_BOUTIQUE_ID = "gnnrl/OnlineBoutique-v0"
 QUEUE_ROUTING_ID = "gnnrl/QueueRouting-v0"
@@ -26,6 +26,11 @@ ENTRY_POINTS = {
     ),
 }
 """Id -> what makes one environment, what makes a batch."""
+SUMMARIES = {
+    ONLINE_BOUTIQUE_ID: "a simulated Online Boutique; each service is told how many replicas to add or remove",
+    QUEUE_ROUTING_ID: "typed requests and replicas with queues; each request is sent to one",
+}
+"""Id -> what it is."""
 
 
 def register() -> None:

@@ -17,7 +17,7 @@ __all__ = [
     "UserError",
     "add_config",
     "add_json",
-    "load_experiment",
+    "load_autoscaling",
     "load_live",
     "print_json",
     "print_table",
@@ -50,8 +50,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """The experiment, with the names and files of workloads, baselines and meshes checked along with the rest.
+def load_autoscaling(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """The autoscaling experiment, with the names and files of workloads, baselines and meshes checked along with the rest.
 
     Raises:
         ConfigError: every fault at once.

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gnnrl.cli.arguments import add_config, add_json, load_experiment, print_json, print_table
+from gnnrl.cli.arguments import add_config, add_json, load_autoscaling, print_json, print_table
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace) -> int:
-    config = load_experiment(args.config, args.overrides)
+    config = load_autoscaling(args.config, args.overrides)
     from gnnrl.domains.autoscaling.workloads import WORKLOADS
     from gnnrl.evaluation.sweep import calibrate
 

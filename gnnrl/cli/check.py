@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from gnnrl.cli.arguments import add_config, add_json, load_experiment, load_live, print_json
+from gnnrl.cli.arguments import add_config, add_json, load_live, print_json
+from gnnrl.cli.domains import load_experiment
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 

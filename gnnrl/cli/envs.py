@@ -20,30 +20,36 @@ def run(args: argparse.Namespace) -> int:
     """Prints the environments and, of each, the observation's arrays."""
     import gymnasium
 
-    from gnnrl.config.experiment import AutoscalingConfig
-    from gnnrl.domains.autoscaling.env import action_space, graph_config
-    from gnnrl.registration import ONLINE_BOUTIQUE_ID
-    from graph_space import DynamicGraphSpace
+    from gnnrl.registration import SUMMARIES
 
-    config = AutoscalingConfig()
-    space = DynamicGraphSpace(graph_config(config))
-    environment = {
-        "id": gymnasium.spec(ONLINE_BOUTIQUE_ID).id,
-        "action_space": str(action_space(config)),
-        "observation_space": {
-            key: {"dtype": str(part.dtype), "shape": list(part.shape or ())} for key, part in space.spaces.items()
-        },
-    }
+    environments = []
+    for name in SUMMARIES:
+        env = gymnasium.make(name).unwrapped
+        observation = env.observation_space
+        assert isinstance(observation, gymnasium.spaces.Dict)
+        environments.append(
+            {
+                "id": gymnasium.spec(name).id,
+                "action_space": str(env.action_space),
+                "observation_space": {
+                    key: {"dtype": str(part.dtype), "shape": list(part.shape or ())}
+                    for key, part in observation.spaces.items()
+                },
+            }
+        )
     if args.json:
-        print_json({"environments": [environment]})
+        print_json({"environments": environments})
         return 0
-    print(f"{environment['id']}: a simulated Online Boutique; each service is told how many replicas to add or remove")
-    print(f"  gymnasium.make({environment['id']!r})")
-    print(f"  gymnasium.make_vec({environment['id']!r}, num_envs=64)")
-    print_table(
-        "Observation (N service slots, E call slots, K moves; by default "
-        f"N={config.max_nodes}, E={config.max_edges}, K={space.config.num_moves})",
-        ("key", "dtype", "shape"),
-        ((key, part.dtype, list(part.shape or ())) for key, part in space.spaces.items()),
-    )
+    for environment in environments:
+        name = str(environment["id"])
+        print(f"{name}: {SUMMARIES[name]}")
+        print(f"  gymnasium.make({name!r})")
+        print(f"  gymnasium.make_vec({name!r}, num_envs=64)")
+        spaces = environment["observation_space"]
+        assert isinstance(spaces, dict)
+        print_table(
+            f"Observation, by default; action {environment['action_space']}",
+            ("key", "dtype", "shape"),
+            ((key, part["dtype"], part["shape"]) for key, part in spaces.items()),
+        )
     return 0

@@ -243,6 +243,8 @@ class Experiment:
     """Name of the run folder."""
     seed: Annotated[int, Ge(0)] = 0
     """Seed of weights, environments and sampling."""
+    domain: str = ""
+    """Which system is controlled; decides what `environment` and `evaluation` hold."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)

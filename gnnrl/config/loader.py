@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -33,6 +33,7 @@ __all__ = [
     "load_experiment",
     "load_live_config",
     "parse_config",
+    "parse_experiment",
     "parse_live_config",
 ]
 
@@ -101,6 +102,11 @@ _Dumper.add_representer(
 )
 
 
+def _no_rules(domain: str) -> tuple[Rule[Any], ...]:  # noqa: ARG001
+    """No further checks of a domain's experiments."""
+    return ()
+
+
 def load_config(
     path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule[ExperimentConfig]] = ()
 ) -> ExperimentConfig:
@@ -118,14 +124,24 @@ def load_config(
 
 
 def load_experiment(
-    path: str | Path, overrides: Sequence[str] = (), rules: Mapping[str, Iterable[Rule[Any]]] | None = None
+    path: str | Path, overrides: Sequence[str] = (), rules: Callable[[str], Iterable[Rule[Any]]] = _no_rules
 ) -> Experiment:
-    """Reads an experiment of the domain that the file names; `rules` are further checks by domain. Otherwise as `load_config`."""
-    text, source = _read(path), str(path)
+    """Reads an experiment of the domain that the file names; `rules` gives a domain's further checks. Otherwise as `load_config`."""
+    return parse_experiment(_read(path), overrides, source=str(path), rules=rules)
+
+
+def parse_experiment(
+    text: str,
+    overrides: Sequence[str] = (),
+    *,
+    source: str = "configuration",
+    rules: Callable[[str], Iterable[Rule[Any]]] = _no_rules,
+) -> Experiment:
+    """The same from YAML text; `source` names it in errors."""
     domain = str(_mapping(text, source).get("domain", "autoscaling"))
     if domain not in _DOMAINS:
         raise ConfigError([f"{source}: domain: {domain!r} is none of {', '.join(_DOMAINS)}"])
-    experiment: Experiment = _parse(_DOMAINS[domain], text, overrides, source, (rules or {}).get(domain, ()))
+    experiment: Experiment = _parse(_DOMAINS[domain], text, overrides, source, rules(domain))
     return experiment
 
 

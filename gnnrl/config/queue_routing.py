@@ -50,9 +50,9 @@ class QueueRoutingConfig:
 class QueueRoutingEvaluation:
     """Held-out comparison with the routers people use."""
 
-    seeds: Annotated[int, Ge(1)] = 8
+    seeds: Annotated[int, Ge(1)] = 64
     """Arrival streams, the same for every router."""
-    arrivals: Annotated[int, Ge(1000)] = 50_000
+    arrivals: Annotated[int, Ge(1)] = 10_000
     """Requests a stream, after `warm_up` ones that are not measured."""
     warm_up: Annotated[int, Ge(0)] = 2_000
     """Requests routed before measuring begins."""

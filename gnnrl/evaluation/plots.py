@@ -3,40 +3,29 @@ curve."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from numpy.typing import NDArray
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
 
 from gnnrl.domains.autoscaling.calibration import violation_budget
 from gnnrl.domains.autoscaling.episode import warm_up_seconds
 from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS
+from gnnrl.evaluation.canvas import STYLE, panels, plt, svg
 from gnnrl.evaluation.drawing import draw_mesh
 from gnnrl.evaluation.frontier import envelope
 from gnnrl.evaluation.scenarios import workload_label
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from gnnrl.evaluation.comparison import Evaluation
 
 __all__ = [
-    "COLOURS",
+    "LEARNED",
+    "colour",
     "frontiers",
     "latencies",
-    "learning_curve",
-    "read_training_log",
-    "smoothed_curve",
     "timelines",
     "topology",
 ]
@@ -55,55 +44,21 @@ COLOURS: Mapping[str, str] = {
 }
 Floats = NDArray[np.float64]
 OTHER = "#78716c"
-INK, FAINT = "#1f2937", "#e5e7eb"
 SHOWN_OVER_TIME = ("policy", "hpa_calibrated", "feed_forward", "oracle")
 HIDDEN_IN_DISTRIBUTIONS = ("random",)
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.edgecolor": "#9ca3af",
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "grid.color": FAINT,
-    "grid.linewidth": 0.7,
-    "axes.axisbelow": True,
-    "xtick.color": "#4b5563",
-    "ytick.color": "#4b5563",
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "gnnrl",
+LEARNED: Mapping[str, str] = {
+    "train/reward": "reward a decision",
+    "autoscaling/violating_share": "violating share",
+    "autoscaling/replicas": "replicas",
+    "train/entropy": "entropy",
+    "train/explained_variance": "explained variance",
 }
+"""Scalars of the learning curve, and what each is called."""
 
 
-def _colour(name: str) -> str:
+def colour(name: str) -> str:
+    """Of a policy, the same in every picture and table."""
     return COLOURS.get(name, OTHER)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element that fits its container."""
-    buffer = io.StringIO()
-    # Without a date the same comparison gives the same file.
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _panels(
-    count: int, *, width: float = 10.0, height: float = 2.9, columns: int = 2, gap: float = 0.22
-) -> tuple[Figure, list[Axes]]:
-    rows = -(-count // columns)
-    figure, axes = plt.subplots(rows, min(columns, count), figsize=(width, height * rows), squeeze=False)
-    flat = list(axes.flat)
-    for unused in flat[count:]:
-        unused.set_axis_off()
-    figure.subplots_adjust(hspace=0.5, wspace=gap)
-    return figure, flat[:count]
 
 
 def timelines(evaluation: Evaluation, seed: int = 0) -> str:
@@ -112,7 +67,7 @@ def timelines(evaluation: Evaluation, seed: int = 0) -> str:
     if len(shown) < 2:
         shown = list(evaluation.playbacks)[:4]
     with plt.rc_context(STYLE):
-        figure, axes = _panels(len(evaluation.workloads), height=3.1, gap=0.36)
+        figure, axes = panels(len(evaluation.workloads), height=3.1, gap=0.36)
         for axis, workload in zip(axes, evaluation.workloads, strict=True):
             row = evaluation.scenarios.rows(workload).start + seed
             episode = evaluation.scenarios.episodes[row]
@@ -132,13 +87,13 @@ def timelines(evaluation: Evaluation, seed: int = 0) -> str:
                 times = np.arange(playback.replicas.shape[1]) * playback.period_seconds / 60.0
                 style: dict[str, Any] = {"linestyle": (0, (3, 1.5))} if name == "oracle" else {}
                 axis.step(
-                    times, playback.replicas[row], where="post", color=_colour(name), linewidth=1.3, label=name, **style
+                    times, playback.replicas[row], where="post", color=colour(name), linewidth=1.3, label=name, **style
                 )
                 top = max(top, float(playback.replicas[row].max()))
             for place, name in enumerate(shown):
                 playback = evaluation.playbacks[name]
                 bad = np.flatnonzero(playback.violating_seconds[row] > 0) * playback.period_seconds / 60.0
-                axis.plot(bad, np.full(len(bad), -0.035 * (place + 1) * top), "|", color=_colour(name), markersize=4)
+                axis.plot(bad, np.full(len(bad), -0.035 * (place + 1) * top), "|", color=colour(name), markersize=4)
             below = 0.035 * (len(shown) + 1)
             axis.set_ylim(-below * top, 1.1 * top)
             # One zero for both scales; the load stays in the lower two thirds.
@@ -149,7 +104,7 @@ def timelines(evaluation: Evaluation, seed: int = 0) -> str:
             axis.set_xlabel("minutes")
             axis.set_ylabel("replicas")
         axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.12), ncols=len(shown), fontsize=9)
-        return _svg(figure)
+        return svg(figure)
 
 
 def latencies(evaluation: Evaluation) -> str:
@@ -158,7 +113,7 @@ def latencies(evaluation: Evaluation) -> str:
     shown = [name for name in evaluation.playbacks if name not in HIDDEN_IN_DISTRIBUTIONS]
     edges = np.concatenate([LATENCY_EDGES_MS[:1] / 2, LATENCY_EDGES_MS, LATENCY_EDGES_MS[-1:]])[1:]
     with plt.rc_context(STYLE):
-        figure, axes = _panels(len(evaluation.workloads))
+        figure, axes = panels(len(evaluation.workloads))
         for axis, workload in zip(axes, evaluation.workloads, strict=True):
             rows = evaluation.scenarios.rows(workload)
             for name in shown:
@@ -166,7 +121,7 @@ def latencies(evaluation: Evaluation) -> str:
                 slower = 1.0 - np.cumsum(counts) / max(float(counts.sum()), 1e-12)
                 style: dict[str, Any] = {"linestyle": (0, (3, 1.5))} if name == "oracle" else {}
                 width = 2.0 if name == "policy" else 1.2
-                axis.plot(edges, np.maximum(slower, 1e-6), color=_colour(name), linewidth=width, label=name, **style)
+                axis.plot(edges, np.maximum(slower, 1e-6), color=colour(name), linewidth=width, label=name, **style)
             slos = [episode.slo_ms for episode in evaluation.scenarios.episodes[rows]]
             axis.axvspan(min(slos), max(slos), color="#fee2e2", zorder=0)
             axis.axhline(0.05, color="#f87171", linewidth=0.8, linestyle=":")
@@ -180,14 +135,14 @@ def latencies(evaluation: Evaluation) -> str:
             axis.set_xlabel("end-to-end latency, ms")
             axis.set_ylabel("slower requests")
         axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.14), ncols=5, fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def frontiers(evaluation: Evaluation) -> str:
     """Violating share against mean replicas, one panel a workload: every policy as a point, frontiers as lines."""
     seconds = evaluation.scenarios.seconds
     with plt.rc_context(STYLE):
-        figure, axes = _panels(len(evaluation.workloads), height=3.3)
+        figure, axes = panels(len(evaluation.workloads), height=3.3)
         for axis, workload in zip(axes, evaluation.workloads, strict=True):
             budget = violation_budget(workload)
             widest = 6.0 * budget
@@ -198,9 +153,9 @@ def frontiers(evaluation: Evaluation) -> str:
                 near = shares <= widest
                 if near.any():
                     x, y = envelope(shares[near], costs[near])
-                    axis.plot(100 * x, y / seconds, "-", color=_colour(name), linewidth=1.6, alpha=0.8)
+                    axis.plot(100 * x, y / seconds, "-", color=colour(name), linewidth=1.6, alpha=0.8)
                     axis.plot(
-                        100 * shares[near], costs[near] / seconds, ".", color=_colour(name), markersize=4, alpha=0.5
+                        100 * shares[near], costs[near] / seconds, ".", color=colour(name), markersize=4, alpha=0.5
                     )
             for name in evaluation.playbacks:
                 share = evaluation.mean(workload, name, "violating_share")
@@ -213,8 +168,8 @@ def frontiers(evaluation: Evaluation) -> str:
                     xerr=[[100 * max(share.mean - share.low, 0.0)], [100 * max(share.high - share.mean, 0.0)]],
                     yerr=[[max(cost.mean - cost.low, 0.0) / seconds], [max(cost.high - cost.mean, 0.0) / seconds]],
                     fmt="o",
-                    color=_colour(name),
-                    ecolor=_colour(name),
+                    color=colour(name),
+                    ecolor=colour(name),
                     elinewidth=0.7,
                     markersize=7 if name == "policy" else 5,
                     markeredgecolor="white",
@@ -231,7 +186,7 @@ def frontiers(evaluation: Evaluation) -> str:
         figure.legend(
             handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 0.93), ncols=5, fontsize=8
         )
-        return _svg(figure)
+        return svg(figure)
 
 
 def topology(evaluation: Evaluation) -> str:
@@ -242,45 +197,4 @@ def topology(evaluation: Evaluation) -> str:
         figure, axis = plt.subplots(figsize=(9.5, 4.6))
         axis.grid(False)
         draw_mesh(episode.mesh, axis, rates)
-        return _svg(figure)
-
-
-def read_training_log(run: Path) -> list[dict[str, Any]]:
-    """The scalars of `training.jsonl` in a run's folder, one mapping a logged step; empty where there is none."""
-    log = run / "training.jsonl"
-    if not log.is_file():
-        return []
-    lines = log.read_text(encoding="utf-8").splitlines()
-    # The last line is half written where a training was killed.
-    return [json.loads(line) for line in lines if line.endswith("}")]
-
-
-def learning_curve(log: Sequence[Mapping[str, Any]]) -> str | None:
-    """Reward and violating share over environment steps; None where neither was logged."""
-    wanted = {
-        "train/reward": "reward a decision",
-        "autoscaling/violating_share": "violating share",
-        "autoscaling/replicas": "replicas",
-        "train/entropy": "entropy",
-        "train/explained_variance": "explained variance",
-    }
-    found = {name: [(row["step"], row[name]) for row in log if name in row] for name in wanted}
-    found = {name: points for name, points in found.items() if len(points) > 1}
-    if not found:
-        return None
-    with plt.rc_context(STYLE):
-        figure, axes = _panels(len(found), height=2.4, columns=min(3, len(found)))
-        for axis, (name, points) in zip(axes, found.items(), strict=True):
-            steps, values = np.array(points, dtype=np.float64).T
-            axis.plot(steps / 1e3, values, color="#93c5fd", linewidth=0.8)
-            axis.plot(steps / 1e3, smoothed_curve(points)[1], color=COLOURS["policy"], linewidth=1.6)
-            axis.set_title(wanted[name])
-            axis.set_xlabel("thousand environment steps")
-        return _svg(figure)
-
-
-def smoothed_curve(points: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
-    """(steps, values) of a logged scalar, values as running means over a twentieth of the curve."""
-    steps, values = np.array(points, dtype=np.float64).T
-    kernel = np.ones(max(1, len(values) // 20))
-    return steps, np.convolve(values, kernel, mode="same") / np.convolve(np.ones(len(values)), kernel, mode="same")
+        return svg(figure)

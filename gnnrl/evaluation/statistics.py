@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "mean_interval", "not_worse", "paired_difference", "relative_saving", "resamples"]
+__all__ = [
+    "Interval",
+    "mean_interval",
+    "not_worse",
+    "paired_difference",
+    "percentile_interval",
+    "relative_saving",
+    "resamples",
+]
 
 DRAWS = 2000
 CONFIDENCE = 0.95

@@ -11,8 +11,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 __all__ = ["TrainingProgress"]
 
 
+SHOWN: Mapping[str, str] = {"violating_share": "violating {:.1%}", "latency_s": "latency {:.3g} s"}
+"""Metrics of the environments that are worth a place on the line, and how they are put."""
+
+
 class TrainingProgress:
-    """Steps, steps/s, reward, violation share and time left, on one line that is rewritten.
+    """Steps, steps/s, reward, what the environment says of itself and time left, on one line that is rewritten.
 
     Args:
         total: environment steps of the whole training.
@@ -29,7 +33,7 @@ class TrainingProgress:
             TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[reward]}"),
-            TextColumn("{task.fields[violating]}"),
+            TextColumn("{task.fields[metrics]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -37,7 +41,7 @@ class TrainingProgress:
             disable=not enabled,
         )
         self._task: TaskID = self._progress.add_task(
-            "", total=total, completed=start, phase="training", rate="", reward="", violating=""
+            "", total=total, completed=start, phase="training", rate="", reward="", metrics=""
         )
 
     def __enter__(self) -> TrainingProgress:
@@ -56,11 +60,11 @@ class TrainingProgress:
 
     def advance_to(self, steps: int, statistics: Mapping[str, float], metrics: Mapping[str, float]) -> None:
         """Show where the training stands."""
-        violating = metrics.get("violating_share")
+        shown = [text.format(metrics[name]) for name, text in SHOWN.items() if name in metrics]
         self._progress.update(
             self._task,
             completed=steps,
             rate=f"{statistics['steps_per_second']:,.0f} steps/s",
             reward=f"reward {statistics['reward']:.4g}",
-            violating="" if violating is None else f"violating {violating:.1%}",
+            metrics=" ".join(shown),
         )

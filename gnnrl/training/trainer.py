@@ -17,6 +17,7 @@ from gnnrl.agents.iteration import Collector, Iteration, iterations
 from gnnrl.agents.ppo_gnn import PPO_GNN
 from gnnrl.agents.warm_start import Teacher, clone_teacher
 from gnnrl.training.checkpoint import load_training, save_training
+from gnnrl.training.checkpoint_table import CheckpointTable
 from gnnrl.training.logging import RunLog
 from gnnrl.training.progress import TrainingProgress
 from gnnrl.training.run_folder import RunFolder
@@ -46,7 +47,8 @@ class TrainingInterrupted(Exception):
 class Trainer:
     """Trains one experiment into one folder.
 
-    Beside what `RunFolder` names, the folder then holds `training.jsonl`, every logged scalar by step.
+    Beside what `RunFolder` names, the folder then holds `training.jsonl`, every logged scalar by step, and `checkpoints.csv`,
+    a row a checkpoint.
 
     Args:
         run: the folder, with its configuration.
@@ -92,6 +94,7 @@ class Trainer:
             seed=config.seed,
         )
         self.collector = Collector(env, config.seed)
+        self._table = CheckpointTable(run)
         self.steps = 0
 
     def run(self, resume: bool = False) -> PPO_GNN:
@@ -124,6 +127,7 @@ class Trainer:
 
     def _resume(self) -> None:
         self.steps = load_training(self.folder.checkpoint, self.config, self.agent, self.collector)
+        self._table = CheckpointTable(self.folder, self.steps)
         other_code = self.folder.revision_warning()
         if other_code is not None:
             warnings.warn(f"{other_code}; the continuation may differ from an uninterrupted run", stacklevel=3)
@@ -137,10 +141,13 @@ class Trainer:
         scalars = {f"train/{name}": value for name, value in iteration.statistics.items()}
         scalars |= {f"{self.domain}/{name}": value for name, value in iteration.metrics.items()}
         training = self.config.training
+        self._table.note(reward=iteration.statistics["reward"])
         if _crossed(before, self.steps, training.evaluate_every_steps):
             assert self.validation is not None
             self.agent.train(False)
-            scalars |= {f"eval/{name}": value for name, value in self.validation(self.agent).items()}
+            found = self.validation(self.agent)
+            self._table.note(**found)
+            scalars |= {f"eval/{name}": value for name, value in found.items()}
         log.scalars(self.steps, scalars)
         progress.advance_to(self.steps, iteration.statistics, iteration.metrics)
         if self.steps >= training.total_steps or _crossed(before, self.steps, training.checkpoint_every_steps):
@@ -149,6 +156,7 @@ class Trainer:
     def _save(self, log: RunLog) -> None:
         log.flush()
         save_training(self.folder.checkpoint, self.config, self.agent, self.collector, self.steps)
+        self._table.add(self.steps)
 
 
 def _crossed(before: int, after: int, every: int) -> bool:

@@ -111,7 +111,9 @@ def test_envs_name_every_key_of_the_observation(capsys: pytest.CaptureFixture[st
     from graph_space import schema
 
     assert main(["envs", "--json"]) == 0
-    (environment,) = json.loads(capsys.readouterr().out)["environments"]
-    assert environment["id"] == "gnnrl/OnlineBoutique-v0"
-    assert set(environment["observation_space"]) == set(schema.KEYS)
-    assert environment["observation_space"]["action_mask"]["shape"] == [20, 15]
+    environments = {found["id"]: found for found in json.loads(capsys.readouterr().out)["environments"]}
+    assert set(environments) == {"gnnrl/OnlineBoutique-v0", "gnnrl/QueueRouting-v0"}
+    for environment in environments.values():
+        assert set(environment["observation_space"]) == set(schema.KEYS)
+    assert environments["gnnrl/OnlineBoutique-v0"]["observation_space"]["action_mask"]["shape"] == [20, 15]
+    assert environments["gnnrl/QueueRouting-v0"]["action_space"] == "Discrete(3)"

@@ -15,9 +15,11 @@ from gnnrl.config.experiment import AutoscalingConfig, EvaluationConfig, Experim
 from gnnrl.domains.autoscaling.baselines import teacher
 from gnnrl.domains.autoscaling.calibration import Calibration, Setting
 from gnnrl.domains.autoscaling.episode import Split
-from gnnrl.evaluation import plots, report, sweep
+from gnnrl.evaluation import report, sweep
 from gnnrl.evaluation.comparison import POLICY, Evaluation, _frontier_settings, compare
 from gnnrl.evaluation.controllers import TeacherPolicy
+from gnnrl.evaluation.learning import learning_curve, read_training_log
+from gnnrl.evaluation.plots import LEARNED
 from gnnrl.evaluation.runner import METRICS
 from gnnrl.evaluation.scenarios import draw_scenarios
 from gnnrl.evaluation.sweep import calibrate, calibrated_for, play_settings
@@ -228,5 +230,5 @@ def test_the_report_stands_alone_and_shows_whoever_wins(evaluation: Evaluation, 
 
 def test_a_training_log_that_was_cut_off_is_read_up_to_the_cut(tmp_path: Path) -> None:
     (tmp_path / "training.jsonl").write_text('{"step": 1, "train/reward": 2.0}\n{"step": 2, "tra')
-    assert plots.read_training_log(tmp_path) == [{"step": 1, "train/reward": 2.0}]
-    assert plots.learning_curve(plots.read_training_log(tmp_path)) is None
+    assert read_training_log(tmp_path) == [{"step": 1, "train/reward": 2.0}]
+    assert learning_curve(read_training_log(tmp_path), LEARNED) is None

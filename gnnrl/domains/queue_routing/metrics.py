@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["QueueMetrics", "percentile", "summarise"]
+from gnnrl.domains.queue_routing.kernel import BINS_PER_OCTAVE, LATENCY_BINS, LOWEST_LATENCY
+
+__all__ = ["LATENCY_EDGES_SECONDS", "QueueMetrics", "percentile", "summarise"]
+
+_EDGE = np.arange(LATENCY_BINS + 1)
+LATENCY_EDGES_SECONDS: NDArray[np.float64] = (
+    LOWEST_LATENCY * 2.0 ** (_EDGE // BINS_PER_OCTAVE) * (1.0 + _EDGE % BINS_PER_OCTAVE / BINS_PER_OCTAVE)
+)
+"""Edges of the latency histogram; latencies beyond either end, a nanosecond and twelve days, are counted in the last bin there."""
 
 
 @dataclass(frozen=True, kw_only=True)

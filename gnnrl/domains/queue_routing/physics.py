@@ -35,18 +35,11 @@ from numpy.typing import ArrayLike, NDArray
 from gnnrl.domains.queue_routing import kernel, snapshot
 from gnnrl.domains.queue_routing.baselines import NOWHERE, Router, RoutingState
 from gnnrl.domains.queue_routing.layout import ENVIRONMENT, QUEUED, REPLICA, TABLE_ROW, Arrays
-from gnnrl.domains.queue_routing.metrics import QueueMetrics, summarise
+from gnnrl.domains.queue_routing.metrics import LATENCY_EDGES_SECONDS, QueueMetrics, summarise
 from gnnrl.domains.queue_routing.model import QueueModel
 from gnnrl.domains.queue_routing.streams import stream_starts
 
 __all__ = ["LATENCY_EDGES_SECONDS", "QueueOverflowError", "QueueSimulation", "QueueState"]
-
-LATENCY_EDGES_SECONDS: NDArray[np.float64] = (
-    kernel.LOWEST_LATENCY
-    * 2.0 ** (np.arange(kernel.LATENCY_BINS + 1) // kernel.BINS_PER_OCTAVE)
-    * (1.0 + np.arange(kernel.LATENCY_BINS + 1) % kernel.BINS_PER_OCTAVE / kernel.BINS_PER_OCTAVE)
-)
-"""Edges of the latency histogram; latencies beyond either end, a nanosecond and twelve days, are counted in the last bin there."""
 
 MEMORY_LIMIT_BYTES = 1 << 30
 """What the queues of a simulation may take, unless it is told otherwise."""
@@ -274,6 +267,11 @@ class QueueSimulation:
     def metrics_of(self, b: int) -> QueueMetrics:
         """Of one environment."""
         return self._summary(slice(b, b + 1))
+
+    @property
+    def latency_histograms(self) -> NDArray[np.int64]:
+        """Finished requests by latency, [B, bins] over `metrics.LATENCY_EDGES_SECONDS`; a view."""
+        return self._arrays.histograms
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the models, as plain arrays."""

@@ -1,0 +1,228 @@
+"""Autoscaling on the command line: its trainer, and its comparison with the baselines."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gnnrl.cli.arguments import UserError, load_live, print_table
+from gnnrl.cli.domains.comparing import agent_of, parse_with_flags, playing, refuse, show
+
+if TYPE_CHECKING:
+    from gnnrl.agents import PPO_GNN
+    from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
+    from gnnrl.config.live import GuardrailConfig
+    from gnnrl.config.rules import Rule
+    from gnnrl.evaluation.comparison import Evaluation
+    from gnnrl.evaluation.statistics import Interval
+    from gnnrl.training import Trainer
+    from gnnrl.training.run_folder import RunFolder
+
+__all__ = ["evaluate", "policies", "rules", "self_contained", "trainer_for"]
+
+REFERENCE = "hpa_80"
+VALIDATION_SEEDS = 4
+
+
+def rules() -> Iterable[Rule[ExperimentConfig]]:
+    """Names and files of workloads, baselines and meshes."""
+    from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
+
+    return CONFIG_RULES
+
+
+def self_contained(config: ExperimentConfig) -> ExperimentConfig:
+    """Mesh and load files by their whole path, so that the run can be resumed and compared from any folder."""
+
+    def absolute(names: tuple[str, ...], *suffixes: str) -> tuple[str, ...]:
+        return tuple(str(Path(name).resolve()) if name.lower().endswith(suffixes) else name for name in names)
+
+    environment, evaluation = config.environment, config.evaluation
+    return replace(
+        config,
+        environment=replace(
+            environment,
+            mesh=absolute(environment.mesh, ".yaml", ".yml"),
+            workloads=absolute(environment.workloads, ".csv"),
+        ),
+        evaluation=replace(evaluation, workloads=absolute(evaluation.workloads, ".csv")),
+    )
+
+
+def trainer_for(folder: RunFolder[ExperimentConfig]) -> Trainer:
+    """The trainer of a run, with the environment, teacher and validation that its configuration names."""
+    from gnnrl.domains.autoscaling.baselines import teacher
+    from gnnrl.domains.autoscaling.env import MeshVectorEnv
+    from gnnrl.training import Trainer
+    from graph_space import autoscaling_schema
+
+    config = folder.config
+    schema = autoscaling_schema(config.environment.node_columns)
+    env = MeshVectorEnv(config.training.num_envs, config.environment, copy=False)
+    return Trainer(
+        folder,
+        env,
+        teacher=(lambda observation: teacher(dict(observation), schema)) if config.warm_start.teacher else None,
+        validation=lambda agent: _validate(agent, config),
+    )
+
+
+def _validate(agent: PPO_GNN, config: ExperimentConfig) -> Mapping[str, float]:
+    """Means over training-side workloads, on validation seeds that neither training nor the comparison meets."""
+    from gnnrl.domains.autoscaling.episode import Split
+    from gnnrl.evaluation.controllers import PolicyController
+    from gnnrl.evaluation.runner import play
+    from gnnrl.evaluation.scenarios import draw_scenarios
+
+    weight = config.evaluation.violation_weight
+    scenarios = draw_scenarios(
+        config.environment,
+        config.environment.workloads,
+        VALIDATION_SEEDS,
+        split=Split.VALIDATION,
+        violation_weight=weight,
+    )
+    controller = PolicyController(agent, config.environment, temperature=config.evaluation.temperature)
+    played = play(controller, scenarios, violation_weight=weight, histogram=False)
+    return {
+        name: float(played.metrics[name].mean())
+        for name in ("objective", "replica_seconds", "violating_share", "scale_moves")
+    }
+
+
+def policies() -> Iterable[str]:
+    """The baselines."""
+    from gnnrl.domains.autoscaling.baselines import BASELINES
+
+    return BASELINES
+
+
+def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | None) -> int:
+    """Runs the comparison, prints its table, writes what was asked for."""
+    refuse(args, "autoscaling", "requests")
+    from gnnrl.config.experiment import ExperimentConfig
+    from gnnrl.config.loader import dump_config
+
+    if folder is None:
+        config = _asked_for(args, dump_config(ExperimentConfig()), "the default configuration")
+        agent = None
+    else:
+        config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
+        agent = agent_of(folder, args.run_or_checkpoint)
+    guardrails = _guardrails(args.guardrails, config.environment) if args.guardrails else None
+    from gnnrl.domains.autoscaling.calibration import Calibration
+    from gnnrl.evaluation import report
+    from gnnrl.evaluation.comparison import compare
+
+    with playing() as progress:
+        evaluation = compare(
+            config,
+            agent,
+            calibration=Calibration.load(args.calibration) if args.calibration else None,
+            frontiers=agent is not None and bool(config.evaluation.frontier_weights),
+            guardrails=guardrails,
+            label=str(args.run_or_checkpoint or args.policy),
+            progress=progress,
+        )
+    return show(
+        args,
+        evaluation,
+        table=lambda: _print(evaluation),
+        report=lambda path: report.write(evaluation, path, folder.path if folder else None),
+    )
+
+
+def _asked_for(args: argparse.Namespace, text: str, source: str) -> ExperimentConfig:
+    """The experiment of `text` with what the flags replace, checked as a whole."""
+    values: dict[str, tuple[str, object]] = {}
+    if args.workload:
+        values["evaluation.workloads"] = ("--workload", args.workload)
+    if args.seeds is not None:
+        values["evaluation.seeds"] = ("--seeds", args.seeds)
+    if args.against is not None:
+        values["evaluation.against"] = ("--against", [name.strip() for name in args.against.split(",")])
+    if args.policy is not None:
+        values["evaluation.against"] = ("--policy", [args.policy])
+    if args.mesh is not None:
+        values["environment.mesh"] = ("--mesh", [args.mesh])
+    return parse_with_flags(text, values, source, rules(), _room_for(args.mesh, text))
+
+
+def _guardrails(path: Path, environment: AutoscalingConfig) -> GuardrailConfig:
+    """The guardrails of a live loop's file, which must decide as often as the experiment and leave it some replicas."""
+    from gnnrl.evaluation.guarding import replica_limits
+
+    live = load_live(path)
+    if live.interval_seconds != environment.decision_seconds:
+        raise UserError(
+            f"{path}: interval_seconds: {live.interval_seconds} is not the environment's decision_seconds, which is "
+            f"{environment.decision_seconds}; guardrails are stated per interval"
+        )
+    try:
+        replica_limits(live.guardrails, environment)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    return live.guardrails
+
+
+def _room_for(mesh: str | None, text: str) -> Sequence[str]:
+    """Overrides that give a mesh file the slots it needs: a policy does not depend on their number."""
+    if mesh is None or not Path(mesh).is_file():
+        return ()
+    from gnnrl.config.loader import parse_config
+    from gnnrl.domains.autoscaling.mesh_file import load_mesh
+
+    environment = parse_config(text).environment
+    loaded = load_mesh(Path(mesh))
+    return (
+        f"environment.max_nodes={max(environment.max_nodes, len(loaded.services))}",
+        f"environment.max_edges={max(environment.max_edges, len(loaded.calls))}",
+    )
+
+
+def _print(evaluation: Evaluation) -> None:
+    seeds = evaluation.scenarios.seeds
+    for workload in evaluation.workloads:
+        print_table(
+            f"{workload}: mean of {seeds} held-out seeds [95 % interval]; * = lowest objective, the oracle aside",
+            ("", "replicas", f"saved vs {REFERENCE} %", "violating %", "P95 ms", "P99 ms", "moves", "objective"),
+            (_row(evaluation, workload, name) for name in evaluation.playbacks),
+        )
+        if evaluation.guardrails is not None:
+            print_table(
+                f"{workload}: guardrails",
+                ("", "decisions for a service that each changed, mean a scenario"),
+                ((name, _acted(evaluation, workload, name)) for name in evaluation.playbacks),
+            )
+    weights = evaluation.objective_weights()
+    print(
+        "objective = replica-seconds + {violation_weight:g} x violating seconds + {change_weight:g} x replicas started "
+        "or removed; lower is better".format(**weights)
+    )
+
+
+def _row(evaluation: Evaluation, workload: str, name: str) -> tuple[str, ...]:
+    def mean(metric: str) -> Interval:
+        return evaluation.mean(workload, name, metric)
+
+    compared = REFERENCE in evaluation.playbacks and name != REFERENCE
+    return (
+        f"{name} *" if evaluation.best(workload) == name else name,
+        f"{mean('replica_seconds').mean / evaluation.scenarios.seconds:.1f}",
+        _percent(evaluation.saving(workload, name, REFERENCE), 1) if compared else "-",
+        _percent(mean("violating_share"), 2),
+        *(f"{mean(metric).mean:.0f}" for metric in ("latency_p95_ms", "latency_p99_ms", "scale_moves", "objective")),
+    )
+
+
+def _acted(evaluation: Evaluation, workload: str, name: str) -> str:
+    found = evaluation.acted(workload, name)
+    return ", ".join(f"{guardrail} {times.mean:.1f}" for guardrail, times in found.items() if times.mean > 0) or "none"
+
+
+def _percent(interval: Interval, digits: int) -> str:
+    mean, low, high = (f"{100.0 * value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{low}, {high}]"

@@ -1,0 +1,114 @@
+"""What `gnnrl evaluate` does alike for every domain: load the policy, say what is being played, print and write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gnnrl.cli.arguments import UserError, print_json, write_text
+
+if TYPE_CHECKING:
+    from gnnrl.agents import PPO_GNN
+    from gnnrl.config.rules import Rule
+    from gnnrl.training import RunFolder
+
+__all__ = ["agent_of", "parse_with_flags", "playing", "refuse", "show"]
+
+
+class Comparison(Protocol):
+    """A finished comparison."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+
+
+def agent_of(folder: RunFolder[Any], run_or_checkpoint: Path) -> PPO_GNN:
+    """The run's policy, or that of a checkpoint in it; notes code that is not what made the run."""
+    from gnnrl.agents import PPO_GNN
+
+    agent = PPO_GNN.load(folder.checkpoint if run_or_checkpoint.is_dir() else run_or_checkpoint)
+    warning = folder.revision_warning()
+    if warning is not None:
+        print(f"note: {warning}", file=sys.stderr)
+    return agent.train(False)
+
+
+def refuse(args: argparse.Namespace, domain: str, *names: str) -> None:
+    """Flags that mean nothing in this domain.
+
+    Raises:
+        UserError: one was given.
+    """
+    given = [f"--{name}" for name in names if getattr(args, name) is not None]
+    if given:
+        raise UserError(f"gnnrl evaluate: {', '.join(given)}: not for {domain}; leave it out")
+
+
+def parse_with_flags(
+    text: str,
+    values: Mapping[str, tuple[str, object]],
+    source: str,
+    rules: Iterable[Rule[Any]],
+    overrides: Sequence[str] = (),
+) -> Any:
+    """The experiment of `text` with what flags replace, checked as a whole; its faults are named by the flag they came with.
+
+    Args:
+        text: YAML.
+        values: dotted path -> (flag, value).
+        source: names the text in errors.
+        rules: the domain's.
+        overrides: further `a.b=c` assignments.
+
+    Raises:
+        ConfigError: every fault at once.
+    """
+    from gnnrl.config.loader import ConfigError, parse_experiment
+
+    flags = {f"{path}={json.dumps(value)}": flag for path, (flag, value) in values.items()}
+    try:
+        return parse_experiment(text, [*flags, *overrides], source=source, rules=lambda _: rules)
+    except ConfigError as error:
+        lines = list(error.errors)
+        for assignment, flag in flags.items():
+            lines = [line.replace(f"--set {assignment}: ", f"{flag}: ") for line in lines]
+        raise ConfigError(lines) from None
+
+
+@contextmanager
+def playing() -> Iterator[Callable[[str], None]]:
+    """Says what is being played while it is, where somebody is watching."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda message: None  # noqa: ARG005
+        return
+    with console.status("comparing") as status:
+        yield lambda message: status.update(f"playing {message}")
+
+
+def show(
+    args: argparse.Namespace,
+    evaluation: Comparison,
+    *,
+    table: Callable[[], None],
+    report: Callable[[Path], None],
+) -> int:
+    """Prints the table, or the JSON that was asked for instead; writes the files."""
+    if args.json == "-":
+        print_json(evaluation.to_json())
+    else:
+        table()
+        if args.json:
+            write_text(Path(args.json), json.dumps(evaluation.to_json(), indent=2, allow_nan=False) + "\n")
+            print(f"{args.json}: every metric with its interval")
+    if args.report:
+        report(args.report)
+        print(f"{args.report}: the report", file=sys.stderr if args.json == "-" else sys.stdout)
+    return 0

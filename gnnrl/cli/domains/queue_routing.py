@@ -1,0 +1,131 @@
+"""Queue routing on the command line: its trainer, and its comparison with the routers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gnnrl.cli.arguments import print_table
+from gnnrl.cli.domains.comparing import agent_of, parse_with_flags, playing, refuse, show
+
+if TYPE_CHECKING:
+    from gnnrl.config.queue_routing import QueueRoutingExperiment
+    from gnnrl.config.rules import Rule
+    from gnnrl.evaluation.queue_routing.comparison import RoutingEvaluation, System
+    from gnnrl.evaluation.statistics import Interval
+    from gnnrl.training import Trainer
+    from gnnrl.training.run_folder import RunFolder
+
+__all__ = ["evaluate", "policies", "rules", "self_contained", "trainer_for"]
+
+
+def rules() -> Iterable[Rule[QueueRoutingExperiment]]:
+    """Routers that exist, a system that can be."""
+    from gnnrl.domains.queue_routing.config_rules import CONFIG_RULES
+
+    return CONFIG_RULES
+
+
+def self_contained(config: QueueRoutingExperiment) -> QueueRoutingExperiment:
+    """An experiment of this domain names no files."""
+    return config
+
+
+def trainer_for(folder: RunFolder[QueueRoutingExperiment]) -> Trainer:
+    """The trainer of a run, with the environment, teacher and validation that its configuration names."""
+    from gnnrl.domains.queue_routing.env import QueueRoutingVectorEnv
+    from gnnrl.domains.queue_routing.teachers import taught
+    from gnnrl.evaluation.queue_routing.play import validate
+    from gnnrl.training import Trainer
+
+    config = folder.config
+    name = config.warm_start.teacher
+    return Trainer(
+        folder,
+        QueueRoutingVectorEnv(config.training.num_envs, config.environment, copy=False),
+        teacher=(lambda observation: taught(name, observation)) if name else None,
+        validation=lambda agent: validate(config.environment, agent),
+        domain=config.domain,
+    )
+
+
+def policies() -> Iterable[str]:
+    """The routers."""
+    from gnnrl.domains.queue_routing.baselines import ROUTERS
+
+    return ROUTERS
+
+
+def evaluate(args: argparse.Namespace, folder: RunFolder[QueueRoutingExperiment] | None) -> int:
+    """Plays the policy and the routers, prints the table, writes what was asked for."""
+    refuse(args, "queue_routing", "workload", "mesh", "calibration", "guardrails")
+    from gnnrl.config.experiment import PPOConfig
+    from gnnrl.config.loader import dump_config
+    from gnnrl.config.queue_routing import QueueRoutingExperiment
+    from gnnrl.evaluation.queue_routing import report
+    from gnnrl.evaluation.queue_routing.comparison import compare
+
+    if folder is None:
+        default = QueueRoutingExperiment(name=args.policy, ppo=PPOConfig(credit="graph"))
+        config, agent = _asked_for(args, dump_config(default), "the base model"), None
+    else:
+        config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
+        agent = agent_of(folder, args.run_or_checkpoint)
+    with playing() as progress:
+        evaluation = compare(config, agent, label=str(args.run_or_checkpoint or args.policy), progress=progress)
+    return show(
+        args,
+        evaluation,
+        table=lambda: _print(evaluation),
+        report=lambda path: report.write(evaluation, path, folder.path if folder else None),
+    )
+
+
+def _asked_for(args: argparse.Namespace, text: str, source: str) -> QueueRoutingExperiment:
+    """The experiment of `text` with what the flags replace, checked as a whole."""
+    values: dict[str, tuple[str, object]] = {}
+    if args.seeds is not None:
+        values["evaluation.seeds"] = ("--seeds", args.seeds)
+    if args.requests is not None:
+        values["evaluation.arrivals"] = ("--requests", args.requests)
+    if args.against is not None:
+        values["evaluation.against"] = ("--against", [name.strip() for name in args.against.split(",")])
+    if args.policy is not None:
+        values["evaluation.against"] = ("--policy", list(dict.fromkeys([args.policy, "oracle"])))
+    return parse_with_flags(text, values, source, rules())
+
+
+def _print(evaluation: RoutingEvaluation) -> None:
+    from gnnrl.evaluation.queue_routing.comparison import REFERENCE
+
+    asked = evaluation.config.evaluation
+    for system in evaluation.systems:
+        print_table(
+            f"{system.name}: {asked.seeds} streams of {asked.arrivals:,} requests [95 % interval]",
+            ("", "mean latency s", f"over {REFERENCE} %", "p99 s", "fast %", "requests/s"),
+            (_row(system, name) for name in system.playbacks),
+        )
+        if system.optimum:
+            best = system.optimum
+            print(f"optimum: mean {best['mean_latency']} s, p99 {best['p99_latency']} s")
+    print("fast = sent to a replica that is fastest for the request's type")
+
+
+def _row(system: System, name: str) -> tuple[str, ...]:
+    from gnnrl.evaluation.queue_routing.comparison import REFERENCE
+
+    compared = REFERENCE in system.playbacks and name != REFERENCE
+    return (
+        name,
+        _stated(system.mean(name, "mean_latency"), 1.0, 4),
+        _stated(system.regret(name, REFERENCE, "mean_latency"), 100.0, 1) if compared else "-",
+        _stated(system.mean(name, "p99_latency"), 1.0, 3),
+        f"{100 * system.mean(name, 'routing_accuracy').mean:.1f}",
+        f"{system.mean(name, 'throughput').mean:.2f}",
+    )
+
+
+def _stated(interval: Interval, scale: float, digits: int) -> str:
+    mean, low, high = (f"{scale * value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{low}, {high}]"

@@ -1,0 +1,202 @@
+"""One HTML file of tables, pictures and small print, nothing fetched from anywhere: the parts that reports are made of."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gnnrl.evaluation.figures import Figure
+from gnnrl.evaluation.learning import smoothed_curve
+from gnnrl.evaluation.statistics import Interval
+from gnnrl.training.run_folder import code_revision
+
+__all__ = [
+    "Cell",
+    "bar",
+    "definitions",
+    "details",
+    "facts",
+    "figure",
+    "number",
+    "page",
+    "percent",
+    "revision",
+    "section",
+    "swatch",
+    "table",
+    "target_table",
+    "training_facts",
+    "write_page",
+]
+
+Cell = tuple[str, str]
+"""(HTML, class)."""
+
+
+def write_page(text: str, path: Path) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def page(title: str, subtitle: Iterable[str], body: str) -> str:
+    """The whole file; `subtitle` is parts in plain text, empty ones left out."""
+    under = html.escape(" - ".join(part for part in subtitle if part))
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body><main>"
+        f"<header><h1>{html.escape(title)}</h1><p>{under}</p></header>{body}</main></body></html>\n"
+    )
+
+
+def section(title: str, body: str) -> str:
+    """A part of the page with its heading."""
+    return f"<section><h2>{html.escape(title)}</h2>{body}</section>"
+
+
+def figure(svg: str, caption: str) -> str:
+    """A picture with what is to be said of it, both HTML."""
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def table(heads: Iterable[str], rows: Iterable[tuple[str, Iterable[Cell]]]) -> str:
+    """A wide table; each row is its class ('' = none) and its cells."""
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
+    body = "".join(
+        f"<tr{f' class={kind!r}' if kind else ''}>"
+        + "".join(f"<td class='{css}'>{text}</td>" for text, css in cells)
+        + "</tr>"
+        for kind, cells in rows
+    )
+    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> str:
+    """A table of names and what is to be said of each."""
+    body = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(text))}</td></tr>" for name, text in rows)
+    return f"<table class='facts'>{body}</table>"
+
+
+def details(summary: str, body: str) -> str:
+    """What is shown on a click."""
+    return f"<details><summary>{html.escape(summary)}</summary>{body}</details>"
+
+
+def definitions(meanings: Mapping[str, str]) -> str:
+    """Names with what each means."""
+    items = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in meanings.items())
+    return f"<dl>{''.join(items)}</dl>"
+
+
+def number(interval: Interval, scale: float, digits: int) -> str:
+    """An estimate with its interval, times `scale`."""
+    if interval.mean != interval.mean:
+        return "-"
+    mean, low, high = (f"{scale * value:,.{digits}f}" for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} <small>[{low}, {high}]</small>"
+
+
+def percent(interval: Interval) -> str:
+    """A share with its interval, in plain text."""
+    return f"{100 * interval.mean:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def bar(value: float, most: float, colour: str) -> str:
+    """How much `value` is of `most`."""
+    width = 100.0 * value / most if most > 0 else 0.0
+    return f"<span class='bar'><i style='width:{width:.1f}%;background:{colour}'></i></span>"
+
+
+def swatch(colour: str) -> str:
+    """A dot of a colour."""
+    return f"<i class='dot' style='background:{colour}'></i>"
+
+
+def target_table(figures: Sequence[Figure]) -> str:
+    """What was to be reached, and whether it was."""
+    rows = "".join(
+        f"<tr><td>{html.escape(target.claim)}</td><td>{html.escape(target.target)}</td><td>{html.escape(target.measured)}</td>"
+        f"<td class='{'good' if target.reached else 'bad' if target.reached is False else 'even'}'>"
+        f"{'reached' if target.reached else 'missed' if target.reached is False else 'cannot be told'}</td></tr>"
+        for target in figures
+    )
+    head = "<tr><th>what</th><th>target</th><th>measured</th><th></th></tr>"
+    return f"<table class='facts'><thead>{head}</thead><tbody>{rows}</tbody></table>"
+
+
+def training_facts(log: Sequence[Mapping[str, float]], episode_length: int) -> str:
+    """How much experience it took, from a training's log: steps, episodes, when most of the improvement was there."""
+    rewards = [(row["step"], row["train/reward"]) for row in log if "train/reward" in row]
+    rows = [("environment steps", f"{log[-1]['step']:,.0f}")]
+    rows.append(("episodes", f"{log[-1]['step'] / episode_length:,.0f}"))
+    if len(rewards) > 1:
+        steps, values = smoothed_curve(rewards)
+        reached = steps[int(np.argmax(values >= values[0] + 0.95 * (values.max() - values[0])))]
+        rows.append(("95 % of the improvement after", f"{reached:,.0f} steps"))
+    speeds = [row["train/steps_per_second"] for row in log if "train/steps_per_second" in row]
+    if speeds:
+        rows.append(("environment steps a second, median", f"{np.median(speeds):,.0f}"))
+    return facts(rows)
+
+
+def revision() -> str:
+    """The code that this is of, on a click."""
+    return details("Revision", f"<pre>{html.escape(json.dumps(code_revision(), indent=2))}</pre>")
+
+
+STYLE = """
+:root{--ink:#1f2937;--soft:#6b7280;--line:#e5e7eb;--paper:#fff;--wash:#f8fafc;--accent:#2563eb}
+*{box-sizing:border-box}
+body{margin:0;background:var(--wash);color:var(--ink);
+font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+main{max-width:1180px;margin:0 auto;padding:32px 20px 80px}
+header h1{margin:0;font-size:28px;letter-spacing:-.01em}
+header p{margin:4px 0 0;color:var(--soft)}
+section{background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:20px 24px;margin-top:20px}
+h2{margin:0 0 12px;font-size:19px}
+h3{margin:18px 0 6px;font-size:15px}
+h3 small,td small,.big small{color:var(--soft);font-weight:400}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:14px}
+.card{border:1px solid var(--line);border-radius:10px;padding:14px 16px}
+.card h3{margin:0 0 4px;color:var(--soft);font-weight:600}
+.card p{margin:4px 0;font-size:13px}
+.card .big{font-size:30px;font-weight:700;line-height:1.15;margin:2px 0}
+.big small{font-size:13px}
+.good{color:#15803d}.bad{color:#b91c1c}.even{color:var(--ink)}
+.card .none{color:var(--soft);font-size:20px;font-weight:600}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
+th{text-align:right;color:var(--soft);font-weight:600;border-bottom:1px solid var(--line);padding:5px
+8px;vertical-align:bottom} td{text-align:right;padding:5px 7px;border-bottom:1px solid #f3f4f6;white-space:nowrap}
+th:first-child,td.name{text-align:left}
+td.wide{min-width:120px}
+td.over{color:#b91c1c}
+tr.mine td{background:#eff6ff;font-weight:600}
+tr.mine td small{font-weight:400}
+tr.bound td{color:var(--soft)}
+.win{font-size:11px;font-weight:600;color:#15803d;background:#dcfce7;border-radius:99px;padding:1px 8px;margin-left:6px}
+.dot{display:inline-block;width:9px;height:9px;border-radius:50%;margin-right:7px}
+.chip{font-weight:600}
+.bar{display:block;height:4px;border-radius:2px;background:#f3f4f6;margin:0 0 2px}
+.bar i{display:block;height:4px;border-radius:2px}
+figure{margin:0}
+figure svg{width:100%;height:auto;display:block}
+figcaption{color:var(--soft);font-size:13px;margin-top:8px}
+.facts th,.facts td{text-align:left;white-space:normal;vertical-align:top}
+.facts thead th{color:var(--soft)}
+.facts tbody th{width:240px;border-bottom:1px solid #f3f4f6}
+details{margin-top:10px}
+summary{cursor:pointer;color:var(--accent);font-size:13px}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;font-size:13px}
+dt{font-weight:600}dd{margin:0}
+pre{background:var(--wash);border-radius:8px;padding:12px;font-size:12px;overflow-x:auto}
+@media print{body{background:#fff}section{break-inside:avoid;border:none;padding:0}}
+"""

@@ -1,0 +1,1 @@
+"""Routing policies and the routers people use, on the same requests."""

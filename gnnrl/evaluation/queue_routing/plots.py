@@ -1,0 +1,129 @@
+"""Pictures of a routing comparison, each an inline SVG: latency distributions, the policy over queue lengths, queues over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gnnrl.domains.queue_routing.metrics import LATENCY_EDGES_SECONDS
+from gnnrl.evaluation.canvas import ACCENT, STYLE, panels, plt, svg
+from gnnrl.evaluation.queue_routing.comparison import POLICY, REFERENCE, System
+from gnnrl.evaluation.queue_routing.play import SHARE_CAP
+
+__all__ = ["LEARNED", "choices", "colour", "latencies", "queues"]
+
+COLOURS: Mapping[str, str] = {
+    POLICY: ACCENT,
+    REFERENCE: "#111827",
+    "random": "#e5b8b7",
+    "round_robin": "#d1d5db",
+    "jsq": "#ea580c",
+    "jsq_affinity": "#d97706",
+    "power_of_two": "#a16207",
+    "sed": "#9333ea",
+    "sed_own_rate": "#0d9488",
+    "affinity": "#16a34a",
+    "count_gap": "#65a30d",
+    "work_gap": "#be185d",
+}
+OTHER = "#78716c"
+REPLICA_COLOURS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0d9488", "#be185d", "#a16207", "#475569")
+LEARNED: Mapping[str, str] = {
+    "train/reward": "reward a choice",
+    "eval/mean_latency": "mean latency, s (validation)",
+    "eval/p99_latency": "p99 latency, s (validation)",
+    "eval/routing_accuracy": "to the fast replica (validation)",
+    "train/entropy": "entropy",
+    "train/explained_variance": "explained variance",
+}
+"""Scalars of the learning curve, and what each is called."""
+FEWEST_VISITS = 5
+"""Below so many visits, the share of a cell is not drawn."""
+
+
+def colour(name: str) -> str:
+    """Of a router, the same in every picture and table."""
+    return COLOURS.get(name, OTHER)
+
+
+def latencies(system: System) -> str:
+    """Share of the requests slower than a latency, everybody in one panel, up to the slowest in 10,000."""
+    with plt.rc_context(STYLE):
+        figure, (axis,) = panels(1, height=3.8, columns=1)
+        for name, playback in system.playbacks.items():
+            counts = playback.histograms.sum(axis=0)
+            slower = 1.0 - np.cumsum(counts) / counts.sum()
+            shown = slower > 0
+            style: dict[str, Any] = {"linestyle": (0, (3, 1.5))} if name == REFERENCE else {}
+            width = 2.2 if name == POLICY else 1.2
+            edges = LATENCY_EDGES_SECONDS[1:][shown]
+            axis.plot(edges, slower[shown], color=colour(name), linewidth=width, label=name, **style)
+        axis.axhline(0.01, color="#f87171", linewidth=0.8, linestyle=":")
+        axis.set_yscale("log")
+        axis.set_ylim(1e-4, 1.0)
+        # As far as the second slowest router needs: one that is overloaded would squeeze the others together.
+        tails = sorted(playback.p99() for playback in system.playbacks.values())
+        axis.set_xlim(0.0, 2.0 * tails[max(0, len(tails) - 3)])
+        axis.set_xlabel("latency, s")
+        axis.set_ylabel("slower requests")
+        axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, fontsize=8)
+        return svg(figure)
+
+
+def choices(system: System) -> str | None:
+    """Where requests went by type and by the lengths of the two queues, policy above oracle; None unless there are two replicas."""
+    shown = [name for name in (POLICY, REFERENCE) if name in system.playbacks]
+    environment = system.environment
+    if system.drawn or len(environment.service_rates) != 2 or not shown:
+        return None
+    types = len(environment.types)
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = panels(types * len(shown), width=4.6 * types, height=3.9, columns=types)
+        cells = iter(axes)
+        for name in shown:
+            playback = system.playbacks[name]
+            for kind, type_ in enumerate(environment.types):
+                axis = next(cells)
+                visits, to_first = playback.visits[kind], playback.to_first[kind]
+                share = np.where(visits >= FEWEST_VISITS, to_first / np.maximum(visits, 1), np.nan)
+                mesh = axis.pcolormesh(share.T, cmap="RdBu", vmin=0.0, vmax=1.0, edgecolors="white", linewidth=0.4)
+                axis.set_facecolor("#f3f4f6")
+                axis.set_title(f"{name}, type {type_}")
+                axis.set_xlabel("requests at replica_0")
+                axis.set_ylabel("requests at replica_1")
+                ticks = np.arange(0, SHARE_CAP + 1, 2)
+                axis.set_xticks(ticks + 0.5, [str(tick) for tick in ticks])
+                axis.set_yticks(ticks + 0.5, [str(tick) for tick in ticks])
+                axis.set_aspect("equal")
+        figure.subplots_adjust(hspace=0.35)
+        figure.colorbar(mesh, ax=axes, shrink=0.6, label="share sent to replica_0")
+        return svg(figure)
+
+
+def queues(system: System) -> str:
+    """Requests at each replica over time in the first stream, a panel a router."""
+    names = [name for name in (POLICY, REFERENCE, "affinity", "sed_own_rate", "jsq") if name in system.playbacks][:4]
+    names = names or list(system.playbacks)[:4]
+    top = max(int(system.playbacks[name].trace_queue.max()) for name in names)
+    with plt.rc_context(STYLE):
+        figure, axes = panels(len(names), height=2.4)
+        for axis, name in zip(axes, names, strict=True):
+            playback = system.playbacks[name]
+            there = playback.trace_queue.any(axis=0)
+            for r in np.flatnonzero(there):
+                axis.step(
+                    playback.trace_seconds,
+                    playback.trace_queue[:, r],
+                    where="post",
+                    color=REPLICA_COLOURS[r % len(REPLICA_COLOURS)],
+                    linewidth=1.1,
+                    label=f"replica_{r}",
+                )
+            axis.set_title(name)
+            axis.set_ylim(0, 1.05 * top)
+            axis.set_xlabel("seconds")
+            axis.set_ylabel("requests")
+        axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.12), ncols=8, fontsize=8)
+        return svg(figure)
