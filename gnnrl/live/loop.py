@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from gnnrl.cluster.actuator import Redecide, ScaleRequest, ScaleResult, WriteMode
 from gnnrl.cluster.clock import Clock
-from gnnrl.cluster.guardrails import NO_FLOOR, UNLIMITED, Guardrails, Limits, Proposal, Verdict, limits_of
+from gnnrl.cluster.guardrails import NO_FLOOR, Guardrails, Limits, Verdict
 from gnnrl.cluster.models import ClusterSnapshot, Problem
 from gnnrl.config.live import LiveConfig
 from gnnrl.domains.autoscaling.observed import ObservedMesh
+from gnnrl.domains.autoscaling.scaling_proposal import changes_of, limits_in, proposal_of
 from gnnrl.domains.autoscaling.sensing import CapacityExceeded, Reading, Sensing
 from gnnrl.evaluation.controllers import column_sources
 from gnnrl.live.decision import IntervalRecord, ServiceDecision
@@ -177,24 +178,21 @@ class LiveLoop:
                 wish, valid = self.controller.wish(reading, snapshot.taken_seconds).astype(np.float64), True
             except PolicyFailure as error:
                 problems.append(f"policy: {error}")
-        floor = np.full((1, columns), NO_FLOOR, dtype=np.int64)
+        floor = np.full(columns, NO_FLOOR, dtype=np.int64)
         if self.fallback is not None and self._has_metrics(snapshot, reading):
             try:
-                floor[0] = self.fallback.wish(reading, snapshot.taken_seconds)
-                floor[0, reading.unmeasured_mask] = NO_FLOOR
+                floor = self.fallback.wish(reading, snapshot.taken_seconds)
+                floor[reading.unmeasured_mask] = NO_FLOOR
             except PolicyFailure as error:
                 problems.append(f"fallback: {error}")
-        limits = tuple(
-            limits_of(deployment.annotations, snapshot.namespace_annotations, self.config.guardrails)
-            for deployment in reading.deployments
-        )
+        limits = limits_in(snapshot, reading, self.config.guardrails)
         for deployment, limit in zip(reading.deployments, limits, strict=True):
             problems += [f"{deployment.name}: {problem}" for problem in limit.problems]
         self._follow(reading)
         # A quota that cannot be read only forbids raises.
         unread = any(not problem.service and problem.source != "quota" for problem in snapshot.problems)
         has_error = unread or bool(reading.blocking) or self._write_failed or not valid
-        verdict = self.guardrails.apply(self._proposal(snapshot, reading, wish, limits, floor, has_error))
+        verdict = self.guardrails.apply(proposal_of(snapshot, reading, limits, wish, floor=floor, has_error=has_error))
         plan = _Plan(reading=reading, wish=wish, limits=limits, verdict=verdict, problems=tuple(problems), valid=valid)
         return plan, ()
 
@@ -227,59 +225,9 @@ class LiveLoop:
             self.guardrails.remesh(0, source)
         self._guarded, self._uids = mesh, uids
 
-    def _proposal(
-        self,
-        snapshot: ClusterSnapshot,
-        reading: Reading,
-        wish: NDArray[np.float64],
-        limits: Sequence[Limits],
-        floor: NDArray[np.int64],
-        has_error: bool,
-    ) -> Proposal:
-        shape, count = (1, self.sensing.max_nodes), len(reading.deployments)
-        numbers = np.zeros((4, *shape), dtype=np.int64)
-        masks = np.zeros((4, *shape), dtype=np.bool_)
-        current, low, high, available = numbers
-        mask, scalable_mask, owned_mask, paused_mask = masks
-        low[:], high[:] = 1, 1
-        mask[0, :count] = True
-        for i, (deployment, limit) in enumerate(zip(reading.deployments, limits, strict=True)):
-            # While owners cannot be read, everything may have one.
-            owned = bool(deployment.owner) or snapshot.failed("owners")
-            current[0, i], available[0, i] = deployment.desired, deployment.min_available
-            low[0, i], high[0, i] = limit.min_replicas, limit.max_replicas
-            scalable_mask[0, i] = owned or not reading.mesh.services[i].stateful
-            owned_mask[0, i], paused_mask[0, i] = owned, limit.paused
-        return Proposal(
-            current=current,
-            wish=wish[None],
-            mask=mask,
-            scalable_mask=scalable_mask,
-            owned_mask=owned_mask,
-            paused_mask=paused_mask,
-            untrusted_mask=reading.untrusted_mask[None],
-            min_replicas=low,
-            max_replicas=high,
-            min_available=available,
-            error_mask=np.array([has_error]),
-            floor=floor,
-            quota_headroom=np.array([UNLIMITED if snapshot.quota.pods is None else snapshot.quota.pods]),
-        )
-
     def _written(self, plan: _Plan) -> list[ServiceDecision]:
         """Send what is to be changed; one decision per Deployment."""
-        changes = {}
-        for i, (deployment, limit) in enumerate(zip(plan.reading.deployments, plan.limits, strict=True)):
-            final = int(plan.verdict.final[0, i])
-            if final != deployment.desired:
-                changes[deployment.name] = ScaleRequest(
-                    replicas=final,
-                    expected=deployment.desired,
-                    minimum=limit.min_replicas,
-                    maximum=limit.max_replicas,
-                    # The API server takes an empty one for none, and overwrites whatever is there.
-                    resource_version=deployment.resource_version or None,
-                )
+        changes = changes_of(plan.reading, plan.limits, plan.verdict)
         results = self.writer.apply(changes, self._redecide(changes)) if changes else {}
         self._write_failed = any(result.outcome == "failed" for result in results.values())
         return [self._decision(plan, i, results) for i in range(len(plan.reading.deployments))]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.cluster.actuator import Redecide, ScaleRequest, ScaleResult
-from gnnrl.cluster.guardrails import NO_FLOOR, UNLIMITED, Guardrails, Limits, Proposal, Verdict, limits_of
+from gnnrl.cluster.guardrails import Guardrails, Limits, Verdict
 from gnnrl.cluster.guardrails.proposal import LARGEST_REPLICAS
 from gnnrl.cluster.models import ClusterSnapshot
 from gnnrl.config.live import GuardrailConfig
+from gnnrl.domains.autoscaling.scaling_proposal import changes_of, limits_in, proposal_of
 from gnnrl.domains.autoscaling.sensing import Reading
 
 __all__ = ["GuardedScaling", "Sent", "Writer", "wide_guardrails"]
@@ -85,10 +86,7 @@ class GuardedScaling:
 
     def limits(self, snapshot: ClusterSnapshot, reading: Reading) -> tuple[Limits, ...]:
         """What each Deployment of the reading may have."""
-        return tuple(
-            limits_of(deployment.annotations, snapshot.namespace_annotations, self.config)
-            for deployment in reading.deployments
-        )
+        return limits_in(snapshot, reading, self.config)
 
     def miss(self) -> None:
         """An interval passed in which nothing could be decided."""
@@ -107,10 +105,7 @@ class GuardedScaling:
             source[: len(names)] = [column.get(name, -1) for name in names]
             self._guardrails.remesh(0, source)
             self._names = names
-        proposal = self._proposal(snapshot, reading, wish, limits)
-        proposal = replace(
-            proposal, untrusted_mask=reading.untrusted_mask[None], error_mask=np.array([self._write_failed])
-        )
+        proposal = proposal_of(snapshot, reading, limits, wish, has_error=self._write_failed)
         return self._send(reading, wish, limits, self._guardrails.apply(proposal))
 
     def restore(self, snapshot: ClusterSnapshot, reading: Reading, targets: Mapping[str, int]) -> Sent:
@@ -128,42 +123,9 @@ class GuardedScaling:
                 limit = limit._replace(min_replicas=min(low, int(wish[i])), max_replicas=max(high, int(wish[i])))
             limits.append(limit)
         unhurried = Guardrails(wide_guardrails(1, LARGEST_REPLICAS), 1, self._columns, self._interval_seconds)
-        verdict = unhurried.apply(self._proposal(snapshot, reading, wish, limits))
+        verdict = unhurried.apply(proposal_of(snapshot, reading, limits, wish, trusted=True))
         wanted = {deployment.name: int(wish[i]) for i, deployment in enumerate(reading.deployments)}
         return self._send(reading, wish, limits, verdict, lambda name, current: wanted[name] if current > 0 else None)
-
-    def _proposal(
-        self, snapshot: ClusterSnapshot, reading: Reading, wish: NDArray[np.int64], limits: Sequence[Limits]
-    ) -> Proposal:
-        count = len(reading.deployments)
-        numbers = np.zeros((4, 1, self._columns), dtype=np.int64)
-        masks = np.zeros((5, 1, self._columns), dtype=np.bool_)
-        current, low, high, available = numbers
-        mask, scalable_mask, owned_mask, paused_mask, untrusted_mask = masks
-        low[:], high[:] = 1, 1
-        mask[0, :count] = True
-        for i, (deployment, limit) in enumerate(zip(reading.deployments, limits, strict=True)):
-            # While owners cannot be read, everything may have one.
-            owned = bool(deployment.owner) or snapshot.failed("owners")
-            current[0, i], available[0, i] = deployment.desired, deployment.min_available
-            low[0, i], high[0, i] = limit.min_replicas, limit.max_replicas
-            scalable_mask[0, i] = owned or not reading.mesh.services[i].stateful
-            owned_mask[0, i], paused_mask[0, i] = owned, limit.paused
-        return Proposal(
-            current=current,
-            wish=wish[None].astype(np.float64),
-            mask=mask,
-            scalable_mask=scalable_mask,
-            owned_mask=owned_mask,
-            paused_mask=paused_mask,
-            untrusted_mask=untrusted_mask,
-            min_replicas=low,
-            max_replicas=high,
-            min_available=available,
-            error_mask=np.zeros(1, dtype=np.bool_),
-            floor=np.full((1, self._columns), NO_FLOOR, dtype=np.int64),
-            quota_headroom=np.array([UNLIMITED if snapshot.quota.pods is None else snapshot.quota.pods]),
-        )
 
     def _send(
         self,
@@ -173,7 +135,7 @@ class GuardedScaling:
         verdict: Verdict,
         redecide: Redecide | None = None,
     ) -> Sent:
-        changes: dict[str, ScaleRequest] = {}
+        changes = changes_of(reading, limits, verdict)
         held: list[str] = []
         problems: list[str] = []
         for i, (deployment, limit) in enumerate(zip(reading.deployments, limits, strict=True)):
@@ -182,15 +144,6 @@ class GuardedScaling:
             if final != wish[i]:
                 held.append(name)
                 problems.append(f"{name}: wanted {wish[i]}, allowed {final} ({', '.join(verdict.names(0, i))})")
-            if final != deployment.desired:
-                changes[name] = ScaleRequest(
-                    replicas=final,
-                    expected=deployment.desired,
-                    minimum=limit.min_replicas,
-                    maximum=limit.max_replicas,
-                    # The API server takes an empty one for none, and overwrites whatever is there.
-                    resource_version=deployment.resource_version or None,
-                )
         results = self._writer.apply(changes, redecide) if changes else {}
         self.touched |= {name for name, result in results.items() if result.sent is not None}
         self._write_failed = any(result.outcome == "failed" for result in results.values())

@@ -227,7 +227,16 @@ class KialiMonitoring:
             seen.call_error_share, seen.rps_in, seen.rps_out, seen.p95_ms, seen.error_share, seen.external_rps,
             seen.latency_p95_ms, seen.violating_seconds, seen.seconds, window.seconds,
         )  # fmt: skip
-        for name in ("ready", "starting", "pending", "draining", "desired", "metric_ready", "seconds_since_change", "backlog"):
+        for name in (
+            "ready",
+            "starting",
+            "pending",
+            "draining",
+            "desired",
+            "metric_ready",
+            "seconds_since_change",
+            "backlog",
+        ):
             getattr(seen, name)[...] = getattr(window, name)
         return seen
 
