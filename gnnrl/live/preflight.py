@@ -220,7 +220,7 @@ def _sources(options: LiveOptions, parts: LiveParts, snapshot: ClusterSnapshot, 
     taken, stale = snapshot.taken_seconds, options.config.stale_after_seconds
     if snapshot.graph is not None:
         age = taken - snapshot.graph.timestamp
-        size = f"{len(snapshot.graph.nodes)} nodes, {len(snapshot.graph.edges)} calls, {age:.0f} s old"
+        size = f"{len(snapshot.graph.nodes)} nodes, {len(snapshot.graph.edges)} calls, {age:z.0f} s old"
         if not snapshot.graph.edges:
             yield _error("graph", "no calls: is there traffic, and are the pods in the mesh (istio-proxy injected)?")
         elif age > stale:
@@ -237,7 +237,7 @@ def _sources(options: LiveOptions, parts: LiveParts, snapshot: ClusterSnapshot, 
             yield _error("deployments", f"namespace {snapshot.namespace!r} has none; is it the right --namespace?")
     if snapshot.usage:
         age = taken - max(usage.timestamp_seconds for usage in snapshot.usage)
-        size = f"{len(snapshot.usage)} pods, {age:.0f} s old"
+        size = f"{len(snapshot.usage)} pods, {age:z.0f} s old"
         if age > stale:
             yield _error(
                 "metrics", f"{size}: stale, more than {stale:.0f} s; look at metrics-server, and at the clocks"

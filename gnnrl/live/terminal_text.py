@@ -41,4 +41,4 @@ def short_number(value: float) -> str:
 
 def short_seconds(value: float) -> str:
     """With its unit: seconds, minutes from ten on."""
-    return f"{value:.0f} s" if value < 600.0 else f"{value / 60.0:.0f} min"
+    return f"{value:z.0f} s" if value < 600.0 else f"{value / 60.0:.0f} min"
