@@ -36,6 +36,8 @@ from kiali_client import KialiError, ServiceGraph
 
 __all__ = ["ClusterReader", "GraphSource"]
 
+LATE = "see why it is slow, or allow more (read_deadline_seconds)"
+
 
 class GraphSource(Protocol):
     """Where the service graph comes from: Kiali, or Prometheus."""
@@ -146,7 +148,7 @@ class ClusterReader:
             source = self._tasks[name].source
             if not future.done():
                 self._late[name] = future
-                findings.add(source, f"{name}: no answer within {self.deadline_seconds:.1f} s")
+                findings.add(source, f"{name}: no answer within {self.deadline_seconds:.1f} s; {LATE}")
                 continue
             try:
                 found[name], own = future.result()

@@ -317,6 +317,18 @@ SITUATIONS = {
         faults=("kiali:http_503:0:inf@/graph",),
         errors=(r"^graph: .*HTTP 503 and says: .*; look at Kiali's log and at",),
     ),
+    "Kiali is late": Situation(
+        faults=("kiali:latency:0:inf:2@/graph",),
+        flags=("--set", "read_deadline_seconds=0.4"),
+        errors=(
+            r"^graph: (Kiali GET .*no complete answer in time; .*|no answer within 0.4 s; .*)read_deadline_seconds",
+        ),
+    ),
+    "lists are late": Situation(
+        faults=("kubernetes:latency:0:inf:2@/deployments",),
+        flags=("--set", "read_deadline_seconds=0.4"),
+        errors=(r"^deployments: (\S+: )?no answer within 0.4 s; ",),
+    ),
     "Kiali cuts its answers": Situation(
         faults=("kiali:cut:0:inf@/graph",),
         errors=(r"^graph: .*the connection was closed before the answer was complete",),
