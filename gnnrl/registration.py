@@ -13,16 +13,29 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
-__all__ = ["ENTRY_POINTS", "ONLINE_BOUTIQUE_ID", "QUEUE_ROUTING_ID", "SUMMARIES", "register", "register_with_gymnasium"]
+__all__ = [
+    "ENTRY_POINTS",
+    "LLM_ROUTING_ID",
+    "ONLINE_BOUTIQUE_ID",
+    "QUEUE_ROUTING_ID",
+    "SUMMARIES",
+    "register",
+    "register_with_gymnasium",
+]
 
 ONLINE_BOUTIQUE_ID = "gnnrl/OnlineBoutique-v0"
 QUEUE_ROUTING_ID = "gnnrl/QueueRouting-v0"
+LLM_ROUTING_ID = "gnnrl/LLMRouting-v0"
 
 ENTRY_POINTS = {
     ONLINE_BOUTIQUE_ID: ("gnnrl.envs:make_online_boutique", "gnnrl.envs:make_online_boutique_vector"),
     QUEUE_ROUTING_ID: (
         "gnnrl.domains.queue_routing.env:QueueRoutingEnv",
         "gnnrl.domains.queue_routing.env:QueueRoutingVectorEnv",
+    ),
+    LLM_ROUTING_ID: (
+        "gnnrl.domains.llm_routing.env:LLMRoutingEnv",
+        "gnnrl.domains.llm_routing.env:LLMRoutingVectorEnv",
     ),
 }
 """Id -> what makes one environment, what makes a batch."""

@@ -10,6 +10,7 @@ from graph_space.schema import (
     GraphObservation,
     GraphSchema,
     autoscaling_schema,
+    llm_routing_schema,
     queue_routing_schema,
 )
 from graph_space.slots import Assignment, CapacityError, SlotTable
@@ -37,6 +38,7 @@ __all__ = [
     "check_observation",
     "empty_observation",
     "features_from_networkx",
+    "llm_routing_schema",
     "observation_to_networkx",
     "queue_routing_schema",
 ]

@@ -31,8 +31,10 @@ __all__ = [
     "Feature",
     "GraphObservation",
     "GraphSchema",
+    "LLMFeatures",
     "NodeColumns",
     "autoscaling_schema",
+    "llm_routing_schema",
     "queue_routing_schema",
 ]
 
@@ -70,6 +72,9 @@ GraphObservation: TypeAlias = dict[str, NDArray[np.float32] | NDArray[np.int64] 
 
 NodeColumns: TypeAlias = Literal["basic", "extended", "history"]
 """Column sets of the autoscaling nodes, each containing the one before."""
+
+LLMFeatures: TypeAlias = Literal["compact", "documented"]
+"""Column sets of LLM replicas."""
 
 MOVES: Final[NDArray[np.int64]] = np.array([0, *range(1, 8), *range(-1, -8, -1)], dtype=np.int64)
 """int64 [K], change of the desired replicas by each move: 0, +1 .. +7, -1 .. -7. Read-only."""
@@ -229,6 +234,110 @@ def queue_routing_schema(show_work: bool) -> GraphSchema:
             Feature("interarrival_seconds", "s", "since the arrival before"),
             Feature("in_system", "1", "requests in all queues"),
         ),
+    )
+
+
+_IS_REPLICA = Feature("is_replica", "1", "1 for a replica, 0 for the request")
+_LLM_NODES = (
+    _IS_REPLICA,
+    Feature("waiting", "1", "requests in the replica's queue"),
+    Feature("resident", "1", "requests that hold memory"),
+    Feature("outstanding", "1", "requests sent there and not done"),
+    Feature("free_share", "1", "share of the KV memory that is free, 0 to 1"),
+    Feature("pending_prefill_tokens", "tokens", "prompt tokens still to prefill"),
+    Feature("prefilled_tps", "tokens/s", "tokens prefilled, over about the last 10 s"),
+    Feature("generated_tps", "tokens/s", "tokens given out, over about the last 10 s"),
+    Feature("time_factor", "1", "iteration time over the calibrated one, 0 unless told"),
+    Feature(
+        "inferred_time_factor", "1", "time spent over the calibrated time of the tokens done, 1 before there is any"
+    ),
+    Feature("token_seconds", "s", "expected iteration with this request decoding beside the residents"),
+    Feature("first_token_seconds", "s", "expected time to prefill what is pending and this request"),
+    Feature("weighted_outstanding", "1", "outstanding requests and this one, times the inferred time factor"),
+)
+_LLM_REQUEST = (
+    Feature("num_prefill_tokens", "tokens", "tokens of the request's prompt"),
+    Feature("num_decode_tokens", "tokens", "tokens of its answer as told, 0 unless told"),
+    Feature("age", "s", "since the request arrived"),
+)
+_LLM_CLUSTER = (
+    Feature("queue_length", "1", "requests waiting anywhere besides this one"),
+    Feature("throughput", "1/s", "completions over the window of decisions"),
+    Feature("mean_latency", "s", "of the requests completed in the window"),
+    Feature("qps_current", "1/s", "arrivals over the window"),
+    Feature("qps_ema", "1/s", "exponential average of qps_current"),
+    Feature("qps_trend", "1/s", "slope of qps_current a decision, in the window"),
+    Feature("qps_variance", "1/s^2", "variance of qps_current in the window"),
+    Feature("system_load_balance", "1", "coefficient of variation of the queue lengths, 0 when all are empty"),
+    Feature("global_queue_delta", "1", "change of queue_length since the last decision"),
+    Feature("completion_rate", "1", "completions over arrivals in the window"),
+    Feature("seconds_since_decision", "s", "since the last decision"),
+    Feature("replicas_up", "1", "replicas that take requests"),
+)
+_LLM_BASE = (
+    Feature("queue_length", "1", "requests in the replica's queue"),
+    Feature("allocated_blocks", "blocks", "KV blocks in use"),
+    Feature("total_blocks", "blocks", "KV blocks"),
+    Feature("utilization_fraction", "1", "share of the blocks in use, 0 to 1"),
+    Feature("available_fraction", "1", "share of the blocks free, 0 to 1"),
+    Feature("running_batches", "1", "batches under way"),
+    Feature("preempted_requests", "1", "residents that are not in the batch under way"),
+    Feature("allocation_map_size", "1", "requests that hold blocks"),
+    Feature("batch_capacity", "1", "requests that may be resident"),
+    Feature("block_size", "tokens", "tokens of a block"),
+    Feature("num_stages", "1", "pipeline stages"),
+    Feature("queue_delta", "1", "change of queue_length since the last decision"),
+    Feature("allocation_delta", "blocks", "change of allocated_blocks since the last decision"),
+    Feature("load_ema", "1", "exponential average of (waiting + resident) / batch_capacity"),
+    Feature("queue_trend", "1", "slope of queue_length a decision, in the window"),
+    Feature("queue_variance", "1", "variance of queue_length in the window"),
+    Feature("historical_peak", "1", "largest queue_length since the replica came"),
+    Feature("historical_low", "1", "smallest queue_length since the replica came"),
+    Feature("time_since_peak", "s", "since queue_length was largest"),
+)
+_LLM_HEAD = (
+    Feature("age", "s", "since the waiting request arrived"),
+    Feature("num_prefill_tokens", "tokens", "tokens it has to prefill"),
+    Feature("num_processed_tokens", "tokens", "tokens it has processed"),
+    Feature("remaining_prefill", "tokens", "tokens it has still to prefill"),
+    Feature("completed", "1", "1 for a request that is done: never in a queue"),
+    Feature("num_decode_tokens", "tokens", "tokens of its answer as told, 0 unless told"),
+    Feature("priority", "1", "priority of the request: there is one"),
+)
+_LLM_OWN = (
+    Feature("pending_prefill_tokens", "tokens", "prompt tokens still to prefill"),
+    Feature("prefilled_tokens", "tokens", "prefilled since the last decision"),
+    Feature("generated_tokens", "tokens", "given out since the last decision"),
+    Feature("outstanding", "1", "requests sent there and not done"),
+    Feature("time_factor", "1", "iteration time over the calibrated one, 0 unless told"),
+)
+
+
+def llm_routing_schema(features: LLMFeatures, queue_heads: int = 4) -> GraphSchema:
+    """The schema of LLM inference replicas: replicas, the request that awaits its choice, and an edge from it to each replica.
+
+    Args:
+        features: `compact`, what a choice needs with speeds inferred; `documented`, the 11 + 8 + 7 K documented columns of each replica,
+            five of our own, and all of the cluster's.
+        queue_heads: K, waiting requests of each replica that are described one by one (`documented`).
+
+    Raises:
+        ValueError: another name.
+    """
+    if features not in ("compact", "documented"):
+        raise ValueError(f"features: {features!r} is not one of compact, documented")
+    nodes: tuple[Feature, ...] = _LLM_NODES
+    if features == "documented":
+        heads = tuple(
+            Feature(f"head{k}_{part.name}", part.unit, part.description)
+            for k in range(queue_heads)
+            for part in _LLM_HEAD
+        )
+        nodes = (_IS_REPLICA, *_LLM_BASE, *heads, *_LLM_OWN)
+    return GraphSchema(
+        nodes=nodes,
+        edges=(Feature("prompt_share", "1", "the prompt over the free KV memory of the replica"),),
+        globals=(*_LLM_REQUEST, *_LLM_CLUSTER),
     )
 
 

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gnnrl.config.experiment import Experiment, ExperimentConfig
 from gnnrl.config.live import LiveConfig
+from gnnrl.config.llm_routing import LLMRoutingExperiment
 from gnnrl.config.queue_routing import QueueRoutingExperiment
 from gnnrl.config.ranges import describe_violation
 from gnnrl.config.rules import COMMON_RULES, LIVE_RULES, QUEUE_ROUTING_RULES, RULES, Rule
@@ -58,6 +59,7 @@ _EXPERIMENT = _Kind(ExperimentConfig, (*COMMON_RULES, *RULES), "ppo.clip=0.1")
 _DOMAINS: Mapping[str, _Kind[Any]] = {
     "autoscaling": _EXPERIMENT,
     "queue_routing": _Kind(QueueRoutingExperiment, (*COMMON_RULES, *QUEUE_ROUTING_RULES), "ppo.clip=0.1"),
+    "llm_routing": _Kind(LLMRoutingExperiment, COMMON_RULES, "ppo.clip=0.1"),
 }
 """Kinds of experiment by their `domain`."""
 _LIVE = _Kind(LiveConfig, LIVE_RULES, "guardrails.max_replicas=10")

@@ -26,8 +26,9 @@ completions over arrivals in the window; seconds since the last decision; replic
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -148,6 +149,19 @@ class Watch:
             s.arrays, s.rules, s.deciding, self._history, self.windows.tell_speeds, self.replicas, self.requests,
             self.globals, self.able, self.present,
         )  # fmt: skip
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """A copy of what was seen last and of what is remembered."""
+        return {name: array.copy() for name, array in self._kept().items()}
+
+    def load_state_dict(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from `state_dict` of a watch of the same sizes."""
+        for name, array in self._kept().items():
+            array[:] = saved[name]
+
+    def _kept(self) -> dict[str, NDArray[Any]]:
+        seen = {name: getattr(self, name) for name in ("replicas", "requests", "globals", "able", "present")}
+        return seen | {f"history_{name}": array for name, array in self._history._asdict().items()}
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -22,7 +22,7 @@ evicted when a block is needed, not already when none is left; a request evicted
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -240,6 +240,28 @@ class LLMSimulation:
     def table(self, b: int) -> RequestTable:
         """What became of the requests of cluster `b` so far."""
         return RequestTable.of(self.arrays, b)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """A copy of every array by name, from which `load_state_dict` goes on bit for bit."""
+        return {name: array.copy() for name, array in self.arrays._asdict().items()} | {
+            "deciding": self.deciding.copy()
+        }
+
+    def load_state_dict(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Restore `state_dict` into a simulation of the same sizes and settings.
+
+        Raises:
+            ValueError: an array has not the shape that it has here; nothing is restored then.
+        """
+        ours = self.arrays._asdict() | {"deciding": self.deciding}
+        for name, array in ours.items():
+            if np.shape(saved[name]) != array.shape:
+                raise ValueError(
+                    f"{name} of the saved simulation has shape {np.shape(saved[name])}, here it is {array.shape}: "
+                    "it had other sizes"
+                )
+        for name, array in ours.items():
+            array[:] = saved[name]
 
     def _play(self, router: int, deciding: NDArray[np.bool_], most: int) -> None:
         play(self.arrays, self.rules, self.timing, router, self._chosen, deciding, most)

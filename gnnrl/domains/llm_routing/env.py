@@ -1,0 +1,234 @@
+"""The environment: a request arrives, a replica is chosen; B clusters in one kernel, as a Gymnasium `VectorEnv` and as an `Env`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from gnnrl.config.llm_routing import LLMRoutingConfig
+from gnnrl.domains.llm_routing import cluster as c
+from gnnrl.domains.llm_routing.episodes import MOST_CHANGES, configured_scenarios, draw_episode
+from gnnrl.domains.llm_routing.graph_observation import LLMGraphObservation
+from gnnrl.domains.llm_routing.model import Scheduler
+from gnnrl.domains.llm_routing.objective import LLMRoutingReward
+from gnnrl.domains.llm_routing.physics import LLMSimulation, PhysicsSettings
+from gnnrl.domains.llm_routing.totals import totals
+from graph_space import DynamicGraphConfig, DynamicGraphSpace
+from graph_space.schema import GraphObservation, llm_routing_schema
+
+__all__ = ["LLMRoutingEnv", "LLMRoutingVectorEnv", "graph_config"]
+
+
+def graph_config(config: LLMRoutingConfig) -> DynamicGraphConfig:
+    """Shape of the observations: a slot for each replica, the last one for the request; a choice is a slot."""
+    return DynamicGraphConfig.from_schema(
+        llm_routing_schema(config.features),
+        max_nodes=config.max_replicas + 1,
+        max_edges=config.max_replicas,
+        num_moves=1,
+    )
+
+
+class LLMRoutingVectorEnv(VectorEnv):
+    """B clusters; a step is one routing decision in each. Autoreset in the next step.
+
+    An episode is truncated after `episode_requests` decisions; a cluster in which nobody is left to serve what waits terminates. A choice
+    that is no replica, or none that can take the request, is counted (`infos["illegal_actions"]`) and goes where fewest are outstanding;
+    with `strict_actions` it raises.
+
+    Args:
+        config: the environment's configuration; keyword arguments in `changes` replace its fields.
+        num_envs: B.
+        copy: observations are copies; False gives the environment's own arrays, valid until the next step.
+        strict_actions: see above.
+        to_the_end: an episode has `episode_requests` requests and terminates when all are served, for comparisons; the last reward holds
+            all that was spent after the last decision.
+        staggered: the first episodes after a seeded reset end one after the other, so that the clusters of a batch are not all empty, and
+            all full, at the same steps.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - declared so by Gymnasium
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        config: LLMRoutingConfig | None = None,
+        *,
+        copy: bool = True,
+        strict_actions: bool = False,
+        to_the_end: bool = False,
+        staggered: bool = False,
+        **changes: Any,
+    ) -> None:
+        self.config = replace(config or LLMRoutingConfig(), **changes)
+        self.num_envs, self.copy, self.strict_actions = num_envs, copy, strict_actions
+        self.to_the_end, self.staggered = to_the_end, staggered
+        # One request more, so that there is a decision to look at when an episode is cut.
+        self._requests = self.config.episode_requests + (0 if to_the_end else 1)
+        self.simulation = LLMSimulation(
+            num_envs,
+            self.config.max_replicas,
+            self._requests,
+            PhysicsSettings(
+                scheduler=Scheduler(name=self.config.scheduler),
+                report_seconds=self.config.report_seconds,
+                most_changes=MOST_CHANGES,
+            ),
+        )
+        self.observation = LLMGraphObservation(self.config, self.simulation)
+        self.reward = LLMRoutingReward(self.config, num_envs)
+        self.single_observation_space = DynamicGraphSpace(graph_config(self.config))
+        self.single_action_space = spaces.Discrete(self.config.max_replicas + 1)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._scenarios = configured_scenarios(self.config)
+        self._seed = 0
+        self._episode = np.zeros(num_envs, np.int64)
+        self._decisions = np.zeros(num_envs, np.int64)
+        self._limit = np.full(num_envs, self.config.episode_requests)
+        self._done = np.zeros(num_envs, np.bool_)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[GraphObservation, dict[str, Any]]:
+        """Start every cluster anew; with `seed` from the first episode of that seed."""
+        del options
+        self._limit[:] = self.config.episode_requests
+        if seed is not None:
+            self._seed = seed
+            self._episode[:] = 0
+            if self.staggered:
+                self._limit = -(-self._limit * np.arange(1, self.num_envs + 1) // self.num_envs)
+        else:
+            self._episode += 1
+        for b in range(self.num_envs):
+            self._begin(b)
+        self._done[:] = False
+        observation = self._observed()
+        self._terms(np.ones(self.num_envs, np.bool_))
+        return observation, {}
+
+    def _begin(self, b: int) -> None:
+        sequence = np.random.SeedSequence([self._seed, b, int(self._episode[b])])
+        episode = draw_episode(self.config, self._scenarios, self._requests, sequence)
+        self.simulation.load(b, episode.replicas, episode.requests, episode.changes, seed=episode.seed)
+        self._decisions[b] = 0
+        self.observation.begin(b)
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[GraphObservation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Route the awaiting requests and go to the next decisions; a cluster whose episode had ended starts its next one, reward 0."""
+        starting = self._done
+        choices, illegal = self._legal(np.asarray(actions, dtype=np.int64), ~starting)
+        self.simulation.deciding[starting] = False
+        self.simulation.step(choices)
+        self._decisions += 1
+        for b in np.flatnonzero(starting).tolist():
+            self._episode[b] += 1
+            self._limit[b] = self.config.episode_requests
+            self._begin(b)
+        observation = self._observed()
+        terms = self._terms(starting)
+        reward = np.sum([part for name, part in terms.items() if name.startswith("reward_")], axis=0)
+        terminated = ~self.simulation.deciding
+        truncated = ~terminated & (self._decisions >= self._limit) & (not self.to_the_end)
+        self._done = terminated | truncated
+        return observation, reward, terminated, truncated, terms | {"illegal_actions": illegal.astype(np.float64)}
+
+    def _legal(
+        self, actions: NDArray[np.int64], acting: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The choices, mended, and [B] which acting clusters' were not legal."""
+        able = self.observation.able
+        legal = (actions >= 0) & (actions < self.config.max_replicas)
+        legal[legal] = able[np.flatnonzero(legal), actions[legal]]
+        illegal = ~legal & acting
+        if not illegal.any():
+            return actions, illegal
+        if self.strict_actions:
+            b = int(np.flatnonzero(illegal)[0])
+            raise ValueError(
+                f"environment {b}: action {actions[b]} is no replica that can take the request; "
+                "mask with observation['action_mask']"
+            )
+        outstanding = np.where(able, self.simulation.arrays.replica[:, :, c.OUTSTANDING], np.iinfo(np.int64).max)
+        return np.where(illegal, outstanding.argmin(axis=1), actions), illegal
+
+    def _terms(self, starting: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+        return self.reward.terms(totals(self.simulation.arrays), self.observation.watch.globals, starting)
+
+    def _observed(self) -> GraphObservation:
+        observation = self.observation.write()
+        return {key: value.copy() for key, value in observation.items()} if self.copy else observation
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on in mid-episode, as arrays and plain values."""
+        return {
+            "seed": self._seed,
+            "episode": self._episode.copy(),
+            "decisions": self._decisions.copy(),
+            "limit": self._limit.copy(),
+            "done": self._done.copy(),
+            "simulation": self.simulation.state_dict(),
+            "observation": self.observation.state_dict(),
+            "reward": self.reward.state_dict(),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Restore `state_dict` into an environment of the same configuration.
+
+        Raises:
+            ValueError: it was taken from an environment of other sizes.
+        """
+        self.simulation.load_state_dict(saved["simulation"])
+        self.observation.load_state_dict(saved["observation"])
+        self.reward.load_state_dict(saved["reward"])
+        self._seed = int(saved["seed"])
+        self._episode[:] = saved["episode"]
+        self._decisions[:] = saved["decisions"]
+        self._limit = np.array(saved["limit"])
+        self._done = np.array(saved["done"])
+
+
+class LLMRoutingEnv(gymnasium.Env):
+    """One cluster as a Gymnasium environment: the batch of one of the same code."""
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - declared so by Gymnasium
+
+    def __init__(self, config: LLMRoutingConfig | None = None, **options: Any) -> None:
+        self._vector = LLMRoutingVectorEnv(1, config, **options)
+        self.config = self._vector.config
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[GraphObservation, dict[str, Any]]:
+        """Start the next episode."""
+        super().reset(seed=seed)
+        observation, _ = self._vector.reset(seed=seed, options=options)
+        return {key: np.asarray(value[0]) for key, value in observation.items()}, {}
+
+    def step(self, action: Any) -> tuple[GraphObservation, float, bool, bool, dict[str, Any]]:
+        """Route the awaiting request."""
+        observation, reward, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
+        return (
+            {key: np.asarray(value[0]) for key, value in observation.items()},
+            float(reward[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            {key: float(value[0]) for key, value in infos.items()},
+        )
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """[max_replicas + 1] true = may be chosen, as sb3-contrib's MaskablePPO asks for it."""
+        return np.append(self._vector.observation.able[0], False)
