@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnnrl.evaluation.canvas import ACCENT, STYLE, panels, plt, svg
+from gnnrl.evaluation.canvas import ACCENT, INK, STYLE, panels, plt, svg
 
 __all__ = ["learning_curve", "read_training_log", "smoothed_curve"]
 
@@ -27,8 +27,16 @@ def read_training_log(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def learning_curve(log: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> str | None:
-    """Scalars over environment steps, a panel each; `wanted` is their names and titles. None where none of them was logged twice."""
+def learning_curve(
+    log: Sequence[Mapping[str, Any]], wanted: Mapping[str, str], bounds: Mapping[str, float] | None = None
+) -> str | None:
+    """Scalars over environment steps, a panel each; None where none of them was logged twice.
+
+    Args:
+        log: one mapping a logged step.
+        wanted: name of a scalar -> title of its panel.
+        bounds: name of a scalar -> the best it can be, a dotted line.
+    """
     found = {name: [(row["step"], row[name]) for row in log if name in row] for name in wanted}
     found = {name: points for name, points in found.items() if len(points) > 1}
     if not found:
@@ -39,6 +47,8 @@ def learning_curve(log: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) 
             steps, values = np.array(points, dtype=np.float64).T
             axis.plot(steps / 1e3, values, color="#93c5fd", linewidth=0.8)
             axis.plot(steps / 1e3, smoothed_curve(points)[1], color=ACCENT, linewidth=1.6)
+            if bounds and name in bounds:
+                axis.axhline(bounds[name], color=INK, linewidth=0.9, linestyle=":")
             axis.set_title(wanted[name])
             axis.set_xlabel("thousand environment steps")
         return svg(figure)

@@ -61,7 +61,7 @@ def summarise(
     )
 
 
-def percentile(histogram: NDArray[np.int64], edges: NDArray[np.float64], share: float) -> float:
+def percentile(histogram: NDArray[np.int64 | np.float64], edges: NDArray[np.float64], share: float) -> float:
     """The latency that `share` of the requests do not exceed.
 
     Linear within the bin in which it lies, so the error is below the bin's width (1/64 of the value at most), and of the second order in it

@@ -184,8 +184,7 @@ def _estimated(playback: RoutingPlayback, metric: str) -> tuple[float, Floats]:
     if metric != "p99_latency":
         values: Floats = getattr(playback, metric)
         return float(values.mean()), values[index].mean(axis=1)
-    times = np.stack([np.bincount(row, minlength=index.shape[1]) for row in index])
-    return playback.p99(), np.array([playback.p99(row) for row in times])
+    return playback.p99(), playback.p99_of(index)
 
 
 def _figures(system: System) -> list[Figure]:

@@ -6,7 +6,7 @@ Stream b of a seed has the same system, the same requests and the same losses of
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,10 +93,16 @@ class RoutingPlayback:
     trace_seconds: Floats  # [T] arrivals of the first stream after the warm-up
     trace_queue: Ints  # [T, R] its queues then
 
-    def p99(self, weights: NDArray[Any] | None = None) -> float:
-        """99th percentile of all requests' latencies, seconds; `weights` [S] counts each stream so many times."""
-        times = np.ones(len(self.histograms), np.int64) if weights is None else weights
-        return percentile(times @ self.histograms, LATENCY_EDGES_SECONDS, 0.99)
+    def p99(self) -> float:
+        """99th percentile of all requests' latencies, seconds."""
+        return percentile(self.histograms.sum(axis=0), LATENCY_EDGES_SECONDS, 0.99)
+
+    def p99_of(self, index: Ints) -> Floats:
+        """The same of each selection of streams: `index` [draws, n] -> [draws]."""
+        times = np.stack([np.bincount(row, minlength=len(self.histograms)) for row in index])
+        # In floats the product is a thousand times faster than in integers, and exact up to 2^53 requests.
+        pooled = times.astype(np.float64) @ self.histograms.astype(np.float64)
+        return np.array([percentile(row, LATENCY_EDGES_SECONDS, 0.99) for row in pooled])
 
 
 def play(

@@ -46,7 +46,8 @@ def write(evaluation: RoutingEvaluation, path: Path, run: Path | None = None) ->
 def render(evaluation: RoutingEvaluation, run: Path | None = None) -> str:
     """The report as HTML text; arguments as `write`."""
     log = read_training_log(run) if run is not None else []
-    curve = learning_curve(log, plots.LEARNED)
+    best = evaluation.systems[0].optimum
+    curve = learning_curve(log, plots.LEARNED, {f"eval/{metric}": value for metric, value in best.items()})
     sections = [section("Side by side", "".join(_table(system) for system in evaluation.systems) + _key())]
     targets = evaluation.figures()
     if targets:
@@ -67,7 +68,9 @@ def render(evaluation: RoutingEvaluation, run: Path | None = None) -> str:
     sections.append(section("Load over time", figure(plots.queues(first), caption)))
     if curve is not None:
         taken = training_facts(log, evaluation.config.environment.episode_arrivals)
-        sections.append(section("Learning", figure(curve, "Logged while training, and smoothed.") + taken))
+        sections.append(
+            section("Learning", figure(curve, "Logged while training, and smoothed. Dotted: the optimum.") + taken)
+        )
     sections.append(section("Small print", _small_print(evaluation)))
     asked = evaluation.config.evaluation
     subtitle = (
