@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gnnrl.cli.domains import autoscaling, queue_routing
+from gnnrl.cli.domains import autoscaling, llm_routing, queue_routing
 
 if TYPE_CHECKING:
     from gnnrl.config.experiment import Experiment
@@ -40,6 +40,7 @@ class Domain(Protocol):
 DOMAINS: Mapping[str, Domain] = {
     "autoscaling": autoscaling,
     "queue_routing": queue_routing,
+    "llm_routing": llm_routing,
 }
 """By the `domain` of a configuration."""
 

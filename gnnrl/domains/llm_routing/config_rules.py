@@ -1,4 +1,4 @@
-"""What only this domain can say about a configuration: scenarios, routers and teachers that exist, fleets that fit, credit that can be given."""
+"""What only this domain can say about a configuration: names that exist, fleets that fit, credit that can be given."""
 
 from __future__ import annotations
 

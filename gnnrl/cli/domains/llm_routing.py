@@ -1,0 +1,125 @@
+"""LLM routing on the command line: its trainer, and its comparison with the routers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gnnrl.cli.arguments import UserError, print_table
+from gnnrl.cli.domains.comparing import agent_of, parse_with_flags, playing, refuse, show
+
+if TYPE_CHECKING:
+    from gnnrl.config.llm_routing import LLMRoutingExperiment
+    from gnnrl.config.rules import Rule
+    from gnnrl.evaluation.llm_routing.comparison import LLMRoutingEvaluated
+    from gnnrl.evaluation.statistics import Interval
+    from gnnrl.training import Trainer
+    from gnnrl.training.run_folder import RunFolder
+
+__all__ = ["evaluate", "policies", "rules", "self_contained", "trainer_for"]
+
+
+def rules() -> Iterable[Rule[LLMRoutingExperiment]]:
+    """Scenarios, routers and teachers that exist, fleets that fit."""
+    from gnnrl.domains.llm_routing.config_rules import CONFIG_RULES
+
+    return CONFIG_RULES
+
+
+def self_contained(config: LLMRoutingExperiment) -> LLMRoutingExperiment:
+    """An experiment of this domain names no files."""
+    return config
+
+
+def trainer_for(folder: RunFolder[LLMRoutingExperiment]) -> Trainer:
+    """The trainer of a run, with the environment, teacher and validation that its configuration names."""
+    from gnnrl.domains.llm_routing.env import LLMRoutingVectorEnv
+    from gnnrl.domains.llm_routing.teachers import taught
+    from gnnrl.evaluation.llm_routing.play import validate
+    from gnnrl.training import Trainer
+
+    config = folder.config
+    name = config.warm_start.teacher
+    return Trainer(
+        folder,
+        LLMRoutingVectorEnv(config.training.num_envs, config.environment, copy=False, staggered=True),
+        teacher=(lambda observation: taught(name, observation)) if name else None,
+        validation=lambda agent: validate(config.environment, agent),
+        domain=config.domain,
+    )
+
+
+def policies() -> Iterable[str]:
+    """The routers."""
+    from gnnrl.domains.llm_routing.baselines import ROUTERS
+
+    return ROUTERS
+
+
+def evaluate(args: argparse.Namespace, folder: RunFolder[LLMRoutingExperiment] | None) -> int:
+    """Plays the policy and the routers, prints the table, writes what was asked for."""
+    refuse(args, "llm_routing", "workload", "mesh", "calibration", "guardrails")
+    if args.report:
+        raise UserError("gnnrl evaluate: --report: there is none for llm_routing yet; --json FILE has every figure")
+    from gnnrl.config.experiment import PPOConfig
+    from gnnrl.config.llm_routing import LLMRoutingExperiment
+    from gnnrl.config.loader import dump_config
+    from gnnrl.evaluation.llm_routing.comparison import compare
+
+    if folder is None:
+        default = LLMRoutingExperiment(name=args.policy, ppo=PPOConfig(credit="graph"))
+        config, agent = _asked_for(args, dump_config(default), "scenario B"), None
+    else:
+        config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
+        agent = agent_of(folder, args.run_or_checkpoint)
+    with playing() as progress:
+        evaluation = compare(config, agent, label=str(args.run_or_checkpoint or args.policy), progress=progress)
+    return show(args, evaluation, table=lambda: _print(evaluation), report=lambda path: None)  # noqa: ARG005
+
+
+def _asked_for(args: argparse.Namespace, text: str, source: str) -> LLMRoutingExperiment:
+    """The experiment of `text` with what the flags replace, checked as a whole."""
+    values: dict[str, tuple[str, object]] = {}
+    if args.seeds is not None:
+        values["evaluation.seeds"] = ("--seeds", args.seeds)
+    if args.requests is not None:
+        values["evaluation.requests"] = ("--requests", args.requests)
+    if args.against is not None:
+        values["evaluation.against"] = ("--against", [name.strip() for name in args.against.split(",")])
+    if args.policy is not None:
+        values["evaluation.against"] = ("--policy", list(dict.fromkeys([args.policy, "least_outstanding"])))
+    experiment: LLMRoutingExperiment = parse_with_flags(text, values, source, rules())
+    return experiment
+
+
+def _print(evaluation: LLMRoutingEvaluated) -> None:
+    from gnnrl.evaluation.llm_routing.comparison import REFERENCE
+
+    asked, environment = evaluation.config.evaluation, evaluation.config.environment
+    scenario = ", ".join(environment.scenarios) or "the configured fleet"
+    compared = REFERENCE in evaluation.playbacks
+    columns = {"TTFT p99": "ttft_p99_s", "e2e mean": "e2e_mean_s", "e2e p99": "e2e_p99_s"}
+    print_table(
+        f"{scenario}: {asked.seeds} streams of {asked.requests:,} requests; change against {REFERENCE} [95 % interval]",
+        ("", *(part for name in columns for part in (f"{name} s", "change %"))),
+        (
+            (
+                name,
+                *(
+                    part
+                    for metric in columns.values()
+                    for part in (
+                        f"{evaluation.mean(name, metric).mean:.3f}",
+                        _percent(evaluation.change(name, metric)) if compared and name != REFERENCE else "-",
+                    )
+                ),
+            )
+            for name in evaluation.playbacks
+        ),
+    )
+
+
+def _percent(interval: Interval) -> str:
+    mean, low, high = (f"{100.0 * value:+.1f}" for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{low}, {high}]"

@@ -1,0 +1,1 @@
+"""LLM routing: policies and routers on the same requests."""
