@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import UserError, print_table
@@ -112,9 +111,6 @@ def controlled(
         print_findings(findings, everything=args.once)
         if clock is None or snapshot is None or any(finding.level == "error" for finding in findings):
             return REFUSED
-        if args.once and mode == "dry-run":
-            # A check before anything is changed takes no Lease, and leaves the one there is to its holder.
-            options = replace(options, leader_elect=False)
         session = stack.enter_context(LiveSession(options, clock, parts))
         session.events.on_error = lambda: metrics.api_error("events")
         if args.once:

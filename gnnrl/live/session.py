@@ -118,8 +118,8 @@ class LiveSession:
             graph_window_seconds=config.graph_window_seconds,
         )
         self.elector: LeaderElector | None = None
-        # Shadow writes nothing, no Lease either.
-        if options.leader_elect and options.mode != "shadow":
+        # What changes nothing takes no Lease: it would keep it from those that do.
+        if options.leader_elect and options.mode == "live":
             self.elector = LeaderElector(
                 self.api, options.namespace, LEASE_NAME, options.identity, clock, lease_seconds=config.lease_seconds
             )
