@@ -85,6 +85,10 @@ class LLMRoutingConfig:
     """`minus_latency`: per request-second without the last token; the mean a choice is the mean latency."""
     ttft_weight: NonNegative = 1.0
     """`minus_latency`: per request-second without the first token; the mean a choice is the mean time to it."""
+    charge_ahead: bool = False
+    """`minus_latency`: the seconds that a request is expected to take, and to take from others, are charged when it is routed and not when
+    they pass, by the true lengths and speeds; what differs from that is charged when it shows. The sum over an episode is the same, the
+    credit nearer to the choice. Nothing of it is shown."""
     documented_reward: DocumentedRewardConfig = field(default_factory=DocumentedRewardConfig)
 
 

@@ -14,10 +14,13 @@ from gnnrl.agents.archive import read_archive, write_archive
 from gnnrl.config.llm_routing import LLMRoutingConfig
 from gnnrl.domains.llm_routing.baselines import ROUTERS
 from gnnrl.domains.llm_routing.env import LLMRoutingEnv, LLMRoutingVectorEnv, graph_config
+from gnnrl.domains.llm_routing.expectation import expected_request_seconds
 from gnnrl.domains.llm_routing.metrics import latency_report
 from gnnrl.domains.llm_routing.model import Change, Replica
 from gnnrl.domains.llm_routing.observation import HistoryWindows, Watch
+from gnnrl.domains.llm_routing.physics import LLMSimulation
 from gnnrl.domains.llm_routing.teachers import TEACHERS, taught
+from gnnrl.domains.llm_routing.workloads import Requests
 from graph_space import check_observation, llm_routing_schema
 from graph_space.schema import GLOBALS, NODES
 
@@ -33,7 +36,8 @@ def column(name: str) -> int:
 
 def legal_choices(observation: dict[str, Any], rng: np.random.Generator) -> np.ndarray[Any, Any]:
     mask = observation["action_mask"][:, :, 0]
-    return np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1)
+    choices: np.ndarray[Any, Any] = np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1)
+    return choices
 
 
 def test_gymnasium_takes_it() -> None:
@@ -152,11 +156,19 @@ def test_a_replica_that_failed_and_came_back_is_a_new_node_even_between_two_deci
     assert shown[-1]["action_mask"][0, :, 0].tolist() == [1, 1, 0, 1, 0]
 
 
+@pytest.mark.parametrize("charge_ahead", [False, True])
 @pytest.mark.parametrize("scenario", ["B", "elastic"])
-def test_the_mean_of_minus_the_reward_is_the_mean_latency(scenario: str) -> None:
+def test_the_mean_of_minus_the_reward_is_the_mean_latency(scenario: str, charge_ahead: bool) -> None:
     """Little's law, held against the times of the requests themselves: exact where all have been served."""
     env = LLMRoutingVectorEnv(
-        3, scenarios=(scenario,), max_replicas=5, episode_requests=400, to_the_end=True, e2e_weight=1.0, ttft_weight=3.0
+        3,
+        scenarios=(scenario,),
+        max_replicas=5,
+        episode_requests=400,
+        to_the_end=True,
+        e2e_weight=1.0,
+        ttft_weight=3.0,
+        charge_ahead=charge_ahead,
     )
     env.reset(seed=6)
     sums, ended = np.zeros((3, 3)), np.zeros(3, np.bool_)
@@ -165,8 +177,8 @@ def test_the_mean_of_minus_the_reward_is_the_mean_latency(scenario: str) -> None
         _, reward, terminated, truncated, infos = env.step(env.simulation.choose(ROUTERS["power_of_two"].code))
         sums[:, ~ended] += np.stack([infos["latency_s"], infos["ttft_s"], -reward])[:, ~ended]
         assert not truncated.any()
-        for b in np.flatnonzero(terminated & ~ended):
-            tables[b] = env.simulation.table(int(b))
+        for k in np.flatnonzero(terminated & ~ended).tolist():
+            tables[k] = env.simulation.table(k)
         ended |= terminated
     for b, table in enumerate(tables):
         report = latency_report(table)
@@ -244,9 +256,9 @@ def test_a_choice_that_is_no_replica_is_counted_and_goes_where_fewest_are_outsta
     env, twin = (LLMRoutingVectorEnv(2, scenarios=("elastic",), max_replicas=5) for _ in range(2))
     env.reset(seed=11)
     observation, _ = twin.reset(seed=11)
-    for action in (4, 5, -1, 9):  # not up yet; the request; nothing
+    for wrong in (4, 5, -1, 9):  # not up yet; the request; nothing
         fewest = taught("least_outstanding", observation)
-        _, reward, _, _, infos = env.step(np.array([action, 0]))
+        _, reward, _, _, infos = env.step(np.array([wrong, 0]))
         observation, other, _, _, _ = twin.step(np.array([fewest[0], 0]))
         assert infos["illegal_actions"].tolist() == [1.0, 0.0]
         assert np.array_equal(reward, other)
@@ -292,6 +304,34 @@ def test_where_nobody_is_left_the_episode_terminates() -> None:
     ended = [env.step(np.zeros(2, np.int64))[2].tolist() for _ in range(11)]
     assert ended == [[False, False]] * 9 + [[True, False], [False, False]]
     assert env.simulation.deciding.all()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "together"), [(100, 300, 1), (2000, 50, 1), (600, 200, 2), (400, 300, 20)]
+)
+def test_what_is_charged_ahead_is_what_requests_will_take(prompt: int, answer: int, together: int) -> None:
+    """Requests that come at one instant, on a replica half as fast: the forecast against what becomes of them."""
+    simulation = LLMSimulation(1, 1, together + 1)
+    at = np.linspace(1.0, 1.0 + 1e-9, together + 1, dtype=np.float64)
+    requests = Requests(at, np.full(together + 1, prompt), np.full(together + 1, answer))
+    simulation.load(0, [Replica(time_factor=2.0)], requests.first(together + 1))
+    for _ in range(together):
+        simulation.step(np.zeros(1, np.int64))
+    forecast = np.zeros(1)
+    expected_request_seconds(simulation.arrays, simulation.rules, simulation.timing, forecast)
+    simulation.load(0, [Replica(time_factor=2.0)], requests.first(together))
+    simulation.run(ROUTERS["random"].code)
+    assert forecast[0] == pytest.approx(simulation.table(0).e2e_s.sum(), rel=0.1)
+
+
+def test_charging_ahead_leaves_the_mean_reward() -> None:
+    env = LLMRoutingVectorEnv(1, scenarios=("A",), charge_ahead=True, ttft_weight=0.0)
+    env.reset(seed=17)
+    code = ROUTERS["least_outstanding"].code
+    told = [env.step(env.simulation.choose(code))[4] for _ in range(1500)]
+    plain = np.array([float(each["reward_e2e"][0]) for each in told[300:]])
+    ahead = plain + np.array([float(each["reward_ahead"][0]) for each in told[300:]])
+    assert ahead.mean() == pytest.approx(plain.mean(), rel=0.1)
 
 
 @pytest.mark.parametrize("features", ["compact", "documented"])
