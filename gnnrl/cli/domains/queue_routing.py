@@ -97,13 +97,11 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> QueueRouting
 
 
 def _print(evaluation: RoutingEvaluation) -> None:
-    from gnnrl.evaluation.queue_routing.comparison import REFERENCE
-
     asked = evaluation.config.evaluation
     for system in evaluation.systems:
         print_table(
             f"{system.name}: {asked.seeds} streams of {asked.arrivals:,} requests [95 % interval]",
-            ("", "mean latency s", f"over {REFERENCE} %", "p99 s", "fast %", "requests/s"),
+            ("", "mean latency s", f"over {system.reference or '-'} %", "p99 s", "fast %", "requests/s"),
             (_row(system, name) for name in system.playbacks),
         )
         if system.optimum:
@@ -113,13 +111,11 @@ def _print(evaluation: RoutingEvaluation) -> None:
 
 
 def _row(system: System, name: str) -> tuple[str, ...]:
-    from gnnrl.evaluation.queue_routing.comparison import REFERENCE
-
-    compared = REFERENCE in system.playbacks and name != REFERENCE
+    reference = system.reference
     return (
         name,
         _stated(system.mean(name, "mean_latency"), 1.0, 4),
-        _stated(system.regret(name, REFERENCE, "mean_latency"), 100.0, 1) if compared else "-",
+        _stated(system.regret(name, reference, "mean_latency"), 100.0, 1) if reference not in (None, name) else "-",
         _stated(system.mean(name, "p99_latency"), 1.0, 3),
         f"{100 * system.mean(name, 'routing_accuracy').mean:.1f}",
         f"{system.mean(name, 'throughput').mean:.2f}",

@@ -59,6 +59,13 @@ class System:
         return self.environment.drawn_replicas[1] > 0
 
     @property
+    def reference(self) -> str | None:
+        """Whom regret is stated against: the oracle, whose gaps are those of the base model, or on drawn systems shortest expected delay
+        by own rate; None where it was not played."""
+        name = NEAREST_RULE if self.drawn else REFERENCE
+        return name if name in self.playbacks else None
+
+    @property
     def optimum(self) -> Mapping[str, float]:
         """What is known of the best there can be, by metric; empty where nothing is."""
         base, ours = base_model(), self.environment

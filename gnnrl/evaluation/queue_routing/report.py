@@ -26,7 +26,7 @@ from gnnrl.evaluation.page import (
     write_page,
 )
 from gnnrl.evaluation.queue_routing import plots
-from gnnrl.evaluation.queue_routing.comparison import METRICS, POLICY, REFERENCE, RoutingEvaluation, System
+from gnnrl.evaluation.queue_routing.comparison import METRICS, POLICY, RoutingEvaluation, System
 from gnnrl.training.run_folder import code_revision
 
 __all__ = ["render", "write"]
@@ -82,12 +82,12 @@ def render(evaluation: RoutingEvaluation, run: Path | None = None) -> str:
 
 
 def _table(system: System) -> str:
-    compared = REFERENCE in system.playbacks
+    reference = system.reference
     most = sorted(system.mean(name, "mean_latency").mean for name in system.playbacks)[-1]
     rows: list[tuple[str, list[Cell]]] = []
     for name in system.playbacks:
         mean, p99 = system.mean(name, "mean_latency"), system.mean(name, "p99_latency")
-        regret = system.regret(name, REFERENCE, "mean_latency") if compared and name != REFERENCE else None
+        regret = system.regret(name, reference, "mean_latency") if reference not in (None, name) else None
         cells = [
             (f"{swatch(plots.colour(name))}{html.escape(name)}", "name"),
             (bar(mean.mean, most, plots.colour(name)) + number(mean, 1.0, 4), "wide"),
@@ -96,7 +96,7 @@ def _table(system: System) -> str:
             (f"{100 * system.mean(name, 'routing_accuracy').mean:.1f}", ""),
             (f"{system.mean(name, 'throughput').mean:.2f}", ""),
         ]
-        rows.append(("mine" if name == POLICY else "bound" if name == REFERENCE else "", cells))
+        rows.append(("mine" if name == POLICY else "bound" if name == reference else "", cells))
     best = system.optimum
     if best:
         rows.append(
@@ -112,7 +112,7 @@ def _table(system: System) -> str:
                 ],
             )
         )
-    heads = ("router", "mean latency s", f"over {REFERENCE} %", "p99 s", "to the fast replica %", "requests/s")
+    heads = ("router", "mean latency s", f"over {reference or '-'} %", "p99 s", "to the fast replica %", "requests/s")
     return f"<h3>{html.escape(system.name)}</h3>{table(heads, rows)}"
 
 
