@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if args.until_end and args.repeat:
         raise UserError("--until-end: with --repeat there is no end")
     config, episode = _drawn(args)
+    _compile()
     try:
         faults = [FaultSpec.parse(text) for text in args.faults]
         sandbox = Sandbox(
@@ -118,6 +119,22 @@ def run(args: argparse.Namespace) -> int:
         folder.cleanup()
     _print_score(sandbox.world.score())
     return 0
+
+
+def _compile() -> None:
+    """Play a minute of a small world, so that nothing is compiled while somebody waits for an answer."""
+    from gnnrl.cluster.clock import SteppedClock
+    from gnnrl.config.experiment import AutoscalingConfig
+    from gnnrl.domains.autoscaling.episode import Split, draw_episode
+    from gnnrl.live.sandbox.world import SandboxWorld
+
+    clock = SteppedClock()
+    config = AutoscalingConfig(telemetry="kiali")
+    world = SandboxWorld(config, draw_episode(config, Split.TRAIN, 0, decisions=4), clock)
+    clock.sleep_until(60.0)
+    world.set_replicas("frontend", 2)
+    clock.sleep_until(75.0)
+    world.score()
 
 
 def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
