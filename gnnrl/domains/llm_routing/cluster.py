@@ -40,10 +40,13 @@ to prefill, waiting and resident. BATCH: requests in the batch under way, 0 = no
 ABSENT, UP, DRAINING = range(3)
 
 # columns of `clock` [B, R, column], seconds
-CLOCK, END, TIME_FACTOR, BUSY, WEIGHT, TTFT_SUM, LATENCY_SUM, STARTED_ARRIVALS, FINISHED_ARRIVALS = range(9)
-CLOCK_COLUMNS = 9
+CLOCK, END, TIME_FACTOR, BUSY, WEIGHT, TTFT_SUM, LATENCY_SUM, STARTED_ARRIVALS, FINISHED_ARRIVALS, TTFT_SQUARES = range(
+    10
+)
+CLOCK_COLUMNS = 10
 """CLOCK: end of the last iteration. END: of the one under way. TIME_FACTOR: an iteration takes this many times its calibrated time.
-STARTED_ARRIVALS, FINISHED_ARRIVALS: sums of the arrival times of the requests that have their first token, their last."""
+STARTED_ARRIVALS, FINISHED_ARRIVALS: sums of the arrival times of the requests that have their first token, their last. TTFT_SQUARES: sum of
+the squared times to first token, seconds^2."""
 
 # columns of `cluster` [B, column]
 N_REQUESTS, ARRIVALS, ROUTER_HEAD, ROUTER_TAIL, AT_ROUTER_COUNT, PENDING, CHANGES_DONE, N_CHANGES = range(8)

@@ -1,4 +1,6 @@
-"""Request-seconds that what is outstanding will still take, if nothing more comes: a forecast for the reward, with true lengths and speeds.
+"""What the reward has to look at requests one by one for: how long they have waited for a first token, and what they will still take.
+
+The forecast of the request-seconds that what is outstanding will still take, if nothing more comes, knows true lengths and speeds.
 
 At a replica with n outstanding requests, R tokens still to give out, S tokens in the KV caches once all prompts are done, P tokens to
 prefill, and time factor f,
@@ -19,7 +21,7 @@ from gnnrl.domains.llm_routing.borrowing import borrow, borrow_timing
 from gnnrl.domains.llm_routing.calibration import Timing
 from gnnrl.domains.llm_routing.schedulers import iteration_seconds
 
-__all__ = ["expected_request_seconds"]
+__all__ = ["expected_request_seconds", "squared_waits"]
 
 USUAL_DECODES = 64
 """Batch from which the time of a prefilled token is taken."""
@@ -53,3 +55,30 @@ def expected_request_seconds(s: c.Cluster, rules: c.Rules, timing: Timing, out: 
             token = iteration_seconds(timing, int(n), int(n), int(kept), none, none, none)
             prefill = s.replica[b, r, c.PENDING_PREFILL] * more
             out[b] += s.clock[b, r, c.TIME_FACTOR] * (left * token + n * prefill)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def squared_waits(s: c.Cluster, out: NDArray[np.float64]) -> None:
+    """Fill `out` [B] with the sum of the squared times to first token so far, seconds^2, of those that still wait for it too."""
+    s = borrow(s)
+    for b in range(out.shape[0]):
+        now = s.now[b, c.NOW]
+        out[b] = _squares(s, b, s.cluster[b, c.ROUTER_HEAD], now)
+        for r in range(s.cluster[b, c.N_REPLICAS]):
+            out[b] += s.clock[b, r, c.TTFT_SQUARES] + _squares(s, b, s.replica[b, r, c.HEAD], now)
+            for k in range(s.replica[b, r, c.RESIDENTS]):
+                i = s.resident[b, r, k]
+                if np.isnan(s.time[b, i, c.FIRST_TOKEN]):
+                    out[b] += (now - s.time[b, i, c.ARRIVED]) ** 2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _squares(s: c.Cluster, b: int, head: int, now: float) -> float:
+    """The squared waits of a waiting list; one that was evicted or sent back may have its first token already."""
+    total = 0.0
+    i = np.int64(head)
+    while i != c.NOBODY:
+        if np.isnan(s.time[b, i, c.FIRST_TOKEN]):
+            total += (now - s.time[b, i, c.ARRIVED]) ** 2
+        i = np.int64(s.request[b, i, c.NEXT])
+    return total

@@ -83,6 +83,7 @@ def _complete(request: Requests, time: Floats, replica: Ints, clock: Floats, res
                         time[i, c.FIRST_TOKEN] = now
                         replica[c.STARTED] += 1
                         clock[c.TTFT_SUM] += now - time[i, c.ARRIVED]
+                        clock[c.TTFT_SQUARES] += (now - time[i, c.ARRIVED]) ** 2
                         clock[c.STARTED_ARRIVALS] += time[i, c.ARRIVED]
             else:
                 request[i, c.PROCESSED] += 1

@@ -57,17 +57,18 @@ class LLMRoutingReward:
     def __init__(self, config: LLMRoutingConfig, batch_size: int) -> None:
         self._config = config
         self._spent = np.zeros((2, batch_size))
-        self._expected = np.zeros(batch_size)
+        self._counted = np.zeros((2, batch_size))
         self._shown = np.zeros((3, batch_size))
 
     def terms(
-        self, sums: Totals, expected: Floats, shown: NDArray[np.float32], starting: NDArray[np.bool_]
+        self, sums: Totals, counted: Floats, shown: NDArray[np.float32], starting: NDArray[np.bool_]
     ) -> dict[str, Floats]:
         """The parts by name, [B] each, and beside them `latency_s` and `ttft_s`, the request-seconds; 0 where an episode begins.
 
         Args:
             sums: of the episodes up to now.
-            expected: [B] request-seconds that what is outstanding will still take; read with `charge_ahead` alone.
+            counted: [2, B] request-seconds that what is outstanding will still take, and squared waits so far (`expectation.py`); each read
+                where its term is switched on alone.
             shown: the clusters' features [B, 12], `GLOBAL_FEATURES`.
             starting: [B] episodes that begin with this observation.
         """
@@ -77,22 +78,24 @@ class LLMRoutingReward:
         config = self._config
         if config.reward == "minus_latency":
             parts = {"reward_e2e": -config.e2e_weight * latency, "reward_ttft": -config.ttft_weight * ttft}
+            ahead, squares = np.where(starting, 0.0, counted - self._counted)
             if config.charge_ahead:
-                ahead = np.where(starting, 0.0, expected - self._expected)
                 parts["reward_ahead"] = -config.e2e_weight * ahead
+            if config.slow_start_weight > 0.0:
+                parts["reward_slow_start"] = -config.slow_start_weight * squares
         else:
             parts = {
                 name: np.where(starting, 0.0, part) for name, part in documented_terms(config, now, self._shown).items()
             }
-        self._spent, self._expected, self._shown = spent, expected.copy(), now
+        self._spent, self._counted, self._shown = spent, counted.copy(), now
         return parts | {"latency_s": latency, "ttft_s": ttft}
 
     def state_dict(self) -> dict[str, Any]:
         """What the next terms are counted from."""
-        return {"spent": self._spent.copy(), "expected": self._expected.copy(), "shown": self._shown.copy()}
+        return {"spent": self._spent.copy(), "counted": self._counted.copy(), "shown": self._shown.copy()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
         self._spent = np.array(saved["spent"])
-        self._expected = np.array(saved["expected"])
+        self._counted = np.array(saved["counted"])
         self._shown = np.array(saved["shown"])

@@ -73,6 +73,8 @@ GLOBAL_FEATURES = (
 BASE, TEMPORAL, OWN = len(BASE_FEATURES), len(TEMPORAL_FEATURES), len(OWN_FEATURES)
 EMA_WEIGHT = 0.2
 """Weight of the newest value in exponential averages."""
+SHORTEST_SECONDS = 1e-3
+"""Rates are over at least this long: the gaps of bursts can be so short that a rate over them is no number of 32 bits."""
 
 # columns of `replica` in History [B, R, column]
 SEEN, LAST_QUEUE, LAST_BLOCKS, LOAD_EMA, PEAK, LOW, PEAK_AT, LAST_PREFILLED, LAST_GENERATED = range(9)
@@ -282,11 +284,11 @@ def _cluster_history(
         total[LAST_WAITING] = waiting
         oldest[PAST_AT], oldest[PAST_FINISHED], oldest[PAST_LATENCY], oldest[PAST_ARRIVALS] = 0.0, 0.0, 0.0, 0.0
     arrivals = float(row[c.ARRIVALS] - row[c.REJECTED_COUNT])
-    seconds = now - oldest[PAST_AT]
+    seconds = max(now - oldest[PAST_AT], SHORTEST_SECONDS)
     arrived, done = arrivals - oldest[PAST_ARRIVALS], finished - oldest[PAST_FINISHED]
-    qps = arrived / seconds if seconds > 0.0 else 0.0
+    qps = arrived / seconds
     last_at = past[(seen - 1) % window, PAST_AT] if seen > 0 else 0.0
-    out[1] = done / seconds if seconds > 0.0 else 0.0
+    out[1] = done / seconds
     out[2] = (latency - oldest[PAST_LATENCY]) / done if done > 0.0 else 0.0
     out[9] = done / arrived if arrived > 0.0 else 0.0
     newest = past[seen % window]

@@ -169,13 +169,16 @@ def test_the_mean_of_minus_the_reward_is_the_mean_latency(scenario: str, charge_
         e2e_weight=1.0,
         ttft_weight=3.0,
         charge_ahead=charge_ahead,
+        slow_start_weight=2.0,
     )
     env.reset(seed=6)
-    sums, ended = np.zeros((3, 3)), np.zeros(3, np.bool_)
+    sums, ended = np.zeros((4, 3)), np.zeros(3, np.bool_)
     tables: list[Any] = [None] * 3
     while not ended.all():
         _, reward, terminated, truncated, infos = env.step(env.simulation.choose(ROUTERS["power_of_two"].code))
-        sums[:, ~ended] += np.stack([infos["latency_s"], infos["ttft_s"], -reward])[:, ~ended]
+        sums[:, ~ended] += np.stack([infos["latency_s"], infos["ttft_s"], -reward, -infos["reward_slow_start"]])[
+            :, ~ended
+        ]
         assert not truncated.any()
         for k in np.flatnonzero(terminated & ~ended).tolist():
             tables[k] = env.simulation.table(k)
@@ -185,7 +188,10 @@ def test_the_mean_of_minus_the_reward_is_the_mean_latency(scenario: str, charge_
         assert report.completed == 400
         assert sums[0, b] / 400 == pytest.approx(report.e2e_mean_s, rel=1e-6)
         assert sums[1, b] / 400 == pytest.approx(report.ttft_mean_s, rel=1e-6)
-        assert sums[2, b] / 400 == pytest.approx(report.e2e_mean_s + 3.0 * report.ttft_mean_s, rel=1e-6)
+        squares = float((table.ttft_s**2).mean())
+        assert sums[3, b] / 400 == pytest.approx(2.0 * squares, rel=1e-6)
+        expected = report.e2e_mean_s + 3.0 * report.ttft_mean_s + 2.0 * squares
+        assert sums[2, b] / 400 == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_mean_reward_of_cut_episodes_is_near_the_mean_latency() -> None:
@@ -354,3 +360,13 @@ def test_it_goes_on_where_it_was_saved(tmp_path: Path, features: Any) -> None:
         assert all(np.array_equal(infos[key], theirs[4][key]) for key in infos)
     with pytest.raises(ValueError, match="it had other sizes"):
         LLMRoutingVectorEnv(2, CHANGING, features=features).load_state_dict(read_archive(tmp_path / "saved"))
+
+
+def test_bursts_leave_every_number_finite() -> None:
+    """The gaps of strong bursts are down to 1e-100 seconds, the first one of an episode too."""
+    env = LLMRoutingVectorEnv(64, scenarios=(), arrivals="gamma", cv=5.0, qps=8.0, episode_requests=3)
+    observation, _ = env.reset(seed=18)
+    for _ in range(8):
+        assert all(np.isfinite(value).all() for value in observation.values())
+        assert observation["globals"].max() < 1e9
+        observation, *_ = env.step(np.zeros(64, np.int64))
