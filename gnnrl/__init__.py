@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gnnrl.domains.autoscaling.mesh_file import load_mesh
     from gnnrl.envs import OnlineBoutique
     from gnnrl.evaluation.comparison import compare
+    from gnnrl.live.llm_router import IncomingRequest, LLMRouter, ReplicaReport
     from graph_space import DynamicGraphConfig, DynamicGraphSpace, Topology
 
 _HOMES = {
@@ -29,11 +30,14 @@ _HOMES = {
     "DynamicTGNEncoder": "encoders",
     "ExperimentConfig": "gnnrl.config.experiment",
     "GNNEncoder": "encoders",
+    "IncomingRequest": "gnnrl.live.llm_router",
+    "LLMRouter": "gnnrl.live.llm_router",
     "Mesh": "gnnrl.domains.autoscaling.mesh",
     "OnlineBoutique": "gnnrl.envs",
     "PPOConfig": "gnnrl.config.experiment",
     "PPO_GNN": "gnnrl.agents",
     "PolicyHead": "gnnrl.agents",
+    "ReplicaReport": "gnnrl.live.llm_router",
     "Topology": "graph_space",
     "compare": "gnnrl.evaluation.comparison",
     "load_config": "gnnrl.config.loader",
@@ -51,10 +55,13 @@ __all__ = [
     "DynamicTGNEncoder",
     "ExperimentConfig",
     "GNNEncoder",
+    "IncomingRequest",
+    "LLMRouter",
     "Mesh",
     "OnlineBoutique",
     "PPOConfig",
     "PolicyHead",
+    "ReplicaReport",
     "Topology",
     "compare",
     "load_config",

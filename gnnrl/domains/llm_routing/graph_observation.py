@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from gnnrl.config.llm_routing import LLMRoutingConfig
 from gnnrl.domains.llm_routing import cluster as c
-from gnnrl.domains.llm_routing.observation import BASE_FEATURES, OWN_FEATURES, HistoryWindows, Watch
-from gnnrl.domains.llm_routing.physics import LLMSimulation
+from gnnrl.domains.llm_routing.observation import BASE_FEATURES, OWN_FEATURES, HistoryWindows, ObservedClusters, Watch
 from gnnrl.domains.llm_routing.speeds import ReplicaLoad, SpeedEstimate
 from graph_space.schema import (
     ACTION_MASK,
@@ -46,7 +45,7 @@ class LLMGraphObservation:
         simulation: what is observed.
     """
 
-    def __init__(self, config: LLMRoutingConfig, simulation: LLMSimulation) -> None:
+    def __init__(self, config: LLMRoutingConfig, simulation: ObservedClusters) -> None:
         schema = llm_routing_schema(config.features, simulation.settings.queue_heads)
         self._compact = config.features == "compact"
         self._simulation = simulation
@@ -82,6 +81,11 @@ class LLMGraphObservation:
         self._was_present[b] = False
         self._fresh[b] = True
         self._changes_done[b] = self._simulation.arrays.cluster[b, c.CHANGES_DONE]
+
+    def forget(self, b: int, r: int) -> None:
+        """Replica `r` of cluster `b` is another one than at the last observation: a new node, whose speed is not known."""
+        self._was_present[b, r] = False
+        self.watch.forget(b, r)
 
     def write(self) -> GraphObservation:
         """The observation of every cluster, after each `load` and `step`; the arrays stay valid until the next call.

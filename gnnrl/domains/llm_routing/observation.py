@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -36,9 +36,10 @@ from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.borrowing import borrow
+from gnnrl.domains.llm_routing.calibration import Timing
 from gnnrl.domains.llm_routing.events import can_take, write_report
 from gnnrl.domains.llm_routing.model import ModelError
-from gnnrl.domains.llm_routing.physics import LLMSimulation
+from gnnrl.domains.llm_routing.physics import PhysicsSettings
 
 __all__ = [
     "BASE_FEATURES",
@@ -48,6 +49,7 @@ __all__ = [
     "REQUEST_FEATURES",
     "TEMPORAL_FEATURES",
     "HistoryWindows",
+    "ObservedClusters",
     "Watch",
     "get_state_dimension",
 ]
@@ -115,10 +117,22 @@ class History(NamedTuple):
     rates: NDArray[np.float64]  # [B, window]
 
 
+class ObservedClusters(Protocol):
+    """What is watched: an `LLMSimulation`, or live clusters written into the same arrays."""
+
+    batch_size: int
+    max_replicas: int
+    settings: PhysicsSettings
+    rules: c.Rules
+    timing: Timing
+    arrays: c.Cluster
+    deciding: NDArray[np.bool_]
+
+
 class Watch:
     """Observes the deciding clusters of a simulation. See the module's docstring."""
 
-    def __init__(self, simulation: LLMSimulation, windows: HistoryWindows | None = None) -> None:
+    def __init__(self, simulation: ObservedClusters, windows: HistoryWindows | None = None) -> None:
         self.simulation = simulation
         self.windows = windows or HistoryWindows()
         b, r, heads = simulation.batch_size, simulation.max_replicas, simulation.settings.queue_heads
@@ -151,6 +165,10 @@ class Watch:
             s.arrays, s.rules, s.deciding, self._history, self.windows.tell_speeds, self.replicas, self.requests,
             self.globals, self.able, self.present,
         )  # fmt: skip
+
+    def forget(self, b: int, r: int) -> None:
+        """Replica `r` of cluster `b` is another one than at the last decision."""
+        self._history.replica[b, r, SEEN] = 0.0
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """A copy of what was seen last and of what is remembered."""

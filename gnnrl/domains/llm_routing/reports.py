@@ -1,0 +1,152 @@
+"""What a gateway knows at a routing decision, as plain data: the request, and what each replica said of itself last.
+
+A metric that is not known is None. Which ones a policy cannot do without depends on what it was trained with; the router says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
+
+__all__ = [
+    "VLLM_METRICS",
+    "IncomingRequest",
+    "MissingMetricError",
+    "NoReplicaError",
+    "ReplicaReport",
+    "ReportError",
+    "check_reports",
+]
+
+VLLM_METRICS = {
+    "running_requests": "vllm:num_requests_running",
+    "waiting_requests": "vllm:num_requests_waiting",
+    "kv_usage": "vllm:kv_cache_usage_perc (before 0.9: vllm:gpu_cache_usage_perc)",
+    "kv_blocks": "label num_gpu_blocks of vllm:cache_config_info",
+    "block_tokens": "label block_size of vllm:cache_config_info",
+    "prompt_tokens_total": "vllm:prompt_tokens_total",
+    "generated_tokens_total": "vllm:generation_tokens_total",
+    "finished_requests_total": "vllm:e2e_request_latency_seconds_count",
+    "latency_seconds_total": "vllm:e2e_request_latency_seconds_sum",
+}
+"""Where vLLM exports a metric."""
+
+
+class ReportError(LLMRoutingError):
+    """A request or a report that cannot be: which, what of it, and what would be right."""
+
+
+class MissingMetricError(ReportError):
+    """A report lacks a metric that the policy was trained with.
+
+    Attributes:
+        replica: whose report, or `request`.
+        metric: the field.
+        vllm_name: where vLLM exports it; None where it does not.
+    """
+
+    def __init__(self, replica: str, metric: str, remedy: str = "") -> None:
+        self.replica, self.metric = replica, metric
+        self.vllm_name = VLLM_METRICS.get(metric)
+        where = f"vLLM exports it as {self.vllm_name}" if self.vllm_name else "vLLM does not export it"
+        whose = metric if replica == "request" else f"replica {replica!r}: {metric}"
+        told = "" if replica == "request" else f"; {where}"
+        super().__init__(f"{whose} is missing, and the policy was trained with it{told}{remedy}")
+
+
+class NoReplicaError(LLMRoutingError):
+    """No replica can take the request."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IncomingRequest:
+    """The request that is to be routed now."""
+
+    prompt_tokens: int
+    """Tokens to prefill; of a request that starts again elsewhere, with the tokens given out so far if they are sent along."""
+    predicted_output_tokens: int | None = None
+    """Tokens of the answer, where they are predicted."""
+    age_seconds: float = 0.0
+    """Since it came to the gateway."""
+    retry: bool = False
+    """It was routed before, to a replica that failed: not another arrival."""
+    gateway_waiting: int = 0
+    """Other requests that wait at the gateway."""
+    gateway_received: int | None = None
+    """Requests that have come to the gateway so far, this one and those that wait included; None = as many as were routed, retries left
+    out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaReport:
+    """What one replica said of itself last. Totals are counters: they only rise, and a fall means that the engine started anew."""
+
+    id: str
+    running_requests: int | None = None
+    """Requests that hold KV memory."""
+    waiting_requests: int | None = None
+    kv_usage: float | None = None
+    """Share of the KV blocks in use, 0 to 1."""
+    kv_blocks: int | None = None
+    """KV blocks there are."""
+    block_tokens: int | None = None
+    """Tokens in a KV block."""
+    prompt_tokens_total: int | None = None
+    """Tokens prefilled."""
+    generated_tokens_total: int | None = None
+    """Tokens given out."""
+    finished_requests_total: int | None = None
+    latency_seconds_total: float | None = None
+    """Sum of the latencies of the finished requests."""
+    pending_prefill_tokens: int | None = None
+    """Prompt tokens of its requests, waiting and running, that are still to prefill."""
+    outstanding_requests: int | None = None
+    """Sent there and not done, as the gateway counts them now; None = running, waiting, and those the router sent since the report."""
+    batch_cap: int | None = None
+    """Requests that may run at once."""
+    speed: float | None = None
+    """Of an iteration, over that of the calibrated replica: 0.5 takes twice the time. Only read by a policy that was told speeds."""
+    healthy: bool = True
+    """Whether it may be chosen. Of one that is not, only the totals of finished requests are read, where they are known."""
+    age_seconds: float = 0.0
+    """Since the report was made."""
+
+
+_POSITIVE = ("kv_blocks", "block_tokens", "batch_cap", "speed")
+_NUMBERS = tuple(field.name for field in fields(ReplicaReport) if field.name not in ("id", "healthy"))
+_REQUEST_NUMBERS = ("predicted_output_tokens", "age_seconds", "gateway_waiting", "gateway_received")
+
+
+def check_reports(request: IncomingRequest, reports: Sequence[ReplicaReport]) -> None:
+    """Refuse what cannot be.
+
+    Raises:
+        ReportError: an id twice; a number that is not finite or is negative; a usage above 1; no prompt.
+    """
+    if not 1 <= request.prompt_tokens < math.inf:
+        raise ReportError(f"request: prompt_tokens {request.prompt_tokens} is not a number >= 1")
+    for name in _REQUEST_NUMBERS:
+        value = getattr(request, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise ReportError(f"request: {name} {value} is not a number >= 0")
+    seen = set()
+    for report in reports:
+        if report.id in seen:
+            raise ReportError(f"replica {report.id!r} is there twice; give every replica one report")
+        seen.add(report.id)
+        for name in _NUMBERS:
+            value = getattr(report, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ReportError(f"replica {report.id!r}: {name} {value} is not a number >= 0")
+        for name in _POSITIVE:
+            if getattr(report, name) == 0:
+                raise ReportError(
+                    f"replica {report.id!r}: {name} is 0; it must be above 0, or None where it is not known"
+                )
+        if report.kv_usage is not None and report.kv_usage > 1:
+            raise ReportError(
+                f"replica {report.id!r}: kv_usage {report.kv_usage} is above 1; it is a share, not a percentage"
+            )

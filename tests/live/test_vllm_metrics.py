@@ -1,0 +1,92 @@
+"""Reports from vLLM's exposition text, of old and new versions."""
+
+from __future__ import annotations
+
+import pytest
+
+from gnnrl.live.llm_router import ReplicaReport, ReportError
+from gnnrl.live.vllm_metrics import replica_report_from_vllm
+
+NEW = """\
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="llama"} 7.0
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{engine="0",model_name="llama"} 2.0
+# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{engine="0",model_name="llama"} 0.25
+# TYPE vllm:prompt_tokens_total counter
+vllm:prompt_tokens_total{engine="0",model_name="llama"} 120345.0
+vllm:prompt_tokens_created{engine="0",model_name="llama"} 1.74e+09
+# TYPE vllm:generation_tokens_total counter
+vllm:generation_tokens_total{engine="0",model_name="llama"} 4.567e+04
+# TYPE vllm:cache_config_info gauge
+vllm:cache_config_info{block_size="16",cache_dtype="auto",engine="0",num_gpu_blocks="7424"} 1.0
+# TYPE vllm:e2e_request_latency_seconds histogram
+vllm:e2e_request_latency_seconds_bucket{engine="0",le="1.0",model_name="llama"} 3.0
+vllm:e2e_request_latency_seconds_bucket{engine="0",le="+Inf",model_name="llama"} 41.0
+vllm:e2e_request_latency_seconds_count{engine="0",model_name="llama"} 41.0
+vllm:e2e_request_latency_seconds_sum{engine="0",model_name="llama"} 130.5
+# TYPE process_open_fds gauge
+process_open_fds 43.0
+"""
+EXPECTED = ReplicaReport(
+    id="a",
+    running_requests=7,
+    waiting_requests=2,
+    kv_usage=0.25,
+    kv_blocks=7424,
+    block_tokens=16,
+    prompt_tokens_total=120345,
+    generated_tokens_total=45670,
+    finished_requests_total=41,
+    latency_seconds_total=130.5,
+)
+
+
+def test_the_names_of_new_versions() -> None:
+    assert replica_report_from_vllm(NEW, "a") == EXPECTED
+
+
+def test_the_names_of_old_versions() -> None:
+    """The old name of the usage; both names, of which the new one counts; swapped requests wait."""
+    old = NEW.replace("kv_cache_usage", "gpu_cache_usage").replace('engine="0",', "")
+    assert replica_report_from_vllm(old, "a") == EXPECTED
+    both = NEW + '# TYPE vllm:gpu_cache_usage_perc gauge\nvllm:gpu_cache_usage_perc{engine="0"} 0.9\n'
+    assert replica_report_from_vllm(both, "a").kv_usage == 0.25
+    swapped = old + "# TYPE vllm:num_requests_swapped gauge\nvllm:num_requests_swapped 3.0\n"
+    assert replica_report_from_vllm(swapped, "a").waiting_requests == 5
+
+
+def test_engines_behind_one_endpoint_are_one_replica() -> None:
+    lines = []
+    for line in NEW.splitlines():
+        lines.append(line)
+        if 'engine="0"' in line:
+            lines.append(line.replace('engine="0"', 'engine="1"').replace(" 0.25", " 0.75"))
+    two = replica_report_from_vllm("\n".join(lines) + "\n", "a", age_seconds=0.5)
+    assert (two.running_requests, two.waiting_requests, two.kv_usage, two.kv_blocks) == (14, 4, 0.5, 14848)
+    assert (two.block_tokens, two.finished_requests_total, two.latency_seconds_total) == (16, 82, 261.0)
+    assert two.age_seconds == 0.5
+
+
+def test_what_is_not_there_stays_unknown() -> None:
+    """An engine that has not sized its cache; a server without one of the metrics."""
+    starting = replica_report_from_vllm(NEW.replace('"7424"', '"None"'), "a")
+    assert (starting.kv_blocks, starting.block_tokens) == (None, 16)
+    less = "\n".join(line for line in NEW.splitlines() if "usage" not in line) + "\n"
+    assert replica_report_from_vllm(less, "a").kv_usage is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<html>502 Bad Gateway</html>", "no Prometheus exposition|begins with vllm:"),
+        ("# TYPE up gauge\nup 1.0\n", "no metric of what it answered begins with vllm:"),
+        (NEW.replace("} 7.0", "} NaN"), "vllm:num_requests_running is nan, not a whole number"),
+        ("", "no metric of what it answered begins with vllm:"),
+    ],
+)
+def test_other_answers_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        replica_report_from_vllm(text, "a")
