@@ -101,7 +101,14 @@ def _print(evaluation: RoutingEvaluation) -> None:
     for system in evaluation.systems:
         print_table(
             f"{system.name}: {asked.seeds} streams of {asked.arrivals:,} requests [95 % interval]",
-            ("", "mean latency s", f"over {system.reference or '-'} %", "p99 s", "fast %", "requests/s"),
+            (
+                "",
+                "mean latency s",
+                f"over {system.reference} %" if system.reference else "regret",
+                "p99 s",
+                "fast %",
+                "requests/s",
+            ),
             (_row(system, name) for name in system.playbacks),
         )
         if system.optimum:

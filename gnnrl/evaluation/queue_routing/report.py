@@ -112,7 +112,14 @@ def _table(system: System) -> str:
                 ],
             )
         )
-    heads = ("router", "mean latency s", f"over {reference or '-'} %", "p99 s", "to the fast replica %", "requests/s")
+    heads = (
+        "router",
+        "mean latency s",
+        f"over {reference} %" if reference else "regret",
+        "p99 s",
+        "to the fast replica %",
+        "requests/s",
+    )
     return f"<h3>{html.escape(system.name)}</h3>{table(heads, rows)}"
 
 
