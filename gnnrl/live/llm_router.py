@@ -13,6 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ class LLMRouter:
         agent.scaler.frozen = True
         self._temperature, self._count_pending = temperature, count_pending_prefill
         self._required = (*REQUIRED, *(("speed",) if config.show_speeds else ()))
+        self._required_of = attrgetter(*self._required)
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._start(began_seconds)
@@ -199,9 +201,9 @@ class LLMRouter:
         for report in replicas:
             if not report.healthy:
                 continue
-            for name in self._required:
-                if getattr(report, name) is None:
-                    raise MissingMetricError(report.id, name)
+            values = self._required_of(report)
+            if None in values:
+                raise MissingMetricError(report.id, self._required[values.index(None)])
             if report.pending_prefill_tokens is None and not self._count_pending:
                 remedy = "; count_pending_prefill=True counts it from what this router sends"
                 raise MissingMetricError(report.id, "pending_prefill_tokens", remedy)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from gnnrl.domains.llm_routing.reports import ReplicaReport
 
 __all__ = ["Ledger", "Standing"]
 
 _COUNTERS = ("prompt_tokens_total", "generated_tokens_total", "finished_requests_total", "latency_seconds_total")
+_counters = attrgetter(*_COUNTERS)
 
 ROUNDING_SECONDS = 1e-6
 """Reports whose times differ by less are of one time."""
@@ -82,8 +84,7 @@ class Ledger:
         """Whether a counter fell: the engine began again at 0."""
         gained: dict[str, float] = {}
         fell = False
-        for name in _COUNTERS:
-            value = getattr(report, name)
+        for name, value in zip(_COUNTERS, _counters(report), strict=True):
             if value is not None:
                 before = account.counters.get(name, value)
                 fell |= value < before

@@ -87,8 +87,7 @@ class ReportedCluster:
         """
         s = self.arrays
         s.replica[0, :, c.STATE] = c.ABSENT
-        for row in rows:
-            self._write_replica(row)
+        self._write_replicas(rows)
         # Observations read the sums over all replicas, of which some are gone: they stand in the first slot.
         s.replica[0, 0, c.FINISHED], s.clock[0, 0, c.LATENCY_SUM] = totals.finished, totals.latency_seconds
         pending, cluster = s.request[0, 0], s.cluster[0]
@@ -107,31 +106,51 @@ class ReportedCluster:
         # Not the compiled one: the first replica is nearly always enough, and to hand it all over costs more.
         return any(fits.py_func(s.request[0], s.replica[0, row.slot], self.rules, 0) for row in rows)
 
-    def _write_replica(self, row: ReplicaRow) -> None:
-        report, replica = row.report, self.arrays.replica[0, row.slot]
-        blocks = _known(report.kv_blocks)
-        used = round(_known(report.kv_usage) * blocks)
-        replica[c.STATE], replica[c.BLOCKS] = c.UP, blocks
-        replica[c.WATERMARK] = int(self._watermark_share * blocks)
-        replica[c.OUTSTANDING] = row.outstanding
-        self.arrays.clock[0, row.slot, c.TIME_FACTOR] = 1.0 / report.speed if report.speed else 1.0
-        out = self.arrays.report[0, row.slot]
-        running = _known(report.running_requests)
-        out[c.QUEUE_LENGTH] = _known(report.waiting_requests)
-        out[c.ALLOCATED_BLOCKS], out[c.TOTAL_BLOCKS] = used, blocks
-        out[c.UTILIZATION] = used / blocks
-        out[c.AVAILABLE] = 1.0 - out[c.UTILIZATION]
-        out[c.RUNNING_BATCHES] = float(running > 0)
-        out[c.ALLOCATION_MAP] = running
-        out[c.BATCH_CAPACITY] = report.batch_cap or self.settings.largest_batch_cap
-        out[c.BLOCK_SIZE] = report.block_tokens or self.block_tokens
-        out[c.NUM_STAGES] = 1.0
-        out[c.PENDING_PREFILL_TOKENS] = row.pending_prefill_tokens
-        out[c.PREFILLED_TOKENS] = _known(report.prompt_tokens_total)
-        out[c.GENERATED_TOKENS] = _known(report.generated_tokens_total)
+    def _write_replicas(self, rows: Sequence[ReplicaRow]) -> None:
+        s, slots = self.arrays, [row.slot for row in rows]
+        told = np.array([self._report(row) for row in rows])
+        blocks = told[:, c.TOTAL_BLOCKS]
+        s.report[0, slots, : c.HEADS] = told
+        s.replica[0, slots, c.STATE] = c.UP
+        s.replica[0, slots, c.BLOCKS] = blocks
+        s.replica[0, slots, c.WATERMARK] = self._watermark_share * blocks
+        s.replica[0, slots, c.OUTSTANDING] = [row.outstanding for row in rows]
+        s.clock[0, slots, c.TIME_FACTOR] = [1.0 / row.report.speed if row.report.speed else 1.0 for row in rows]
 
-
-def _known(value: float | None) -> float:
-    if value is None:
-        raise TypeError("a report was written before its metrics were asked for")
-    return value
+    def _report(self, row: ReplicaRow) -> tuple[float, ...]:
+        """The columns of a report up to HEADS, in their order."""
+        report = row.report
+        usage, blocks, running, waiting = (
+            report.kv_usage,
+            report.kv_blocks,
+            report.running_requests,
+            report.waiting_requests,
+        )
+        prefilled, generated = report.prompt_tokens_total, report.generated_tokens_total
+        if (
+            usage is None
+            or blocks is None
+            or running is None
+            or waiting is None
+            or prefilled is None
+            or generated is None
+        ):
+            raise TypeError(f"the report of {report.id!r} was written before its metrics were asked for")
+        used = round(usage * blocks)
+        share = used / blocks
+        return (
+            waiting,
+            used,
+            blocks,
+            share,
+            1.0 - share,
+            float(running > 0),
+            0.0,
+            running,
+            report.batch_cap or self.settings.largest_batch_cap,
+            report.block_tokens or self.block_tokens,
+            1.0,
+            row.pending_prefill_tokens,
+            prefilled,
+            generated,
+        )
