@@ -102,6 +102,8 @@ class LLMRoutingEvaluation:
     """Request streams, the same for every router."""
     requests: Annotated[int, Ge(100), Le(1_000_000)] = 20_000
     """Requests a stream, played until all are served."""
+    changes_per_1000: NonNegative = 0.0
+    """In place of the environment's: over a long stream, what makes training varied overloads the fleet. A scenario's own changes stay."""
     against: tuple[str, ...] = (
         "random", "round_robin", "least_outstanding", "power_of_two", "least_pending_prefill",
         "speed_weighted_outstanding", "speed_weighted_prefill", "multiplicative",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gnnrl.config.llm_routing import LLMRoutingExperiment
@@ -79,7 +79,8 @@ def compare(
         ValueError: nobody to play.
         RouterError: an unknown router.
     """
-    asked, environment = config.evaluation, config.environment
+    asked = config.evaluation
+    environment = replace(config.environment, changes_per_1000=asked.changes_per_1000)
     if policy is None and not asked.against:
         raise ValueError("nobody to play: evaluation.against is empty and there is no policy")
     streams: Any = {"seed": HELD_OUT_SEED, "streams": asked.seeds, "requests": asked.requests}
