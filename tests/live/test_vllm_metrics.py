@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
-from gnnrl.live.llm_router import ReplicaReport, ReportError
+import pytest
+from gymnasium.spaces import Discrete
+
+from gnnrl.agents import PPO_GNN
+from gnnrl.config.experiment import EncoderConfig
+from gnnrl.config.llm_routing import LLMRoutingConfig, LLMRoutingExperiment
+from gnnrl.domains.llm_routing.env import graph_config
+from gnnrl.live.llm_router import MissingMetricError, ReplicaReport, ReportError
 from gnnrl.live.vllm_metrics import replica_report_from_vllm
+from gnnrl.training.run_folder import RunFolder
+from graph_space import DynamicGraphSpace
 
 NEW = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -90,3 +104,39 @@ def test_what_is_not_there_stays_unknown() -> None:
 def test_other_answers_are_refused(text: str, message: str) -> None:
     with pytest.raises(ReportError, match=message):
         replica_report_from_vllm(text, "a")
+
+
+def test_the_documented_gateway(tmp_path: Path) -> None:
+    """The example of docs/llm_routing.md, run against two servers; a metric that one stops to export is named as vLLM names it."""
+    environment = LLMRoutingConfig(max_replicas=4)
+    run = RunFolder.create(tmp_path / "run", replace(LLMRoutingExperiment(), environment=environment))
+    space, actions = DynamicGraphSpace(graph_config(environment)), Discrete(environment.max_replicas + 1)
+    PPO_GNN(space, actions, encoder=EncoderConfig(kind="gnn", hidden=8, heads=2)).save(run.checkpoint)
+    answers = {"/a/metrics": NEW, "/b/metrics": NEW.replace("kv_cache_usage", "gpu_cache_usage")}
+
+    class Engines(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers[self.path].encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    page = (Path(__file__).parents[2] / "docs" / "llm_routing.md").read_text(encoding="utf-8")
+    alone, gateway = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(alone.replace("runs/llm", str(run.path)), names)
+    assert names["replica"] == "a"
+    exec(gateway.replace("runs/llm", str(run.path)), names)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Engines) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        engines = [f"127.0.0.1:{server.server_port}/{name}" for name in "ab"]
+        for engine in engines:
+            names["scrape"](engine)
+        assert {names["choose"](500) for _ in range(5)} <= set(engines)
+        answers["/b/metrics"] = NEW.replace("vllm:kv_cache_usage_perc", "vllm:other")
+        names["scrape"](engines[1])
+        with pytest.raises(MissingMetricError, match=r"/b': kv_usage is missing.*vllm:kv_cache_usage_perc"):
+            names["choose"](500)
+        server.shutdown()

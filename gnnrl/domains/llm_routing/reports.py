@@ -25,7 +25,7 @@ __all__ = [
 VLLM_METRICS = {
     "running_requests": "vllm:num_requests_running",
     "waiting_requests": "vllm:num_requests_waiting",
-    "kv_usage": "vllm:kv_cache_usage_perc (before 0.9: vllm:gpu_cache_usage_perc)",
+    "kv_usage": "vllm:kv_cache_usage_perc (in old versions vllm:gpu_cache_usage_perc)",
     "kv_blocks": "label num_gpu_blocks of vllm:cache_config_info",
     "block_tokens": "label block_size of vllm:cache_config_info",
     "prompt_tokens_total": "vllm:prompt_tokens_total",
