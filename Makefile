@@ -30,7 +30,7 @@ demo: $(STAMP) ## train on the simulated Online Boutique, compare with the basel
 	$(BIN)/gnnrl evaluate runs/demo --json runs/demo/evaluation.json --report runs/demo/report.html
 
 test: $(STAMP) ## the quick test-suite
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## the learning tests, minutes each
 	$(BIN)/pytest -q -m slow
