@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -17,6 +16,7 @@ from gnnrl.domains.autoscaling.batch import MeshBatch
 from gnnrl.domains.autoscaling.episode import Episode, Split, draw_episode
 from gnnrl.domains.autoscaling.mesh import Mesh
 from graph_space import DynamicGraphConfig, DynamicGraphSpace
+from graph_space.batch_of_one import BatchOfOne
 from graph_space.schema import MOVES, GraphObservation, autoscaling_schema
 
 __all__ = ["MeshEnv", "MeshVectorEnv", "action_space", "graph_config"]
@@ -145,10 +145,8 @@ class MeshVectorEnv(VectorEnv):
         self.batch.load_state_dict(state["batch"], [self._episode(b) for b in range(self.num_envs)])
 
 
-class MeshEnv(gymnasium.Env):
+class MeshEnv(BatchOfOne):
     """One mesh as a Gymnasium environment: the batch of one of the same code."""
-
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - declared so by Gymnasium
 
     def __init__(
         self,
@@ -160,8 +158,7 @@ class MeshEnv(gymnasium.Env):
     ) -> None:
         self._vector = MeshVectorEnv(1, config, split=split, strict_actions=strict_actions, **changes)
         self.config = self._vector.config
-        self.observation_space = self._vector.single_observation_space
-        self.action_space = self._vector.single_action_space
+        super().__init__(self._vector)
 
     @property
     def mesh(self) -> Mesh:
@@ -184,21 +181,8 @@ class MeshEnv(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[GraphObservation, dict[str, Any]]:
         """Start the next episode; `options={"episode": Episode}` plays that one."""
-        super().reset(seed=seed)
         episode = (options or {}).get("episode")
-        observation, _ = self._vector.reset(seed=seed, options={"episodes": [episode]} if episode else None)
-        return {key: np.asarray(value[0]) for key, value in observation.items()}, {}
-
-    def step(self, action: Any) -> tuple[GraphObservation, float, bool, bool, dict[str, Any]]:
-        """One decision interval."""
-        observation, reward, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
-        return (
-            {key: np.asarray(value[0]) for key, value in observation.items()},
-            float(reward[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
-            {key: value[0] for key, value in infos.items()},
-        )
+        return super().reset(seed=seed, options={"episodes": [episode]} if episode else None)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """[max_nodes * 15] true = legal, as sb3-contrib's MaskablePPO asks for it; the padding's no-op counts as legal in `joint`."""

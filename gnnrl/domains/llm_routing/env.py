@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -23,6 +22,7 @@ from gnnrl.domains.llm_routing.objective import LLMRoutingReward
 from gnnrl.domains.llm_routing.physics import LLMSimulation, PhysicsSettings
 from gnnrl.domains.llm_routing.totals import totals
 from graph_space import DynamicGraphConfig, DynamicGraphSpace
+from graph_space.batch_of_one import BatchOfOne
 from graph_space.schema import GraphObservation, llm_routing_schema
 
 __all__ = ["LLMRoutingEnv", "LLMRoutingVectorEnv", "graph_config"]
@@ -206,35 +206,13 @@ class LLMRoutingVectorEnv(VectorEnv):
         self._done = np.array(saved["done"])
 
 
-class LLMRoutingEnv(gymnasium.Env):
+class LLMRoutingEnv(BatchOfOne):
     """One cluster as a Gymnasium environment: the batch of one of the same code."""
-
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - declared so by Gymnasium
 
     def __init__(self, config: LLMRoutingConfig | None = None, **options: Any) -> None:
         self._vector = LLMRoutingVectorEnv(1, config, **options)
         self.config = self._vector.config
-        self.observation_space = self._vector.single_observation_space
-        self.action_space = self._vector.single_action_space
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[GraphObservation, dict[str, Any]]:
-        """Start the next episode."""
-        super().reset(seed=seed)
-        observation, _ = self._vector.reset(seed=seed, options=options)
-        return {key: np.asarray(value[0]) for key, value in observation.items()}, {}
-
-    def step(self, action: Any) -> tuple[GraphObservation, float, bool, bool, dict[str, Any]]:
-        """Route the awaiting request."""
-        observation, reward, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
-        return (
-            {key: np.asarray(value[0]) for key, value in observation.items()},
-            float(reward[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
-            {key: float(value[0]) for key, value in infos.items()},
-        )
+        super().__init__(self._vector)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """[max_replicas + 1] true = may be chosen, as sb3-contrib's MaskablePPO asks for it."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -20,6 +19,7 @@ from gnnrl.domains.queue_routing.observation import RoutingObservation
 from gnnrl.domains.queue_routing.physics import QueueSimulation
 from gnnrl.domains.queue_routing.systems import configured_model, drawn_model
 from graph_space import DynamicGraphConfig, DynamicGraphSpace
+from graph_space.batch_of_one import BatchOfOne
 from graph_space.schema import GraphObservation, queue_routing_schema
 
 __all__ = ["QueueRoutingEnv", "QueueRoutingVectorEnv", "graph_config"]
@@ -193,37 +193,15 @@ class QueueRoutingVectorEnv(VectorEnv):
         return {key: value.copy() for key, value in observation.items()} if self.copy else observation
 
 
-class QueueRoutingEnv(gymnasium.Env):
+class QueueRoutingEnv(BatchOfOne):
     """One system as a Gymnasium environment: the batch of one of the same code."""
-
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - declared so by Gymnasium
 
     def __init__(
         self, config: QueueRoutingConfig | None = None, *, strict_actions: bool = False, **changes: Any
     ) -> None:
         self._vector = QueueRoutingVectorEnv(1, config, strict_actions=strict_actions, **changes)
         self.config = self._vector.config
-        self.observation_space = self._vector.single_observation_space
-        self.action_space = self._vector.single_action_space
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[GraphObservation, dict[str, Any]]:
-        """Start the next episode."""
-        super().reset(seed=seed)
-        observation, _ = self._vector.reset(seed=seed, options=options)
-        return {key: np.asarray(value[0]) for key, value in observation.items()}, {}
-
-    def step(self, action: Any) -> tuple[GraphObservation, float, bool, bool, dict[str, Any]]:
-        """Route the awaiting request."""
-        observation, reward, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
-        return (
-            {key: np.asarray(value[0]) for key, value in observation.items()},
-            float(reward[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
-            {key: float(value[0]) for key, value in infos.items()},
-        )
+        super().__init__(self._vector)
 
     def flat_state(self) -> NDArray[np.float64]:
         """The documented state, [q1, u1, q2, u2, ..., type, seconds since the last arrival]; 2 R + 2 numbers."""
