@@ -338,6 +338,20 @@ def test_namespaces_take_annotations(cluster: Cluster) -> None:
     assert cluster.get("/api/v1/namespaces/absent/pods")["items"] == []
 
 
+def test_null_fields_are_absent_fields(cluster: Cluster) -> None:
+    budgets = f"/apis/policy/v1/namespaces/{NS}/poddisruptionbudgets"
+    spec = {"minAvailable": None, "maxUnavailable": None, "selector": {"matchLabels": {"app": "frontend"}}}
+    created = cluster.call("POST", budgets, {"metadata": {"name": "b"}, "spec": spec})
+    assert created.status_code == 201
+    assert created.json()["spec"] == {"selector": {"matchLabels": {"app": "frontend"}}}
+    assert cluster.get(f"{budgets}/b")["status"]["desiredHealthy"] == 1
+    # Replicas of a Deployment default to 1, which is then written out.
+    deployment = SCALE.removesuffix("/scale")
+    for wanted in (3, None, None):
+        assert cluster.patch(deployment, {"spec": {"replicas": wanted}}).json()["spec"]["replicas"] == (wanted or 1)
+    assert cluster.get(SCALE)["spec"] == {"replicas": 1}
+
+
 PATHS = (
     LEASES, f"{LEASES}/leader", EVENTS, NEW_EVENTS, HPAS, SCALED_OBJECTS, SCALE, SCALE.removesuffix("/scale"),
     f"/apis/policy/v1/namespaces/{NS}/poddisruptionbudgets", f"/api/v1/namespaces/{NS}/resourcequotas",

@@ -206,6 +206,7 @@ class ObjectWriter:
         if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
             why = f"Invalid value: {replicas}: must be greater than or equal to 0"
             raise ApiError.invalid(kind.group, kind.kind, name, "spec.replicas", why)
+        content = {**content, "spec": {**wanted, "replicas": replicas}}
         if dry_run:
             return self._keep(kind, content, dry_run=True)
         if replicas != spec["replicas"]:
@@ -257,8 +258,17 @@ def _checked_body(kind: ResourceType, namespace: str, name: str, body: Any) -> d
         raise ApiError(400, f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     if name:
         metadata["name"] = name
-    apart = ("kind", "apiVersion", "metadata", *(key for key in ("spec", "status") if body.get(key) is None))
-    return {"metadata": metadata, **{key: value for key, value in body.items() if key not in apart}}
+    apart = ("kind", "apiVersion", "metadata")
+    return {"metadata": metadata, **_without_nulls({key: value for key, value in body.items() if key not in apart})}
+
+
+def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
+    """An object whose fields that are null are absent, as the API server's decoder reads them."""
+    return {
+        key: _without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in content.items()
+        if value is not None
+    }
 
 
 def _random_part(seed: int) -> str:
