@@ -101,6 +101,8 @@ class LLMRoutingConfig:
     """`minus_latency`: per request-second without the first token; the mean a choice is the mean time to it."""
     slow_start_weight: NonNegative = 0.0
     """`minus_latency`: per squared second to the first token; long waits count more than many short ones."""
+    slow_end_weight: NonNegative = 0.0
+    """`minus_latency`: per squared second to the last token."""
     charge_ahead: bool = False
     """`minus_latency`: the seconds that a request is expected to take, and to take from others, are charged when it is routed and not when
     they pass, by the true lengths and speeds; what differs from that is charged when it shows. The sum over an episode is the same, the

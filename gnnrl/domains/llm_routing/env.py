@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gnnrl.config.llm_routing import LLMRoutingConfig
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.episodes import MOST_CHANGES, configured_scenarios, draw_episode
-from gnnrl.domains.llm_routing.expectation import expected_request_seconds, squared_waits
+from gnnrl.domains.llm_routing.expectation import outstanding_waits
 from gnnrl.domains.llm_routing.graph_observation import LLMGraphObservation
 from gnnrl.domains.llm_routing.model import Scheduler
 from gnnrl.domains.llm_routing.objective import LLMRoutingReward
@@ -107,7 +107,7 @@ class LLMRoutingVectorEnv(VectorEnv):
         self._decisions = np.zeros(num_envs, np.int64)
         self._limit = np.full(num_envs, self.config.episode_requests)
         self._done = np.zeros(num_envs, np.bool_)
-        self._counted = np.zeros((2, num_envs))
+        self._counted = np.zeros((3, num_envs))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -179,10 +179,9 @@ class LLMRoutingVectorEnv(VectorEnv):
 
     def _terms(self, starting: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
         simulation = self.simulation
-        if self.config.charge_ahead:
-            expected_request_seconds(simulation.arrays, simulation.rules, simulation.timing, self._counted[0])
-        if self.config.slow_start_weight > 0.0:
-            squared_waits(simulation.arrays, self._counted[1])
+        if self.reward.counts_waits:
+            ahead = self.config.charge_ahead
+            outstanding_waits(simulation.arrays, simulation.rules, simulation.timing, ahead, self._counted)
         return self.reward.terms(totals(simulation.arrays), self._counted, self.observation.watch.globals, starting)
 
     def _shown(self) -> dict[str, NDArray[np.float64]]:
