@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import UserError, print_table, write_text
+from gnnrl.cli.arguments import UserError, print_table
+from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
+from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
     from gnnrl.domains.llm_routing.model import Replica
@@ -70,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
     """Plays the requests, prints the report, writes what was asked for."""
     from gnnrl.domains.llm_routing.baselines import router_named
     from gnnrl.domains.llm_routing.metrics import latency_report
-    from gnnrl.domains.llm_routing.request_table import require_pyarrow
 
     router = router_named(args.router)
     if args.requests_parquet is not None:
@@ -84,9 +85,9 @@ def run(args: argparse.Namespace) -> int:
         figures = {key: report[key] for key in LATENCIES} | {"requests_per_wall_second": len(requests) / seconds}
         write_text(args.json, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if args.requests_csv is not None:
-        table.write_csv(args.requests_csv)
+        write_csv(args.requests_csv, table.columns())
     if args.requests_parquet is not None:
-        table.write_parquet(args.requests_parquet)
+        write_parquet(args.requests_parquet, table.columns())
     rows = [(key, value) for key, value in report.items()]
     print_table(
         f"{len(requests)} requests, {args.replicas} replicas, {args.scheduler}, {args.router}",
