@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arrivals", metavar="KIND", default="poisson", help="poisson, gamma or vidur_poisson; poisson"
     )
     parser.add_argument("--cv", metavar="X", type=float, default=1.0, help="coefficient of variation of gamma gaps; 1")
-    parser.add_argument("--lengths", metavar="NAME", default="conversation", help="conversation, code, mixed or fixed")
+    parser.add_argument(
+        "--lengths", metavar="NAME", default="conversation", help="conversation, code, mixed, vidur or fixed"
+    )
     parser.add_argument(
         "--trace",
         metavar="CSV",
@@ -115,7 +117,8 @@ def _replicas(args: argparse.Namespace) -> list[Replica]:
 
 
 def _requests(args: argparse.Namespace) -> Requests:
-    from gnnrl.domains.llm_routing.workloads import LENGTHS, Arrivals, draw_requests, load_trace
+    from gnnrl.domains.llm_routing.trace_file import load_trace
+    from gnnrl.domains.llm_routing.workloads import LENGTHS, Arrivals, draw_requests
 
     if args.requests is not None and args.requests < 1:
         raise UserError(f"--requests {args.requests}: there must be at least 1")
