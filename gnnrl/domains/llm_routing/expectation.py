@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.borrowing import borrow, borrow_timing
 from gnnrl.domains.llm_routing.calibration import Timing
+from gnnrl.domains.llm_routing.compilation import inner
 from gnnrl.domains.llm_routing.schedulers import iteration_seconds
 
 __all__ = ["expected_request_seconds", "squared_waits"]
@@ -72,7 +73,7 @@ def squared_waits(s: c.Cluster, out: NDArray[np.float64]) -> None:
                     out[b] += (now - s.time[b, i, c.ARRIVED]) ** 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _squares(s: c.Cluster, b: int, head: int, now: float) -> float:
     """The squared waits of a waiting list; one that was evicted or sent back may have its first token already."""
     total = 0.0
