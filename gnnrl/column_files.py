@@ -40,7 +40,7 @@ def write_csv(path: Path, columns: Columns) -> None:
         OSError: the file cannot be written.
     """
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
 
