@@ -2,6 +2,8 @@
 
 They were measured with the lengths of the Azure conversation trace itself, of which `LENGTHS["vidur"]` is the law. The lognormal law fitted
 to the trace has its mean, but answers of 1100 tokens at the 99th percentile where the table's 16.4 s at 25 ms a token are 640.
+
+The law is not independent of the table in one number, the share of prompts at the limit (see `KINDS`).
 """
 
 from __future__ import annotations
