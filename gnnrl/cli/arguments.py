@@ -21,7 +21,6 @@ __all__ = [
     "load_live",
     "print_json",
     "print_table",
-    "write_text",
 ]
 
 
@@ -99,14 +98,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     # A pipe has no width: what is read by another program is not folded at 80 columns.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     console.print(table)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or none: a reader never meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _cell(value: object) -> str:

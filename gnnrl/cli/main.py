@@ -13,6 +13,7 @@ from gnnrl.cli import (
     check,
     envs,
     evaluate,
+    export,
     live,
     mesh,
     rehearse,
@@ -31,6 +32,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "train": train,
     "evaluate": evaluate,
+    "export": export,
     "simulate": simulate,
     "mesh": mesh,
     "check": check,
@@ -52,6 +54,7 @@ _USER_ERRORS = (
     ("gnnrl.domains.queue_routing.model", "QueueModelError"),
     ("gnnrl.domains.queue_routing.physics", "QueueOverflowError"),
     ("gnnrl.agents.archive", "CheckpointError"),
+    ("gnnrl.column_files", "ParquetMissingError"),
     ("gnnrl.training.run_folder", "RunError"),
     ("kiali_client.errors", "KialiError"),
     ("gnnrl.cluster.errors", "ClusterError"),

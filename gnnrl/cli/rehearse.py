@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import UserError, load_live, print_json, print_table, write_text
+from gnnrl.cli.arguments import UserError, load_live, print_json, print_table
+from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
     from gnnrl.config.live import LiveConfig

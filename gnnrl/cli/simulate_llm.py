@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import UserError, print_table, write_text
+from gnnrl.cli.arguments import UserError, print_table
+from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
+from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
     from gnnrl.domains.llm_routing.model import Replica
@@ -36,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arrivals", metavar="KIND", default="poisson", help="poisson, gamma or vidur_poisson; poisson"
     )
     parser.add_argument("--cv", metavar="X", type=float, default=1.0, help="coefficient of variation of gamma gaps; 1")
-    parser.add_argument("--lengths", metavar="NAME", default="conversation", help="conversation, code, mixed or fixed")
+    parser.add_argument(
+        "--lengths", metavar="NAME", default="conversation", help="conversation, code, mixed, vidur or fixed"
+    )
     parser.add_argument(
         "--trace",
         metavar="CSV",
@@ -70,7 +74,6 @@ def run(args: argparse.Namespace) -> int:
     """Plays the requests, prints the report, writes what was asked for."""
     from gnnrl.domains.llm_routing.baselines import router_named
     from gnnrl.domains.llm_routing.metrics import latency_report
-    from gnnrl.domains.llm_routing.request_table import require_pyarrow
 
     router = router_named(args.router)
     if args.requests_parquet is not None:
@@ -84,9 +87,9 @@ def run(args: argparse.Namespace) -> int:
         figures = {key: report[key] for key in LATENCIES} | {"requests_per_wall_second": len(requests) / seconds}
         write_text(args.json, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if args.requests_csv is not None:
-        table.write_csv(args.requests_csv)
+        write_csv(args.requests_csv, table.columns())
     if args.requests_parquet is not None:
-        table.write_parquet(args.requests_parquet)
+        write_parquet(args.requests_parquet, table.columns())
     rows = [(key, value) for key, value in report.items()]
     print_table(
         f"{len(requests)} requests, {args.replicas} replicas, {args.scheduler}, {args.router}",
@@ -114,7 +117,8 @@ def _replicas(args: argparse.Namespace) -> list[Replica]:
 
 
 def _requests(args: argparse.Namespace) -> Requests:
-    from gnnrl.domains.llm_routing.workloads import LENGTHS, Arrivals, draw_requests, load_trace
+    from gnnrl.domains.llm_routing.trace_file import load_trace
+    from gnnrl.domains.llm_routing.workloads import LENGTHS, Arrivals, draw_requests
 
     if args.requests is not None and args.requests < 1:
         raise UserError(f"--requests {args.requests}: there must be at least 1")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnnrl.cli.arguments import UserError, print_table, write_text
-from gnnrl.cli.column_files import require_pyarrow, write_csv, write_parquet
+from gnnrl.cli.arguments import UserError, print_table
+from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
+from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
     from gnnrl.domains.queue_routing.baselines import Router
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures into this file")
     table = parser.add_mutually_exclusive_group()
     table.add_argument("--requests-csv", metavar="FILE", type=Path, help="write a row a request here")
-    table.add_argument("--requests-parquet", metavar="FILE", type=Path, help="the same as Parquet (needs pyarrow)")
+    table.add_argument("--requests-parquet", metavar="FILE", type=Path, help="the same as Parquet (extra `parquet`)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ class LLMRoutingConfig:
     """Requests/s."""
     cv: Positive = 1.0
     """Coefficient of variation of `gamma` gaps; 1 is Poisson, more is bursts."""
-    lengths: Literal["conversation", "code", "mixed", "fixed"] = "conversation"
+    lengths: Literal["conversation", "code", "mixed", "vidur", "fixed"] = "conversation"
     """Law of prompt and answer lengths."""
     scheduler: Literal["sarathi", "vllm", "orca", "faster_transformer"] = "sarathi"
     """How replicas form their batches."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from gnnrl.evaluation.figures import Figure
 from gnnrl.evaluation.learning import smoothed_curve
 from gnnrl.evaluation.statistics import Interval
 from gnnrl.training.run_folder import code_revision
+from gnnrl.whole_file import write_text
 
 __all__ = [
     "Cell",
@@ -40,10 +40,7 @@ Cell = tuple[str, str]
 
 def write_page(text: str, path: Path) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text)
 
 
 def page(title: str, subtitle: Iterable[str], body: str) -> str:

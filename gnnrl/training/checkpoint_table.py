@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from typing import Any
 
 from gnnrl.training.run_folder import RunFolder
+from gnnrl.whole_file import write_text
 
 __all__ = ["TABLE", "CheckpointTable"]
 
@@ -46,6 +46,4 @@ class CheckpointTable:
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        temporary = self.path.with_name(f".{TABLE}.partial")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, text.getvalue())

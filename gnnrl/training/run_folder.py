@@ -9,7 +9,6 @@ runs/NAME/tensorboard/     event files
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from gnnrl.config.experiment import Experiment, ExperimentConfig
 from gnnrl.config.loader import dump_config, load_experiment
+from gnnrl.whole_file import write_text
 
 __all__ = ["RunError", "RunFolder", "code_revision", "differences"]
 
@@ -52,8 +52,8 @@ class RunFolder(Generic[AnyExperiment]):
             )
         path.mkdir(parents=True, exist_ok=True)
         revision = code_revision()
-        _write(path / "revision.json", json.dumps(revision, indent=2) + "\n")
-        _write(path / "config.yaml", dump_config(config))
+        write_text(path / "revision.json", json.dumps(revision, indent=2) + "\n")
+        write_text(path / "config.yaml", dump_config(config))
         return RunFolder(path, config, revision)
 
     @classmethod
@@ -163,10 +163,3 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
             yield from differences(value, other, f"{prefix}{key}.")
         elif value != other:
             yield f"{prefix}{key}", value, other
-
-
-def _write(path: Path, text: str) -> None:
-    """The whole file or none of it."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

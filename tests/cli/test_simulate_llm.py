@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from gnnrl.cli.main import main
@@ -125,17 +125,14 @@ def test_mistakes_are_named(arguments: list[str], message: str, capsys: pytest.C
 def test_parquet_without_pyarrow_says_how_to_get_it_before_anything_is_simulated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gnnrl.domains.llm_routing.request_table.find_spec", lambda _: None)
+    monkeypatch.setattr("gnnrl.column_files.find_spec", lambda _: None)
     path = tmp_path / "table.parquet"
     assert main([*RUN, *DRAWN, "--requests-parquet", str(path)]) == 2
     assert "pip install 'gnnrl[parquet]'" in capsys.readouterr().err
     assert not path.exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs the parquet extra (pyarrow)")
 def test_parquet_holds_what_the_csv_holds(tmp_path: Path) -> None:
-    import pyarrow.parquet
-
     for suffix in ("csv", "parquet"):
         assert main([*RUN, *DRAWN, f"--requests-{suffix}", str(tmp_path / f"t.{suffix}")]) == 0
     columns = pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pydict()

@@ -94,7 +94,7 @@ def test_overload_is_simulated_and_warned_about(tmp_path: Path, capsys: pytest.C
 def test_mistakes_are_exit_code_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gnnrl.cli.column_files.find_spec", lambda _: None)
+    monkeypatch.setattr("gnnrl.column_files.find_spec", lambda _: None)
     assert main(["simulate", "queue", *arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err

@@ -224,7 +224,7 @@ def test_the_report_stands_alone_and_shows_whoever_wins(evaluation: Evaluation, 
         assert table.count("class=win") == 1
     assert "never trained on" in page
     assert "200 x violating seconds" in page
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.partial"))
     assert "<h2>Learning</h2>" not in report.render(evaluation)
 
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gnnrl.cli.arguments import UserError, print_json, write_text
+from gnnrl.cli.arguments import UserError, print_json
+from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
     from gnnrl.agents import PPO_GNN

@@ -7,7 +7,6 @@ where none is). A sweep is played on validation episodes, never on held-out ones
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 
 from gnnrl.config.experiment import AutoscalingConfig
+from gnnrl.whole_file import write_text
 
 __all__ = ["Calibration", "CalibrationError", "Setting", "pareto", "shipped", "violation_budget"]
 
@@ -120,10 +120,7 @@ class Calibration:
         """Write YAML, whole or not at all."""
         families = {workload: self._family(workload) for workload in self.frontiers}
         document = {"format": FORMAT, "environment": dict(self.environment), "seeds": self.seeds, "workloads": families}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120))
-        os.replace(temporary, path)
+        write_text(path, yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120))
 
     def _family(self, workload: str) -> dict[str, Any]:
         rules = {

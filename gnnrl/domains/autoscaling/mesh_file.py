@@ -20,7 +20,6 @@ list is not made by it. Unknown and repeated keys are errors.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 import yaml
 
 from gnnrl.domains.autoscaling.mesh import Call, Mesh, MeshError, RequestClass, Service
+from gnnrl.whole_file import write_text
 
 __all__ = ["load_mesh", "save_mesh"]
 
@@ -87,12 +87,7 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
         ],
     }
     text = yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, text)
 
 
 def _changed_fields(item: Service | Call) -> dict[str, Any]:

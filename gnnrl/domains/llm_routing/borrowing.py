@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from gnnrl.domains.llm_routing.calibration import Timing
 from gnnrl.domains.llm_routing.cluster import Cluster
+from gnnrl.domains.llm_routing.compilation import inner
 
 __all__ = ["borrow", "borrow_timing"]
 
@@ -33,7 +33,7 @@ def _strip(_: Any, array: Any) -> Any:
 _uncounted: Any = intrinsic(_strip)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def borrow(s: Cluster) -> Cluster:
     """The same cluster, uncounted."""
     return Cluster(
@@ -50,7 +50,7 @@ def borrow(s: Cluster) -> Cluster:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def borrow_timing(timing: Timing) -> Timing:
     """The same timing, uncounted."""
     return Timing(_uncounted(timing.linear), timing.slope, _uncounted(timing.decode), _uncounted(timing.prefill))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.borrowing import borrow, borrow_timing
 from gnnrl.domains.llm_routing.calibration import Timing
+from gnnrl.domains.llm_routing.compilation import inner
 from gnnrl.domains.llm_routing.events import assign, can_take, next_decision, write_report
 
 __all__ = ["choose", "choose_all", "play"]
@@ -24,7 +25,7 @@ USUAL_DECODES = 32
 """The known-length router counts a decoded token's share of the linear layers as in a batch of this many."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _random(s: c.Cluster, b: int) -> np.uint64:
     """64 random bits of cluster `b`'s own generator (splitmix64; Steele, Lea and Flood 2014)."""
     s.random[b] += np.uint64(0x9E3779B97F4A7C15)
@@ -34,13 +35,13 @@ def _random(s: c.Cluster, b: int) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _below(s: c.Cluster, b: int, n: int) -> int:
     """A random whole number in 0..n-1."""
     return np.int64((_random(s, b) >> np.uint64(32)) * np.uint64(n) >> np.uint64(32))  # type: ignore[return-value]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _work_seconds(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, i: int) -> float:
     """Device time that request `i` still needs at time factor 1: its chunks, and its share of the iterations that decode it."""
     row = s.request[b, i]
@@ -53,7 +54,7 @@ def _work_seconds(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, i: int) 
     return prefill * token + decode * (share + timing.decode[1] + timing.decode[2] * kept)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _outstanding_seconds(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, r: int) -> float:
     """Device time that everything at replica `r` still needs, at time factor 1."""
     seconds = 0.0
@@ -66,7 +67,7 @@ def _outstanding_seconds(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, r
     return seconds
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _score(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, r: int, router: int) -> float:
     """What the router makes small."""
     replica, report = s.replica[b, r], s.report[b, r]
@@ -88,7 +89,7 @@ def _score(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, r: int, router:
     return (_outstanding_seconds(s, rules, timing, b, r) + own) * factor
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def choose(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, router: int) -> int:
     """The replica that a router sends the pending request of cluster `b` to."""
     n = int(s.cluster[b, c.N_REPLICAS])
@@ -137,7 +138,7 @@ def choose(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, router: int) ->
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _nth_able(s: c.Cluster, rules: c.Rules, b: int, nth: int) -> int:
     r = -1
     for _ in range(nth + 1):
@@ -147,7 +148,7 @@ def _nth_able(s: c.Cluster, rules: c.Rules, b: int, nth: int) -> int:
     return r
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _smooth_round_robin(s: c.Cluster, rules: c.Rules, b: int) -> int:
     """Turns in proportion to speed, spread evenly: everybody earns its speed, the richest is taken and pays what all earned."""
     best, ties = -1, 0

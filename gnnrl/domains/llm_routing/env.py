@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gnnrl.config.llm_routing import LLMRoutingConfig
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.episodes import MOST_CHANGES, configured_scenarios, draw_episode
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
 from gnnrl.domains.llm_routing.expectation import outstanding_waits
 from gnnrl.domains.llm_routing.graph_observation import LLMGraphObservation
 from gnnrl.domains.llm_routing.model import Scheduler
@@ -65,6 +66,9 @@ class LLMRoutingVectorEnv(VectorEnv):
             all that was spent after the last decision.
         staggered: the first episodes after a seeded reset end one after the other, so that the clusters of a batch are not all empty, and
             all full, at the same steps.
+
+    Raises:
+        LLMRoutingError: what the configuration says cannot be.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - declared so by Gymnasium
@@ -81,6 +85,8 @@ class LLMRoutingVectorEnv(VectorEnv):
         **changes: Any,
     ) -> None:
         self.config = replace(config or LLMRoutingConfig(), **changes)
+        if self.config.episode_requests < 1:
+            raise LLMRoutingError(f"episode_requests {self.config.episode_requests} is not >= 1")
         self.num_envs, self.copy, self.strict_actions = num_envs, copy, strict_actions
         self.to_the_end, self.staggered = to_the_end, staggered
         # One request more, so that there is a decision to look at when an episode is cut.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnnrl.config.llm_routing import LLMRoutingConfig
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
 from gnnrl.domains.llm_routing.model import Change, Replica
 from gnnrl.domains.llm_routing.scenarios import Scenario, scenario_named
 from gnnrl.domains.llm_routing.workloads import Arrivals, LengthHint, Requests
@@ -50,7 +51,11 @@ def configured_scenarios(config: LLMRoutingConfig) -> tuple[Scenario, ...]:
 def draw_episode(
     config: LLMRoutingConfig, scenarios: Sequence[Scenario], count: int, sequence: np.random.SeedSequence
 ) -> Episode:
-    """An episode of `count` requests; the same sequence gives the same one."""
+    """An episode of `count` requests; the same sequence gives the same one.
+
+    Raises:
+        LLMRoutingError: what the configuration says cannot be drawn.
+    """
     rng = np.random.default_rng(sequence)
     scenario = scenarios[int(rng.integers(len(scenarios)))]
     seeds = sequence.generate_state(2)
@@ -67,6 +72,8 @@ def _draw_changes(
     free = sorted(set(range(len(scenario.replicas))) - {change.replica for change in scenario.changes})
     up = {r: scenario.replicas[r].up for r in free}
     count = min(int(rng.poisson(config.changes_per_1000 * len(requests) / 1000.0)), most) if free else 0
+    if config.slow_factor[0] > config.slow_factor[1]:
+        raise LLMRoutingError(f"slow_factor {config.slow_factor} is not a range, its low end is above its high end")
     low, high = np.log(config.slow_factor)
     changes: list[Change] = []
     for at in np.sort(rng.uniform(0.0, float(requests.arrived_at[-1]), count)).tolist():

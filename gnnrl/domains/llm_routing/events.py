@@ -6,11 +6,11 @@ At one instant reports are written first, then changes take place, then requests
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.calibration import Timing
+from gnnrl.domains.llm_routing.compilation import inner
 from gnnrl.domains.llm_routing.kernel import advance_replica
 from gnnrl.domains.llm_routing.waiting import fits, insert_by_arrival, pop_front, push_back, restart, unlink
 
@@ -21,13 +21,13 @@ Floats = NDArray[np.float64]
 Requests = NDArray[np.int32]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def can_take(s: c.Cluster, rules: c.Rules, b: int, r: int, i: int) -> bool:
     """Whether replica `r` may be chosen for request `i`: it is up, and the request fits its memory."""
     return s.replica[b, r, c.STATE] == c.UP and fits(s.request[b], s.replica[b, r], rules, i)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def next_decision(s: c.Cluster, rules: c.Rules, timing: Timing, b: int) -> bool:
     """Simulate cluster `b` up to its next routing decision; the request stands in PENDING.
 
@@ -72,7 +72,7 @@ def next_decision(s: c.Cluster, rules: c.Rules, timing: Timing, b: int) -> bool:
             row[c.ARRIVALS] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _routable(s: c.Cluster, rules: c.Rules, b: int) -> int:
     """The first request at the router that some replica may take."""
     row = s.cluster[b]
@@ -92,7 +92,7 @@ def _routable(s: c.Cluster, rules: c.Rules, b: int) -> int:
     return c.NOBODY
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _arrive(s: c.Cluster, rules: c.Rules, b: int, i: int) -> None:
     """Request `i` comes to the router; one that is longer than any replica's memory is turned away."""
     row = s.cluster[b]
@@ -107,7 +107,7 @@ def _arrive(s: c.Cluster, rules: c.Rules, b: int, i: int) -> None:
     row[c.REJECTED_COUNT] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def assign(s: c.Cluster, rules: c.Rules, b: int, r: int) -> bool:
     """Send the pending request of cluster `b` to replica `r`.
 
@@ -136,7 +136,7 @@ def assign(s: c.Cluster, rules: c.Rules, b: int, r: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _change(s: c.Cluster, rules: c.Rules, b: int, change: Floats) -> None:
     r = int(change[c.WHERE])
     replica = s.replica[b, r]
@@ -154,7 +154,7 @@ def _change(s: c.Cluster, rules: c.Rules, b: int, change: Floats) -> None:
         _fail(s, b, r)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _fail(s: c.Cluster, b: int, r: int) -> None:
     """Replica `r` is gone with its memory; whatever it had waits at the router again, by arrival."""
     row, replica, request, clock = s.cluster[b], s.replica[b, r], s.request[b], s.clock[b, r]
@@ -173,7 +173,7 @@ def _fail(s: c.Cluster, b: int, r: int) -> None:
         replica[column] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _send_back(request: Requests, row: Ints, i: int) -> None:
     request[i, c.STATUS] = c.AT_ROUTER
     request[i, c.REPLICA] = c.NOBODY
@@ -181,7 +181,7 @@ def _send_back(request: Requests, row: Ints, i: int) -> None:
     row[c.AT_ROUTER_COUNT] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def write_report(s: c.Cluster, rules: c.Rules, b: int, r: int) -> None:
     """What replica `r` says of itself now: base features, tokens done since it began, the first requests of its queue."""
     replica, out = s.replica[b, r], s.report[b, r]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.borrowing import borrow, borrow_timing
 from gnnrl.domains.llm_routing.calibration import Timing
+from gnnrl.domains.llm_routing.compilation import inner
 from gnnrl.domains.llm_routing.schedulers import iteration_seconds
 
 __all__ = ["AHEAD", "LATENCY_SQUARES", "TTFT_SQUARES", "outstanding_waits"]
@@ -56,7 +57,7 @@ def outstanding_waits(s: c.Cluster, rules: c.Rules, timing: Timing, ahead: bool,
                 _replica_waits(s, b, r, rules, timing, ahead, out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _replica_waits(s: c.Cluster, b: int, r: int, rules: c.Rules, timing: Timing, ahead: bool, out: Floats) -> None:
     """Add what is outstanding at one replica."""
     none = int(np.int64(0))
@@ -106,7 +107,7 @@ def _replica_waits(s: c.Cluster, b: int, r: int, rules: c.Rules, timing: Timing,
         out[LATENCY_SQUARES, b] += (waited + still) ** 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _unread(row: NDArray[np.int32], k: int, replica: NDArray[np.int64]) -> int:
     """Tokens of the k-th outstanding request's prompt that no batch holds yet."""
     todo = max(row[c.TARGET] - row[c.PROCESSED], 0)
@@ -115,7 +116,7 @@ def _unread(row: NDArray[np.int32], k: int, replica: NDArray[np.int64]) -> int:
     return int(todo)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _outstanding(s: c.Cluster, b: int, r: int, k: int, last: int) -> int:
     """The k-th outstanding request of a replica, residents first; `last` is the one before it, or the head of the queue."""
     residents = s.replica[b, r, c.RESIDENTS]

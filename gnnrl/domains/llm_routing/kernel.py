@@ -7,11 +7,11 @@ at which an iteration ends are in the running for the next one.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.calibration import Timing
+from gnnrl.domains.llm_routing.compilation import inner
 from gnnrl.domains.llm_routing.schedulers import batch_seconds, form_batch, iteration_seconds
 
 __all__ = ["advance_replica"]
@@ -24,7 +24,7 @@ STUCK = 1
 """A replica has requests and can do nothing for them: impossible as long as every request fits."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def advance_replica(
     request: Requests, time: Floats, replica: Ints, clock: Floats, resident: Ints, rules: c.Rules, timing: Timing,
     until: float,
@@ -61,7 +61,7 @@ def advance_replica(
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _complete(request: Requests, time: Floats, replica: Ints, clock: Floats, resident: Ints, rules: c.Rules) -> None:
     """The batch under way has ended: tokens are there, some requests are done."""
     now = clock[c.CLOCK]
@@ -108,7 +108,7 @@ def _complete(request: Requests, time: Floats, replica: Ints, clock: Floats, res
         replica[c.HELD] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _run_ahead(
     request: Requests, replica: Ints, clock: Floats, resident: Ints, rules: c.Rules, timing: Timing, until: float
 ) -> None:

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.config.llm_routing import LLMRoutingConfig
+from gnnrl.domains.llm_routing.errors import LLMRoutingError
 from gnnrl.domains.llm_routing.observation import GLOBAL_FEATURES
 from gnnrl.domains.llm_routing.totals import Totals
 
 __all__ = ["LLMRoutingReward", "documented_terms"]
 
 Floats = NDArray[np.float64]
+MODES = ("minus_latency", "delta", "instant", "hybrid")
 THROUGHPUT, LATENCY, BALANCE = (
     GLOBAL_FEATURES.index(name) for name in ("throughput", "mean_latency", "system_load_balance")
 )
@@ -52,9 +54,14 @@ class LLMRoutingReward:
     Args:
         config: of the environment.
         batch_size: B.
+
+    Raises:
+        LLMRoutingError: the mode is not known.
     """
 
     def __init__(self, config: LLMRoutingConfig, batch_size: int) -> None:
+        if config.reward not in MODES:
+            raise LLMRoutingError(f"reward {config.reward!r} is not known; there are {', '.join(MODES)}")
         self._config = config
         weights = (config.charge_ahead, config.slow_start_weight > 0.0, config.slow_end_weight > 0.0)
         self.counts_waits = config.reward == "minus_latency" and any(weights)

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.borrowing import borrow
 from gnnrl.domains.llm_routing.calibration import Timing
+from gnnrl.domains.llm_routing.compilation import inner
 from gnnrl.domains.llm_routing.events import can_take, write_report
 from gnnrl.domains.llm_routing.model import ModelError
 from gnnrl.domains.llm_routing.physics import PhysicsSettings
@@ -233,7 +234,7 @@ def _observe(
         _cluster_history(s, b, present[b], history.total[b], history.past[b], history.rates[b], cluster[b])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _replica_history(
     report: NDArray[np.float64], memory: NDArray[np.float64], queues: NDArray[np.float64], out: NDArray[np.float32], now: float
 ) -> None:  # fmt: skip
@@ -260,7 +261,7 @@ def _replica_history(
     memory[LAST_QUEUE], memory[LAST_BLOCKS] = queue, blocks
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _slope_and_variance(ring: NDArray[np.float64], written: int) -> tuple[float, float]:
     """Least-squares slope per entry and variance of the newest entries of a ring that `written` values were put into."""
     n = min(written, ring.shape[0])
@@ -277,7 +278,7 @@ def _slope_and_variance(ring: NDArray[np.float64], written: int) -> tuple[float,
     return (slope / spread if n > 1 else 0.0), variance
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _cluster_history(
     s: c.Cluster, b: int, present: NDArray[np.bool_], total: NDArray[np.float64], past: NDArray[np.float64],
     rates: NDArray[np.float64], out: NDArray[np.float32],

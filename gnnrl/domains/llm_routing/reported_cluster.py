@@ -104,7 +104,7 @@ class ReportedCluster:
         """Whether one of these replicas, as last written, has the memory for the pending request."""
         s = self.arrays
         # Not the compiled one: the first replica is nearly always enough, and to hand it all over costs more.
-        return any(fits.py_func(s.request[0], s.replica[0, row.slot], self.rules, 0) for row in rows)
+        return any(fits(s.request[0], s.replica[0, row.slot], self.rules, 0) for row in rows)
 
     def _write_replicas(self, rows: Sequence[ReplicaRow]) -> None:
         s, slots = self.arrays, [row.slot for row in rows]

@@ -1,39 +1,19 @@
-"""What became of each request of an episode: one row a request, to CSV or Parquet."""
+"""What became of each request of an episode: one row a request."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
-from gnnrl.domains.llm_routing.errors import LLMRoutingError
 
-__all__ = ["STATUS_NAMES", "ParquetMissingError", "RequestTable", "require_pyarrow"]
+__all__ = ["STATUS_NAMES", "RequestTable"]
 
 STATUS_NAMES = ("not_arrived", "at_router", "waiting", "running", "completed", "rejected")
 """What `status` counts through."""
-
-
-class ParquetMissingError(LLMRoutingError):
-    """Parquet was asked for and pyarrow is not installed."""
-
-
-def require_pyarrow(path: Path) -> None:
-    """Checks that `path` can be written, before the work of which it is to hold the result.
-
-    Raises:
-        ParquetMissingError: pyarrow is not installed.
-    """
-    if find_spec("pyarrow") is None:
-        raise ParquetMissingError(
-            f"{path}: Parquet needs pyarrow, which is not installed; pip install 'gnnrl[parquet]', or write CSV"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +79,7 @@ class RequestTable:
         return int(np.count_nonzero(self.status == STATUS_NAMES.index(status)))
 
     def columns(self) -> dict[str, list[Any]]:
-        """Name -> values; None where something has not happened."""
+        """Name -> values, as `gnnrl.column_files` writes them; None where something has not happened."""
         arrays: dict[str, NDArray[Any]] = {"request_id": np.arange(len(self))}
         arrays |= {field.name: getattr(self, field.name) for field in fields(self)}
         arrays |= {"ttft_s": self.ttft_s, "e2e_s": self.e2e_s, "tpot_ms": self.tpot_ms}
@@ -108,25 +88,3 @@ class RequestTable:
         }
         listed["status"] = [STATUS_NAMES[index] for index in self.status.tolist()]
         return listed
-
-    def write_csv(self, path: Path) -> None:
-        """Writes a header and a row a request; empty where something has not happened."""
-        columns = self.columns()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
-
-    def write_parquet(self, path: Path) -> None:
-        """Writes the same columns as Parquet.
-
-        Raises:
-            ParquetMissingError: pyarrow is not installed.
-        """
-        require_pyarrow(path)
-        import pyarrow
-        import pyarrow.parquet
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pyarrow.parquet.write_table(pyarrow.table(self.columns()), path)

@@ -32,6 +32,10 @@ class Scenario:
     """Name in `LENGTHS`."""
     changes: tuple[ScheduledChange, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.lengths not in LENGTHS:
+            raise WorkloadError(f"lengths {self.lengths!r} are not known; there are {', '.join(LENGTHS)}")
+
     def requests(self, count: int, seed: int, hint: LengthHint | None = None) -> Requests:
         """The requests of an episode; the same seed gives the same ones."""
         return draw_requests(count, self.arrivals, LENGTHS[self.lengths], seed, hint)

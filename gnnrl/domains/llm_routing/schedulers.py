@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.calibration import Timing
+from gnnrl.domains.llm_routing.compilation import inner
 from gnnrl.domains.llm_routing.waiting import admit, evict
 
 __all__ = ["batch_seconds", "form_batch", "iteration_seconds"]
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 Requests = NDArray[np.int32]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def iteration_seconds(
     timing: Timing, tokens: int, decodes: int, kv: int, prefills: int, squares: int, prefill_kv: int
 ) -> float:
@@ -52,7 +52,7 @@ def iteration_seconds(
     return seconds
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def batch_seconds(timing: Timing, replica: Ints, time_factor: float) -> float:
     """Seconds of the batch that the replica has formed."""
     return time_factor * iteration_seconds(
@@ -66,7 +66,7 @@ def batch_seconds(timing: Timing, replica: Ints, time_factor: float) -> float:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def form_batch(request: Requests, time: Floats, replica: Ints, resident: Ints, rules: c.Rules, now: float) -> None:
     """Form the next batch: CHUNK of every request in it, memory, and the sums that its time depends on. BATCH = 0: nothing to do."""
     for column in range(c.BATCH, c.BATCH_PREFILL_KV + 1):
@@ -92,7 +92,7 @@ def form_batch(request: Requests, time: Floats, replica: Ints, resident: Ints, r
         _take_new(request, time, replica, resident, rules, now)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _take_decodes(request: Requests, replica: Ints, resident: Ints, rules: c.Rules) -> None:
     """One token of every decoding resident; for want of a block the latest resident makes room."""
     kv = 0
@@ -119,14 +119,14 @@ def _take_decodes(request: Requests, replica: Ints, resident: Ints, rules: c.Rul
     replica[c.BATCH_KV] = kv
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _rest_decodes(request: Requests, replica: Ints, resident: Ints) -> None:
     for k in range(replica[c.RESIDENTS]):
         if request[resident[k], c.PROCESSED] > request[resident[k], c.TARGET]:
             request[resident[k], c.CHUNK] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _take_prefill(request: Requests, replica: Ints, i: int, most: int) -> None:
     """A chunk of at most `most` tokens of what request `i` has to prefill."""
     done = np.int64(request[i, c.PROCESSED])
@@ -140,7 +140,7 @@ def _take_prefill(request: Requests, replica: Ints, i: int, most: int) -> None:
         replica[c.BATCH_PREFILL_KV] += done
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _take_new(request: Requests, time: Floats, replica: Ints, resident: Ints, rules: c.Rules, now: float) -> None:
     """Waiting requests, first come first served, while memory, batch cap and token budget allow."""
     longest = 0

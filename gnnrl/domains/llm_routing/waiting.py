@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
+from gnnrl.domains.llm_routing.compilation import inner
 
 __all__ = ["admit", "evict", "fits", "insert_by_arrival", "pop_front", "push_back", "restart", "unlink"]
 
@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 Requests = NDArray[np.int32]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def fits(request: Requests, replica: Ints, rules: c.Rules, i: int) -> bool:
     """Whether request `i` can ever be finished by this replica: alone, above the watermark, restarts included."""
     total = np.int64(request[i, c.TOTAL])
@@ -25,7 +25,7 @@ def fits(request: Requests, replica: Ints, rules: c.Rules, i: int) -> bool:
     return bool((kept + rules.block_tokens - 1) // rules.block_tokens + replica[c.WATERMARK] <= replica[c.BLOCKS])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def push_back(request: Requests, row: Ints, head: int, tail: int, i: int) -> None:
     """Append request `i` to the list whose ends stand in `row[head]` and `row[tail]`."""
     request[i, c.NEXT] = c.NOBODY
@@ -36,7 +36,7 @@ def push_back(request: Requests, row: Ints, head: int, tail: int, i: int) -> Non
     row[tail] = i
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def pop_front(request: Requests, row: Ints, head: int, tail: int) -> int:
     """Take the first request off a list that is not empty."""
     i = row[head]
@@ -46,7 +46,7 @@ def pop_front(request: Requests, row: Ints, head: int, tail: int) -> int:
     return int(i)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def insert_by_arrival(request: Requests, row: Ints, head: int, tail: int, i: int) -> None:
     """Put request `i` into a list that is ordered by arrival."""
     if row[head] == c.NOBODY or row[tail] < i:
@@ -63,7 +63,7 @@ def insert_by_arrival(request: Requests, row: Ints, head: int, tail: int, i: int
     request[before, c.NEXT] = i
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def unlink(request: Requests, row: Ints, head: int, tail: int, i: int) -> None:
     """Take request `i` out of the list it is in."""
     if row[head] == i:
@@ -77,7 +77,7 @@ def unlink(request: Requests, row: Ints, head: int, tail: int, i: int) -> None:
         row[tail] = before
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def admit(request: Requests, time: NDArray[np.float64], replica: Ints, resident: Ints, blocks: int, now: float) -> int:
     """Give the first waiting request `blocks` and a place among the residents, which stay ordered by arrival; returns it."""
     i = pop_front(request, replica, c.HEAD, c.TAIL)
@@ -97,7 +97,7 @@ def admit(request: Requests, time: NDArray[np.float64], replica: Ints, resident:
     return i
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def restart(request: Requests, i: int) -> int:
     """Forget the KV cache of request `i`. What it has said so far is prefilled with its prompt next time, all at once.
 
@@ -114,7 +114,7 @@ def restart(request: Requests, i: int) -> int:
     return int(processed)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def evict(request: Requests, replica: Ints, resident: Ints) -> None:
     """Throw the latest resident out: its memory is freed, it waits in front of the others."""
     replica[c.RESIDENTS] -= 1

@@ -59,7 +59,7 @@ def test_a_calibration_comes_back_as_it_was_written(tmp_path: Path) -> None:
     written = calibration(noisy=SWEPT, flash=SWEPT[:3])
     written.save(tmp_path / "deep" / "file.yaml")
     assert Calibration.load(tmp_path / "deep" / "file.yaml") == written
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_another_environment_is_not_merged_and_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
-"""Arrival processes and lengths against their laws; traces from CSV, good and bad."""
+"""Arrival processes and lengths against their laws."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from gnnrl.domains.llm_routing.workloads import (
     Requests,
     WorkloadError,
     draw_requests,
-    load_trace,
 )
 
 N = 200_000
@@ -94,78 +92,6 @@ def test_scenarios_are_those_of_the_comparison() -> None:
     assert not elastic.replicas[joining.replica].up
     with pytest.raises(WorkloadError, match="'C' is not known; there are fixed, A, B, E, elastic"):
         scenario_named("C")
-
-
-def write(path: Path, *lines: str) -> Path:
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-HEADER = "arrived_at,num_prefill_tokens,num_decode_tokens"
-
-
-def test_a_trace_is_read_whatever_else_is_in_it(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "t.csv",
-        "id,num_decode_tokens, num_prefill_tokens,arrived_at",
-        "a,5,100,0.5",
-        "b,6.0,7,0.5",
-        "c,1,1,9",
-    )
-    trace = load_trace(path, LengthHint(kind="true"))
-    assert trace.arrived_at.tolist() == [0.5, 0.5, 9.0]
-    assert trace.prefill_tokens.tolist() == [100, 7, 1]
-    assert trace.decode_tokens.tolist() == trace.shown_decode_tokens.tolist() == [5, 6, 1]
-    assert trace.first(2).decode_tokens.tolist() == [5, 6]
-
-
-def test_azures_own_format_is_read(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "azure.csv",
-        "TIMESTAMP,ContextTokens,GeneratedTokens",
-        "2023-11-16 23:59:59.9050000,374,44",
-        "2023-11-17 00:00:00.0049999,396,109",
-        "2023-11-17 00:00:01,879,55",
-    )
-    trace = load_trace(path)
-    np.testing.assert_allclose(trace.arrived_at, [0.0, 0.0999999, 1.095], atol=1e-6)
-    assert trace.decode_tokens.tolist() == [44, 109, 55]
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["arrived_at,num_prefill_tokens", "0,1"], "column num_decode_tokens is missing"),
-        (["0.1,10,20", "0.2,10,20"], "column arrived_at, num_prefill_tokens, num_decode_tokens is missing"),
-        ([], "is missing"),
-        ([HEADER], "no requests below the header"),
-        ([HEADER, "0,10,5", "1,0,5"], "line 3: num_prefill_tokens '0' is not a whole number >= 1"),
-        ([HEADER, "0,10,-5"], "line 2: num_decode_tokens '-5' is not a whole number >= 1"),
-        ([HEADER, "0,10,nan"], "line 2: num_decode_tokens 'nan'"),
-        ([HEADER, "0,10.5,3"], "line 2: num_prefill_tokens '10.5'"),
-        ([HEADER, "0,,3"], "line 2: num_prefill_tokens ''"),
-        ([HEADER, "0,3"], "line 2: num_decode_tokens None"),
-        ([HEADER, "nan,3,3"], "line 2: arrived_at 'nan' is not a time >= 0"),
-        ([HEADER, "-1,3,3"], "line 2: arrived_at '-1' is not a time >= 0"),
-        ([HEADER, "inf,3,3"], "line 2: arrived_at 'inf'"),
-        ([HEADER, "soon,3,3"], "line 2: arrived_at 'soon' is not a time"),
-        ([HEADER, "2,3,3", "1,3,3"], "line 3: arrived_at '1' is before the line above; sort the file by it"),
-        ([HEADER, *["0,0,1"] * 8], "line 6: .*; and 3 more"),
-        ([HEADER, f"0,{10**12},1"], "is not a whole number"),
-        (["TIMESTAMP,ContextTokens,GeneratedTokens", "yesterday,1,1"], "TIMESTAMP 'yesterday' is not a time"),
-    ],
-)
-def test_a_bad_trace_says_what_is_wrong_and_where(tmp_path: Path, lines: list[str], message: str) -> None:
-    with pytest.raises(WorkloadError, match=r"t\.csv: .*" + message):
-        load_trace(write(tmp_path / "t.csv", *lines))
-
-
-def test_a_missing_file_and_a_binary_one_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match="No such file"):
-        load_trace(tmp_path / "none.csv")
-    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(WorkloadError, match=r"b\.csv"):
-        load_trace(tmp_path / "b.csv")
 
 
 @pytest.mark.parametrize(
