@@ -21,8 +21,9 @@ DIRECTIONS = 16
 LEADER = 20.0
 """From this distance on, a line leads from the label to its point."""
 POINT_RADIUS, LINE_RADIUS = 5.0, 1.0
-OUTSIDE_COST = 100.0
-"""Of a label that reaches out of its axes by a point; an area of a square point that is covered costs 1, and so does a point's distance."""
+OUTSIDE_COST, LEADER_COST = 100.0, 25.0
+"""Of a label that reaches out of its axes by a point, and of one that needs a line. An area of a square point that is covered costs 1, and
+so does a point's distance."""
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top; of labels in points of 1/72 inch."""
@@ -46,8 +47,6 @@ def label_points(axis: Axes, labels: Sequence[Label], lines: Sequence[Box] = ())
         labels: what to write, and where.
         lines: upright or level lines to keep clear of, from one corner of the box to the other, in the units of the axes.
     """
-    from matplotlib.patheffects import withStroke
-
     figure = axis.figure
     figure.canvas.draw()
     points = axis.transData.transform([(label.x, label.y) for label in labels]) * 72.0 / figure.dpi
@@ -65,11 +64,15 @@ def label_points(axis: Axes, labels: Sequence[Label], lines: Sequence[Box] = ())
             dx, dy, box = place
             beyond = (left - box[0], box[2] - right, bottom - box[1], box[3] - top)
             covered = sum(_overlap(box, other) for other in taken)
-            return covered + OUTSIDE_COST * sum(max(0.0, by) for by in beyond) + math.hypot(dx, dy)
+            return (
+                covered
+                + OUTSIDE_COST * sum(max(0.0, by) for by in beyond)
+                + math.hypot(dx, dy)
+                + LEADER_COST * _far(dx, dy)
+            )
 
         dx, dy, box = min(_places(x, y, width, height), key=cost)
         taken.append(box)
-        far = math.hypot(dx, dy) > LEADER
         axis.annotate(
             label.text,
             (label.x, label.y),
@@ -79,7 +82,7 @@ def label_points(axis: Axes, labels: Sequence[Label], lines: Sequence[Box] = ())
             va="center",
             fontsize=FONT_POINTS,
             color=label.colour,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            bbox={"facecolor": "white", "alpha": 0.6, "linewidth": 0.0, "pad": 0.4},
             arrowprops={
                 "arrowstyle": "-",
                 "color": label.colour,
@@ -87,9 +90,13 @@ def label_points(axis: Axes, labels: Sequence[Label], lines: Sequence[Box] = ())
                 "shrinkB": POINT_RADIUS,
                 "relpos": (0.0 if dx > 1.0 else 1.0 if dx < -1.0 else 0.5, 0.5),
             }
-            if far
+            if _far(dx, dy)
             else None,
         )
+
+
+def _far(dx: float, dy: float) -> bool:
+    return math.hypot(dx, dy) > LEADER
 
 
 def _places(x: float, y: float, width: float, height: float) -> Iterator[tuple[float, float, Box]]:

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from gnnrl.domains.llm_routing.baselines import ROUTERS
+from gnnrl.domains.llm_routing.model import Change
 from gnnrl.evaluation.canvas import ACCENT, INK, REPLICA_COLOURS, STYLE, Picture, palette, panels, plt
 from gnnrl.evaluation.contenders import POLICY
 from gnnrl.evaluation.labelling import Label, label_points
@@ -67,7 +68,14 @@ BEFORE_SECONDS, AFTER_SECONDS, LONGEST_SECONDS = 60.0, 120.0, 600.0
 """What is drawn of a stream: from before its first change to after its last one, or as much after its beginning, and no more than that."""
 MOST_LOOKS = 500
 """Of the load, that are drawn."""
-SAID: Mapping[str, str] = {"fail": "fails", "join": "joins", "leave": "leaves"}
+MOST_SAID = 8
+"""Changes that are named; more would be on top of one another."""
+SAID: Mapping[str, tuple[str, str]] = {
+    "fail": ("fails", "fail"),
+    "join": ("joins", "join"),
+    "leave": ("leaves", "leave"),
+}
+"""Kind of change -> what one replica does, and what several do."""
 
 
 def colours(system: LLMSystem) -> dict[str, str]:
@@ -228,11 +236,11 @@ def loads(system: LLMSystem) -> Picture:
             axis.set_xlim(begin, end)
             axis.set_ylabel("outstanding requests")
         axes[-1].set_xlabel("seconds")
-        for change in changes if len(changes) <= 8 else ():
-            said = SAID.get(change.kind, f"time x {change.time_factor:.3g}")
+        said = _said(changes)
+        for (at, _), text in said.items() if len(said) <= MOST_SAID else ():
             axes[0].annotate(
-                f"replica {change.replica} {said}",
-                (change.at_seconds, 1.0),
+                text,
+                (at, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, -2),
                 textcoords="offset points",
@@ -251,3 +259,16 @@ def _window(trace: LoadTrace) -> tuple[float, float]:
         return 0.0, min(2.0 * AFTER_SECONDS, last)
     begin = max(trace.changes[0].at_seconds - BEFORE_SECONDS, 0.0)
     return begin, min(trace.changes[-1].at_seconds + AFTER_SECONDS, begin + LONGEST_SECONDS, last)
+
+
+def _said(changes: Sequence[Change]) -> dict[tuple[float, str], str]:
+    """What happens in words, by its time and kind: several replicas may do the same at once."""
+    together: dict[tuple[float, str], list[Change]] = {}
+    for change in changes:
+        together.setdefault((change.at_seconds, change.kind), []).append(change)
+    found = {}
+    for (at, kind), same in together.items():
+        who = ", ".join(str(change.replica) for change in same)
+        does = SAID[kind][len(same) > 1] if kind in SAID else f"time x {same[0].time_factor:.3g}"
+        found[at, kind] = f"replica{'s' if len(same) > 1 else ''} {who} {does}"
+    return found

@@ -14,6 +14,7 @@ import pytest
 
 from gnnrl.config.experiment import PPOConfig
 from gnnrl.config.llm_routing import LLMRoutingConfig, LLMRoutingEvaluation, LLMRoutingExperiment
+from gnnrl.domains.llm_routing.model import Change
 from gnnrl.domains.llm_routing.teachers import taught
 from gnnrl.evaluation.contenders import POLICY, Contender
 from gnnrl.evaluation.llm_routing import plots, report
@@ -156,6 +157,16 @@ def test_the_load_marks_what_happens_to_replicas(page: str, compared: LLMRouting
     assert share[POLICY] < share[REFERENCE] < 25.0
     gone = [row for row in shares if row and row[0] == "replica 1"][1]
     assert 30.0 < float(gone[2]) < 50.0
+
+
+def test_what_happens_at_once_is_said_at_once() -> None:
+    changes = [
+        Change(at_seconds=1.0, kind="fail", replica=1),
+        Change(at_seconds=1.0, kind="fail", replica=6),
+        Change(at_seconds=2.0, kind="join", replica=4),
+        Change(at_seconds=3.0, kind="slow", replica=0, time_factor=2.5),
+    ]
+    assert list(plots._said(changes).values()) == ["replicas 1, 6 fail", "replica 4 joins", "replica 0 time x 2.5"]
 
 
 def test_pictures_become_files(compared: LLMRoutingEvaluated, run: Path, tmp_path: Path) -> None:
