@@ -29,7 +29,7 @@ class FrozenClone:
 
     @torch.no_grad()
     def log_probs(self, storage: RolloutStorage, select: bool) -> Array:
-        """Log-probabilities [T, B, N, K] of all moves of a closed rollout; the clone's memory advances over it."""
+        """Log-probabilities [T, B, N, K] of all moves of a closed rollout, at its temperatures; the clone's memory advances over it."""
         envs, num_moves = storage.num_envs, storage.obs[ACTION_MASK].shape[-1]
         slots = storage.obs[ACTION_MASK].shape[-2]
         device = next(self.model.parameters()).device
@@ -45,7 +45,11 @@ class FrozenClone:
             sequence = sequence.to(device)
             judged = self.model(sequence, state)
             graph = sequence.row_graph if select else None
-            policy = MaskedCategorical(judged.logits, mask, graph, sequence.num_graphs, check=False)
+            logits = judged.logits
+            if storage.temperature is not None:
+                temperature = torch.from_numpy(storage.temperature[t, b].reshape(-1)).to(device)
+                logits = logits / temperature[sequence.row_graph].unsqueeze(-1)
+            policy = MaskedCategorical(logits, mask, graph, sequence.num_graphs, check=False)
             rows = out[t[0, 0] : t[-1, 0] + 1].reshape(-1, num_moves)
             rows[flat] = policy.log_probs.cpu().numpy()
             state = judged.state

@@ -34,15 +34,20 @@ class Iteration:
 
 @dataclass
 class _Means:
-    sums: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    """Values are kept and averaged at the end: a sum at every step would cost more than some environments' step."""
+
+    kept: dict[str, list[tuple[Array, Array]]] = field(default_factory=dict)
 
     def add(self, name: str, values: Array, live: Array) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + float(np.sum(values, where=live, dtype=np.float64))
-        self.counts[name] = self.counts.get(name, 0) + int(np.count_nonzero(live))
+        self.kept.setdefault(name, []).append((values.copy(), live))
 
     def result(self) -> dict[str, float]:
-        return {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name]}
+        means = {}
+        for name, pairs in self.kept.items():
+            live = np.stack([mask for _, mask in pairs])
+            if live.any():
+                means[name] = float(np.mean(np.stack([values for values, _ in pairs]), where=live, dtype=np.float64))
+        return means
 
 
 class Collector:

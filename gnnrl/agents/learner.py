@@ -41,7 +41,7 @@ def ppo_loss(model: ActorCritic, part: Part, use: Coefficients) -> tuple[Tensor,
     data = (part.action, part.log_prob, part.advantage, part.weight, part.reference)
     coefficients = (use.clip, use.entropy_coef, use.clone_coef)
     if judged.logits.device.type == "cpu":
-        loss, terms = policy_terms(judged.logits, part.mask, part.pointer, *data, *coefficients)
+        loss, terms = policy_terms(part.tempered(judged.logits), part.mask, part.pointer, *data, *coefficients)
     else:
         loss, terms = plain_policy_terms(part.policy(judged.logits), *data, *coefficients)
     value_loss = losses.clipped_value_loss(judged.value, part.old_value, part.target, part.value_weight, use.value_clip)

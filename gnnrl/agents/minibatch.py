@@ -61,9 +61,16 @@ class Part:
     """[V], sums over the parts of a minibatch to 1."""
     reference: Tensor | None
     """[R, K] log-probabilities of the frozen clone."""
+    temperature: Tensor | None = None
+    """[R, 1] of the decision each row is part of; None = 1."""
+
+    def tempered(self, logits: Tensor) -> Tensor:
+        """The network's logits [R, K] as the rollout drew from them."""
+        return logits if self.temperature is None else logits / self.temperature
 
     def policy(self, logits: Tensor) -> MaskedCategorical:
-        """The decisions' distribution under `logits` [R, K]."""
+        """The decisions' distribution, as the rollout drew from it, under the network's `logits` [R, K]."""
+        logits = self.tempered(logits)
         if self.select:
             return MaskedCategorical(logits, self.mask, self.sequence.row_graph, self.sequence.num_graphs, check=False)
         return MaskedCategorical(logits, self.mask, check=False)
@@ -127,6 +134,9 @@ def build_part(
     reference = None
     if targets.reference is not None:
         reference = torch.from_numpy(targets.reference[t, b].reshape(-1, num_moves)[flat])
+    temperature = None
+    if storage.temperature is not None:
+        temperature = by_graph(storage.temperature)[sequence.row_graph].unsqueeze(-1)
     memory, age_seconds = storage.chunk_state(chunks)
     return Part(
         sequence=sequence,
@@ -143,4 +153,5 @@ def build_part(
         target=values(targets.target),
         value_weight=torch.from_numpy(row_weight if storage.value.ndim == 3 else graph_weight),
         reference=reference,
+        temperature=temperature,
     )

@@ -26,10 +26,11 @@ from gnnrl.agents.policy_head import PolicyHead, ValueHead
 from gnnrl.agents.recorder import Recorder
 from gnnrl.agents.spaces import action_mode, described_encoder, saved_sizes, spaces_of
 from gnnrl.agents.update import run_update
-from gnnrl.config.experiment import EncoderConfig, PPOConfig
+from gnnrl.config.experiment import EncoderConfig, PPOConfig, TemperatureConfig
 from gnnrl.rl.distributions import EmptyMaskError, mode_action, sample_action
 from gnnrl.rl.normaliser import ReturnScale
 from gnnrl.rl.storage import Array, Observation
+from gnnrl.rl.temperature import divisors
 from graph_space.schema import ACTION_MASK, NODE_MASK
 
 __all__ = ["PPO_GNN"]
@@ -114,7 +115,7 @@ class PPO_GNN:
         state: EncoderState | None = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
-        temperature: float = 1.0,
+        temperature: float | Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, EncoderState]:
         """Decide.
@@ -125,8 +126,9 @@ class PPO_GNN:
             episode_start: [B] bool, true where `obs` is the first of an episode; None = nowhere, while training as
                 tracked.
             deterministic: the likeliest action instead of a draw.
-            temperature: of the draw: logits are divided by it. Below 1 the draw keeps to the likelier actions, yet makes a move
-                that is due now and then, which the likeliest action alone never makes.
+            temperature: of the draw, one or [B]: logits are divided by it. Below 1 the draw keeps to the likelier actions, yet makes
+                a move that is due now and then, which the likeliest action alone never makes. While training it is noted, and
+                `update` learns about the policy at this temperature. None = 1, and while training `config.temperature`'s.
             rng: generator of the draw; None = the agent's own.
 
         Returns:
@@ -134,11 +136,10 @@ class PPO_GNN:
 
         Raises:
             EmptyMaskError: a real node (`joint`) or a graph (`select`) has no legal move.
+            ValueError: a temperature is not above 0 or of another shape, or a deterministic action is asked for while training.
         """
-        if self.training and (deterministic or temperature != 1.0):
-            raise ValueError("a deterministic or tempered action cannot be learned from; call train(False) first")
-        if not temperature > 0.0:
-            raise ValueError(f"temperature {temperature} is not above 0; deterministic=True takes the likeliest action")
+        if self.training and deterministic:
+            raise ValueError("a deterministic action cannot be learned from; call train(False) first")
         single = obs[NODE_MASK].ndim == 1
         if single:
             obs = {key: np.asarray(array)[None] for key, array in obs.items()}
@@ -147,6 +148,9 @@ class PPO_GNN:
             state = self.initial_state(batch, slots)
         if self.training and (self.recorder is None or self.recorder.num_envs != batch):
             self.record(batch)
+        if temperature is None and self.training and self.recorder is not None:
+            temperature = self.recorder.controlled_temperature
+        heat = divisors(temperature, batch)
         if episode_start is None:
             tracked = self.recorder if self.training else None
             episode_start = np.zeros(batch, np.bool_) if tracked is None else tracked.episode_start
@@ -168,7 +172,7 @@ class PPO_GNN:
                 row, move, log_prob = mode_action(logits, mask, pointer)
             else:
                 uniform = (self.rng if rng is None else rng).random(len(flat) if pointer is None else batch)
-                tempered = logits if temperature == 1.0 else logits / np.float32(temperature)
+                tempered = logits if heat is None else logits / heat[flat // slots, None]
                 row, move, log_prob = sample_action(tempered, mask, pointer, uniform)
         except EmptyMaskError as error:
             where = flat[error.index] if pointer is None else error.index * slots
@@ -186,7 +190,7 @@ class PPO_GNN:
         else:
             action = flat[row] % slots * self.num_moves + move
         if value is not None:
-            self._note(obs, episode_start, state, action, log_prob, value.cpu().numpy(), flat)
+            self._note(obs, episode_start, state, action, log_prob, value.cpu().numpy(), flat, heat)
         return (action[0] if single else action), after
 
     def _note(
@@ -198,6 +202,7 @@ class PPO_GNN:
         log_prob: Array,
         value: Array,
         flat: NDArray[np.int64],
+        temperature: Array | None,
     ) -> None:
         assert self.recorder is not None
         self.scaler.frozen = True
@@ -211,6 +216,7 @@ class PPO_GNN:
             action,
             _padded(log_prob, flat, shape) if self.mode == "joint" else log_prob,
             _padded(value, flat, shape) if self.config.credit == "node" else value,
+            temperature,
         )
 
     def store_transition(
@@ -365,8 +371,10 @@ class PPO_GNN:
             )
         observed, actions = spaces_of(about["sizes"])
         chosen = encoder if about["encoder"] is None else EncoderConfig(**about["encoder"])
-        hyper = PPOConfig(**about["config"])
-        agent = cls(observed, actions, config=hyper, encoder=chosen, seed=about["seed"], device=device)
+        hyper = dict(about["config"])
+        if "temperature" in hyper:  # older files know none
+            hyper["temperature"] = TemperatureConfig(**hyper["temperature"])
+        agent = cls(observed, actions, config=PPOConfig(**hyper), encoder=chosen, seed=about["seed"], device=device)
         agent.load_state_dict(tree["agent_state"])
         return agent
 

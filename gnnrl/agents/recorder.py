@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gnnrl.config.experiment import PPOConfig
 from gnnrl.rl.distributions import ActionMode
 from gnnrl.rl.storage import Array, RolloutStorage
+from gnnrl.rl.temperature import TemperatureController
 from graph_space.schema import NODE_MASK
 
 __all__ = ["Recorder"]
@@ -38,6 +39,12 @@ class Recorder:
         """[B], false where the next observation is the last of its episode, so that its action is ignored."""
         self.episode_start = np.ones(num_envs, np.bool_)
         """[B], true where the next observation starts an episode."""
+        self.temperature = TemperatureController(config.temperature, num_envs) if config.temperature.enabled else None
+
+    @property
+    def controlled_temperature(self) -> Array | None:
+        """[B] of the next draws; None = nobody moves it."""
+        return None if self.temperature is None else self.temperature.temperature
 
     def new_storage(self, length: int) -> RolloutStorage:
         """An empty rollout of `length` steps."""
@@ -74,6 +81,8 @@ class Recorder:
         # NEXT_STEP: the observation after an end is final, and the one after that starts the next episode.
         self.episode_start = ~self.live
         self.live = ~(done & self.live)
+        if self.temperature is not None:
+            self.temperature.observe(infos, self.episode_start)
 
     def state_dict(self) -> dict[str, Any]:
         """What outlives an update: a rollout in progress does not."""
@@ -82,6 +91,7 @@ class Recorder:
             "carry": self.carry.copy(),
             "live": self.live.copy(),
             "episode_start": self.episode_start.copy(),
+            "temperature": None if self.temperature is None else self.temperature.state_dict(),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -89,3 +99,5 @@ class Recorder:
         self.carry = np.array(saved["carry"])
         self.live = np.array(saved["live"])
         self.episode_start = np.array(saved["episode_start"])
+        if self.temperature is not None:
+            self.temperature.load_state_dict(saved["temperature"])

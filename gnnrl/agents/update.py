@@ -15,6 +15,7 @@ from gnnrl.agents.actor_critic import Judgement
 from gnnrl.agents.learner import STATISTICS, Coefficients, largest_ratio_error, ppo_loss
 from gnnrl.agents.minibatch import Part, RolloutTargets, build_part
 from gnnrl.agents.recorder import Recorder
+from gnnrl.agents.rollout_statistics import rollout_statistics
 from gnnrl.agents.schedules import entropy_coefficient, learning_rate
 from gnnrl.rl.losses import explained_variance
 from gnnrl.rl.returns import discounted_sums, graph_advantages, node_advantages
@@ -24,7 +25,15 @@ from graph_space.schema import NODE_MASK, PREV_SLOT
 if TYPE_CHECKING:
     from gnnrl.agents.ppo_gnn import PPO_GNN
 
-__all__ = ["ReplayError", "build_minibatches", "close_rollout", "recompute_states", "rollout_targets", "run_update"]
+__all__ = [
+    "ReplayError",
+    "build_minibatches",
+    "close_rollout",
+    "note_returns",
+    "recompute_states",
+    "rollout_targets",
+    "run_update",
+]
 
 REPLAY_TOLERANCE = 1e-5
 """Largest |ratio - 1| at unchanged weights: float32 rounding gives some 1e-6, a wrong state 0.01 to 1."""
@@ -44,7 +53,8 @@ def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: Enco
     config, storage = agent.config, recorder.storage
     close_rollout(agent, recorder, storage, obs, state)
     targets = rollout_targets(agent, recorder, storage)
-    if agent.clone is not None and agent.clone_coef > 0.0:
+    held = agent.clone is not None and agent.clone_coef > 0.0
+    if agent.clone is not None and held:
         reference = agent.clone.log_probs(storage, agent.mode == "select")
         targets = RolloutTargets(targets.advantage, targets.target, reference)
     minibatches = build_minibatches(agent, storage, targets)
@@ -79,11 +89,14 @@ def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: Enco
             break
     live = storage.loss_mask if storage.value.ndim == 2 else _live_nodes(storage)
     result = {name: float(np.mean([record[name] for record in records])) for name in STATISTICS}
-    if agent.clone is None:
+    if held:
+        result["clone_coef"] = agent.clone_coef
+    else:
         del result["clone_kl"]
     return {
         **result,
         **checked,
+        **rollout_statistics(storage, [part for minibatch in minibatches for _, part in minibatch], agent.mode),
         "grad_norm": float(np.mean(norms)) if norms else 0.0,
         "explained_variance": explained_variance(storage.value[:-1][live], targets.target[live]),
         "optimiser_steps": float(len(norms)),
@@ -126,7 +139,7 @@ def rollout_targets(
     lam = config.gae_lambda if lam is None else lam
     live = storage.loss_mask if storage.node_reward is None else _live_nodes(storage)
     if not seen:
-        agent.return_scale.update(_discounted(recorder, storage), live)
+        note_returns(agent, recorder, storage)
     node_mask, prev_slot = storage.obs[NODE_MASK], storage.obs[PREV_SLOT].astype(np.int64)
     unit = np.float32(agent.return_scale.deviation if config.normalise_reward else 1.0)
     ends = (storage.terminated, storage.truncated, storage.loss_mask)
@@ -147,6 +160,12 @@ def rollout_targets(
     if agent.mode == "joint" and advantage.ndim == 2:
         advantage = np.repeat(advantage[..., None], node_mask.shape[-1], axis=-1)
     return RolloutTargets(advantage, target)
+
+
+def note_returns(agent: PPO_GNN, recorder: Recorder, storage: RolloutStorage) -> None:
+    """Take the discounted sums of a full rollout's rewards into the running return deviation."""
+    live = storage.loss_mask if storage.node_reward is None else _live_nodes(storage)
+    agent.return_scale.update(_discounted(recorder, storage), live)
 
 
 def _discounted(recorder: Recorder, storage: RolloutStorage) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from graph_space.schema import ACTION_MASK, NODE_MASK
 if TYPE_CHECKING:
     from gnnrl.agents.ppo_gnn import PPO_GNN
 
-__all__ = ["Teacher", "clone_teacher"]
+__all__ = ["Teacher", "clone_teacher", "play"]
 
 CLONE_ROWS = 128
 """Observations of a minibatch of cloning. The labels are exact, so many small steps beat the few large ones PPO wants."""
@@ -62,7 +62,8 @@ def clone_teacher(
     collector.reset(agent)
     assert agent.recorder is not None
     recorder = agent.recorder
-    storage = _play(agent, recorder, collector, teacher, config.clone_steps)
+    storage = recorder.new_storage(_whole_chunks(agent, config.clone_steps))
+    play(agent, recorder, collector, teacher, storage)
     live = storage.loss_mask
     result = {"reward": float(storage.reward[live].mean())}
     agent.scaler.update({key: array[:-1] for key, array in storage.obs.items()})
@@ -91,10 +92,18 @@ def clone_teacher(
     return result
 
 
-def _play(agent: PPO_GNN, recorder: Recorder, collector: Collector, teacher: Teacher, steps: int) -> RolloutStorage:
-    chunk, envs = agent.config.chunk_length, collector.env.num_envs
-    length = chunk * max(1, -(-steps // (envs * chunk)))
-    storage = recorder.new_storage(length)
+def _whole_chunks(agent: PPO_GNN, steps: int) -> int:
+    assert agent.recorder is not None
+    chunk, envs = agent.config.chunk_length, agent.recorder.num_envs
+    return chunk * max(1, -(-steps // (envs * chunk)))
+
+
+def play(agent: PPO_GNN, recorder: Recorder, collector: Collector, teacher: Teacher, storage: RolloutStorage) -> None:
+    """Fill a rollout with what somebody else than the policy does.
+
+    Raises:
+        ValueError: the teacher chose an illegal move.
+    """
     memory, age = storage.memory[0], storage.age_seconds[0]
     while not storage.full:
         assert collector.obs is not None
@@ -114,8 +123,7 @@ def _play(agent: PPO_GNN, recorder: Recorder, collector: Collector, teacher: Tea
         collector.obs, reward, terminated, truncated, infos = collector.env.step(action)
         recorder.commit(storage, reward, terminated, truncated, infos)
     assert collector.obs is not None
-    close_rollout(agent, recorder, storage, collector.obs, agent.initial_state(envs))
-    return storage
+    close_rollout(agent, recorder, storage, collector.obs, agent.initial_state(recorder.num_envs))
 
 
 def _refuse_illegal(action: Array, obs: Observation, live: Array, joint: bool) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "ExperimentConfig",
     "PPOConfig",
     "RandomisationConfig",
+    "TemperatureConfig",
     "TrainingConfig",
     "WarmStartConfig",
 ]
@@ -130,6 +131,35 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TemperatureConfig:
+    """Temperature of the draws while training, base x (1 + sum of weighted signals), by environment and decision; see `rl/temperature.py`.
+
+    Base, bounds and pressures are as documented; the weights, and the units of balance and changes, the documents leave open.
+    """
+
+    enabled: bool = False
+    """Off: every draw is at temperature 1. On: `infos` must hold `throughput`, `mean_latency` and `load_balance`."""
+    base: Positive = 1.5
+    """Temperature at rest, and at the start of an episode."""
+    lowest: Positive = 0.8
+    """Never below this."""
+    highest: Positive = 3.0
+    """Never above this."""
+    throughput_target: Positive = 0.05
+    """Completions/s that are wanted."""
+    latency_target: Positive = 6.0
+    """Mean latency, seconds, that is wanted."""
+    throughput_weight: NonNegative = 1.0
+    """Of (target - throughput) / target."""
+    latency_weight: NonNegative = 1.0
+    """Of (latency - target) / target."""
+    balance_weight: NonNegative = 0.1
+    """Of the coefficient of variation of the queue lengths."""
+    change_weight: NonNegative = 0.1
+    """Of what throughput lost and latency gained since the last decision, each over its target."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PPOConfig:
     """Proximal policy optimisation with masked categorical heads."""
 
@@ -173,6 +203,7 @@ class PPOConfig:
     """Stored chunk states are recomputed before each epoch."""
     threads: Annotated[int, Ge(1)] = 2
     """Python threads that share a minibatch."""
+    temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +230,9 @@ class TrainingConfig:
     """Environment steps (decisions over all environments)."""
     num_envs: Annotated[int, Ge(1)] = 64
     """Environments in the batch."""
+    stabilisation_steps: Annotated[int, Ge(0)] = 0
+    """Environment steps of random legal actions that fill the observation and return statistics before anything is learned, rounded up
+    to whole rollouts; 0 = one rollout of the untrained policy fills those of the observations. They do not count in `total_steps`."""
     checkpoint_every_steps: Annotated[int, Ge(1)] = 200_000
     """Environment steps between checkpoints."""
     evaluate_every_steps: Annotated[int, Ge(0)] = 0

@@ -17,27 +17,41 @@ NonNegative = Annotated[float, Ge(0.0)]
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentedRewardConfig:
-    """The three documented rewards: throughput, latency and balance as the cluster's window of decisions shows them."""
+    """The three documented rewards, each the sum of its terms:
+
+        delta    throughput change - latency_weight x latency change - balance - threshold
+        instant  throughput - latency_weight x latency - balance - threshold
+        hybrid   absolute + delta - balance - penalty
+
+    The documents give the formulas, and the numbers marked "documented" below. What they leave open is decided so: throughput and mean
+    latency are over the last 10 decisions, and the latency is 0 where nothing was completed in them; a change is against the last decision,
+    0 at the first one; "normalised" is over target or threshold, for the changes of both; the queue lengths are those of the requests that
+    wait in the replicas that are up, as reported; `delta` and `instant` are not normalised. Numbers not marked are this package's guesses.
+    """
 
     throughput_target: Positive = 0.05
-    """Completions/s that count as 1."""
+    """Completions/s that count as 1; documented."""
     latency_threshold: Positive = 6.0
-    """Mean latency, seconds, that counts as 1 and above which is a penalty."""
+    """Mean latency, seconds, that counts as 1 and above which is a penalty; documented."""
     latency_weight: NonNegative = 1.0
     """`delta`, `instant`: weight of the latency, or of its change, per second."""
     balance_weight: NonNegative = 0.1
-    """All modes: weight of the coefficient of variation of the queue lengths."""
+    """All modes: weight of the coefficient of variation of the queue lengths, 0 where all are empty. The documents take it off without a
+    weight, which would be 1."""
     threshold_scale: NonNegative = 1.0
-    """`delta`, `instant`: largest penalty above the threshold, scale x (1 - exp(threshold - latency))."""
+    """`delta`, `instant`: largest penalty above the threshold, scale x (1 - exp(threshold - latency)); nothing below it."""
     absolute_weight: NonNegative = 0.8
-    """`hybrid`: of throughput / target - alpha x latency / threshold."""
+    """`hybrid`: of throughput / target - alpha x latency / threshold; documented."""
     delta_weight: NonNegative = 0.2
-    """`hybrid`: of beta x throughput change / target - gamma x latency change / threshold."""
+    """`hybrid`: of beta x throughput change / target - gamma x latency change / threshold; documented."""
     alpha: NonNegative = 0.1
+    """`hybrid`: of the latency in the absolute part; documented."""
     beta: NonNegative = 1.0
+    """`hybrid`: of the throughput's change."""
     gamma: NonNegative = 1.0
+    """`hybrid`: of the latency's change."""
     kappa: NonNegative = 1.0
-    """`hybrid`: largest penalty above the threshold, kappa / (1 + exp((threshold - latency) / sigma))."""
+    """`hybrid`: largest penalty, kappa / (1 + exp((threshold - latency) / sigma)); half of it at the threshold."""
     sigma: Positive = 1.0
     """`hybrid`: width of that penalty's edge, seconds."""
 
@@ -87,6 +101,8 @@ class LLMRoutingConfig:
     """`minus_latency`: per request-second without the first token; the mean a choice is the mean time to it."""
     slow_start_weight: NonNegative = 0.0
     """`minus_latency`: per squared second to the first token; long waits count more than many short ones."""
+    slow_end_weight: NonNegative = 0.0
+    """`minus_latency`: per squared second to the last token."""
     charge_ahead: bool = False
     """`minus_latency`: the seconds that a request is expected to take, and to take from others, are charged when it is routed and not when
     they pass, by the true lengths and speeds; what differs from that is charged when it shows. The sum over an episode is the same, the

@@ -82,9 +82,16 @@ def _one_rollout(config: Experiment) -> Faults:
         )
 
 
+def _temperature(config: Experiment) -> Faults:
+    use = config.ppo.temperature
+    if not use.lowest <= use.base <= use.highest:
+        yield "ppo.temperature.base", f"{use.base} is not in [lowest, highest], which is [{use.lowest}, {use.highest}]"
+
+
 COMMON_RULES: tuple[Rule[Experiment], ...] = (
     Rule(paths=("ppo.chunk_length", "ppo.rollout_length"), check=_chunks),
     Rule(paths=("encoder.hidden", "encoder.heads"), check=_attention_heads),
+    Rule(paths=("ppo.temperature",), check=_temperature),
     Rule(paths=("training.total_steps", "ppo.rollout_length", "training.num_envs"), check=_one_rollout),
 )
 """For experiments of every domain."""

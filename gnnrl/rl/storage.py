@@ -87,6 +87,8 @@ class RolloutStorage:
         """Start a new rollout."""
         self.step = 0
         self._open = False
+        self.temperature: Array | None = None
+        """[T, B] what the logits of each decision were divided by; None = all were drawn at 1."""
 
     @property
     def full(self) -> bool:
@@ -103,6 +105,7 @@ class RolloutStorage:
         action: Array,
         log_prob: Array,
         value: Array,
+        temperature: Array | None = None,
     ) -> None:
         """Copy what a decision was made of, before the environment overwrites it.
 
@@ -115,6 +118,7 @@ class RolloutStorage:
             action: [B, *decision_shape].
             log_prob: [B, *decision_shape].
             value: [B, *value_shape].
+            temperature: [B] of the draw; None = 1.
 
         Raises:
             RuntimeError: the rollout is full.
@@ -125,6 +129,10 @@ class RolloutStorage:
         self._write(t, obs)
         self.episode_start[t], self.loss_mask[t] = episode_start, live
         self.action[t], self.log_prob[t], self.value[t] = action, log_prob, value
+        if temperature is not None:
+            if self.temperature is None:
+                self.temperature = np.ones((self.length, self.num_envs), np.float32)
+            self.temperature[t] = temperature
         if t % self.chunk_length == 0:
             self.memory[t // self.chunk_length] = memory
             self.age_seconds[t // self.chunk_length] = age_seconds

@@ -15,6 +15,7 @@ from gymnasium.vector import VectorEnv
 
 from gnnrl.agents.iteration import Collector, Iteration, iterations
 from gnnrl.agents.ppo_gnn import PPO_GNN
+from gnnrl.agents.stabilisation import stabilise
 from gnnrl.agents.warm_start import Teacher, clone_teacher
 from gnnrl.training.checkpoint import load_training, save_training
 from gnnrl.training.checkpoint_table import CheckpointTable
@@ -114,6 +115,8 @@ class Trainer:
         total = self.config.training.total_steps
         try:
             with _interruption() as interrupted, TrainingProgress(total, self.steps, enabled=self.progress) as progress:
+                if self.config.training.stabilisation_steps and not resume:
+                    stabilise(self.agent, self.collector, self.config.training.stabilisation_steps, progress.say)
                 if self.teacher is not None and not resume:
                     self._warm_start(self.teacher, log, progress)
                 for iteration in iterations(self.agent, self.env, total, self.collector, self.steps):

@@ -48,6 +48,13 @@ def test_the_message_of_the_style_guide() -> None:
     assert errors_of(DEFAULT.replace("  clip: 0.2", "  clip: -0.1")) == ("x.yaml: ppo.clip: -0.1 is not in (0, 1)",)
 
 
+def test_the_temperature_at_rest_lies_within_its_bounds() -> None:
+    assert errors_of(DEFAULT, ["ppo.temperature.highest=1.0"]) == (
+        "x.yaml: ppo.temperature.base: 1.5 is not in [lowest, highest], which is [0.8, 1.0]",
+    )
+    assert parse_config(DEFAULT, ["ppo.temperature.enabled=true"]).ppo.temperature.enabled
+
+
 def test_all_faults_at_once() -> None:
     text = (
         DEFAULT.replace("gae_lambda: 0.95", "gae_lamda: 0.95")  # one unknown, one missing

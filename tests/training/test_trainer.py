@@ -35,6 +35,12 @@ NAMES = {
         "learning_rate",
         "state_drift",
         "optimiser_steps",
+        "state_mean",
+        "state_std",
+        "action_entropy",
+        "action_share_0",
+        "action_share_1",
+        "action_share_2",
     ]
 }
 

@@ -40,13 +40,12 @@ to prefill, waiting and resident. BATCH: requests in the batch under way, 0 = no
 ABSENT, UP, DRAINING = range(3)
 
 # columns of `clock` [B, R, column], seconds
-CLOCK, END, TIME_FACTOR, BUSY, WEIGHT, TTFT_SUM, LATENCY_SUM, STARTED_ARRIVALS, FINISHED_ARRIVALS, TTFT_SQUARES = range(
-    10
-)
-CLOCK_COLUMNS = 10
+CLOCK, END, TIME_FACTOR, BUSY, WEIGHT, TTFT_SUM, LATENCY_SUM, STARTED_ARRIVALS, FINISHED_ARRIVALS = range(9)
+TTFT_SQUARES, LATENCY_SQUARES = range(9, 11)
+CLOCK_COLUMNS = 11
 """CLOCK: end of the last iteration. END: of the one under way. TIME_FACTOR: an iteration takes this many times its calibrated time.
-STARTED_ARRIVALS, FINISHED_ARRIVALS: sums of the arrival times of the requests that have their first token, their last. TTFT_SQUARES: sum of
-the squared times to first token, seconds^2."""
+STARTED_ARRIVALS, FINISHED_ARRIVALS: sums of the arrival times of the requests that have their first token, their last. TTFT_SQUARES,
+LATENCY_SQUARES: sums of the squared times to first and to last token, seconds^2."""
 
 # columns of `cluster` [B, column]
 N_REQUESTS, ARRIVALS, ROUTER_HEAD, ROUTER_TAIL, AT_ROUTER_COUNT, PENDING, CHANGES_DONE, N_CHANGES = range(8)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from gnnrl.config.llm_routing import LLMRoutingConfig
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.episodes import MOST_CHANGES, configured_scenarios, draw_episode
-from gnnrl.domains.llm_routing.expectation import expected_request_seconds, squared_waits
+from gnnrl.domains.llm_routing.expectation import outstanding_waits
 from gnnrl.domains.llm_routing.graph_observation import LLMGraphObservation
 from gnnrl.domains.llm_routing.model import Scheduler
 from gnnrl.domains.llm_routing.objective import LLMRoutingReward
+from gnnrl.domains.llm_routing.observation import BASE_FEATURES, GLOBAL_FEATURES
 from gnnrl.domains.llm_routing.physics import LLMSimulation, PhysicsSettings
 from gnnrl.domains.llm_routing.totals import totals
 from graph_space import DynamicGraphConfig, DynamicGraphSpace
@@ -26,6 +27,16 @@ from graph_space.batch_of_one import BatchOfOne
 from graph_space.schema import GraphObservation, llm_routing_schema
 
 __all__ = ["LLMRoutingEnv", "LLMRoutingVectorEnv", "graph_config"]
+
+SHOWN = {
+    "queue_length": GLOBAL_FEATURES.index("queue_length"),
+    "throughput": GLOBAL_FEATURES.index("throughput"),
+    "mean_latency": GLOBAL_FEATURES.index("mean_latency"),
+    "qps": GLOBAL_FEATURES.index("qps_current"),
+    "load_balance": GLOBAL_FEATURES.index("system_load_balance"),
+}
+"""Metrics in `infos` -> column of the clusters' features."""
+UTILISATION, REPLICAS_UP = BASE_FEATURES.index("utilization_fraction"), GLOBAL_FEATURES.index("replicas_up")
 
 
 def graph_config(config: LLMRoutingConfig) -> DynamicGraphConfig:
@@ -96,7 +107,7 @@ class LLMRoutingVectorEnv(VectorEnv):
         self._decisions = np.zeros(num_envs, np.int64)
         self._limit = np.full(num_envs, self.config.episode_requests)
         self._done = np.zeros(num_envs, np.bool_)
-        self._counted = np.zeros((2, num_envs))
+        self._counted = np.zeros((3, num_envs))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -144,7 +155,8 @@ class LLMRoutingVectorEnv(VectorEnv):
         terminated = ~self.simulation.deciding
         truncated = ~terminated & (self._decisions >= self._limit) & (not self.to_the_end)
         self._done = terminated | truncated
-        return observation, reward, terminated, truncated, terms | {"illegal_actions": illegal.astype(np.float64)}
+        infos = terms | self._shown() | {"illegal_actions": illegal.astype(np.float64)}
+        return observation, reward, terminated, truncated, infos
 
     def _legal(
         self, actions: NDArray[np.int64], acting: NDArray[np.bool_]
@@ -167,11 +179,17 @@ class LLMRoutingVectorEnv(VectorEnv):
 
     def _terms(self, starting: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
         simulation = self.simulation
-        if self.config.charge_ahead:
-            expected_request_seconds(simulation.arrays, simulation.rules, simulation.timing, self._counted[0])
-        if self.config.slow_start_weight > 0.0:
-            squared_waits(simulation.arrays, self._counted[1])
+        if self.reward.counts_waits:
+            ahead = self.config.charge_ahead
+            outstanding_waits(simulation.arrays, simulation.rules, simulation.timing, ahead, self._counted)
         return self.reward.terms(totals(simulation.arrays), self._counted, self.observation.watch.globals, starting)
+
+    def _shown(self) -> dict[str, NDArray[np.float64]]:
+        """What the clusters look like to a router at this decision, [B] each; for logs, and for who follows them (`SHOWN`)."""
+        watch = self.observation.watch
+        shown = {name: watch.globals[:, column].astype(np.float64) for name, column in SHOWN.items()}
+        used = watch.replicas[:, :, UTILISATION].sum(axis=1, dtype=np.float64)
+        return shown | {"utilisation": used / np.maximum(watch.globals[:, REPLICAS_UP], 1.0)}
 
     def _observed(self) -> GraphObservation:
         observation = self.observation.write()

@@ -94,6 +94,7 @@ def _complete(request: Requests, time: Floats, replica: Ints, clock: Floats, res
                 replica[c.HELD] += request[i, c.BLOCKS_HELD]
                 replica[c.FINISHED] += 1
                 clock[c.LATENCY_SUM] += now - time[i, c.ARRIVED]
+                clock[c.LATENCY_SQUARES] += (now - time[i, c.ARRIVED]) ** 2
                 clock[c.FINISHED_ARRIVALS] += time[i, c.ARRIVED]
                 replica[c.OUTSTANDING] -= 1
                 continue

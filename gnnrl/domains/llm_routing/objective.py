@@ -56,8 +56,11 @@ class LLMRoutingReward:
 
     def __init__(self, config: LLMRoutingConfig, batch_size: int) -> None:
         self._config = config
+        weights = (config.charge_ahead, config.slow_start_weight > 0.0, config.slow_end_weight > 0.0)
+        self.counts_waits = config.reward == "minus_latency" and any(weights)
+        """Whether a term asks for `outstanding_waits`."""
         self._spent = np.zeros((2, batch_size))
-        self._counted = np.zeros((2, batch_size))
+        self._counted = np.zeros((3, batch_size))
         self._shown = np.zeros((3, batch_size))
 
     def terms(
@@ -67,8 +70,7 @@ class LLMRoutingReward:
 
         Args:
             sums: of the episodes up to now.
-            counted: [2, B] request-seconds that what is outstanding will still take, and squared waits so far (`expectation.py`); each read
-                where its term is switched on alone.
+            counted: [3, B] of `outstanding_waits`; read where `counts_waits` alone.
             shown: the clusters' features [B, 12], `GLOBAL_FEATURES`.
             starting: [B] episodes that begin with this observation.
         """
@@ -78,11 +80,13 @@ class LLMRoutingReward:
         config = self._config
         if config.reward == "minus_latency":
             parts = {"reward_e2e": -config.e2e_weight * latency, "reward_ttft": -config.ttft_weight * ttft}
-            ahead, squares = np.where(starting, 0.0, counted - self._counted)
+            ahead, slow_start, slow_end = np.where(starting, 0.0, counted - self._counted)
             if config.charge_ahead:
                 parts["reward_ahead"] = -config.e2e_weight * ahead
             if config.slow_start_weight > 0.0:
-                parts["reward_slow_start"] = -config.slow_start_weight * squares
+                parts["reward_slow_start"] = -config.slow_start_weight * slow_start
+            if config.slow_end_weight > 0.0:
+                parts["reward_slow_end"] = -config.slow_end_weight * slow_end
         else:
             parts = {
                 name: np.where(starting, 0.0, part) for name, part in documented_terms(config, now, self._shown).items()

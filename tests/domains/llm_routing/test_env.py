@@ -14,7 +14,7 @@ from gnnrl.agents.archive import read_archive, write_archive
 from gnnrl.config.llm_routing import LLMRoutingConfig
 from gnnrl.domains.llm_routing.baselines import ROUTERS
 from gnnrl.domains.llm_routing.env import LLMRoutingEnv, LLMRoutingVectorEnv, graph_config
-from gnnrl.domains.llm_routing.expectation import expected_request_seconds
+from gnnrl.domains.llm_routing.expectation import AHEAD, LATENCY_SQUARES, TTFT_SQUARES, outstanding_waits
 from gnnrl.domains.llm_routing.metrics import latency_report
 from gnnrl.domains.llm_routing.model import Change, Replica
 from gnnrl.domains.llm_routing.observation import HistoryWindows, Watch
@@ -170,15 +170,15 @@ def test_the_mean_of_minus_the_reward_is_the_mean_latency(scenario: str, charge_
         ttft_weight=3.0,
         charge_ahead=charge_ahead,
         slow_start_weight=2.0,
+        slow_end_weight=0.1,
     )
     env.reset(seed=6)
-    sums, ended = np.zeros((4, 3)), np.zeros(3, np.bool_)
+    sums, ended = np.zeros((5, 3)), np.zeros(3, np.bool_)
     tables: list[Any] = [None] * 3
     while not ended.all():
         _, reward, terminated, truncated, infos = env.step(env.simulation.choose(ROUTERS["power_of_two"].code))
-        sums[:, ~ended] += np.stack([infos["latency_s"], infos["ttft_s"], -reward, -infos["reward_slow_start"]])[
-            :, ~ended
-        ]
+        squares = (-infos["reward_slow_start"], -infos["reward_slow_end"])
+        sums[:, ~ended] += np.stack([infos["latency_s"], infos["ttft_s"], -reward, *squares])[:, ~ended]
         assert not truncated.any()
         for k in np.flatnonzero(terminated & ~ended).tolist():
             tables[k] = env.simulation.table(k)
@@ -188,9 +188,10 @@ def test_the_mean_of_minus_the_reward_is_the_mean_latency(scenario: str, charge_
         assert report.completed == 400
         assert sums[0, b] / 400 == pytest.approx(report.e2e_mean_s, rel=1e-6)
         assert sums[1, b] / 400 == pytest.approx(report.ttft_mean_s, rel=1e-6)
-        squares = float((table.ttft_s**2).mean())
-        assert sums[3, b] / 400 == pytest.approx(2.0 * squares, rel=1e-6)
-        expected = report.e2e_mean_s + 3.0 * report.ttft_mean_s + 2.0 * squares
+        slow_start, slow_end = float((table.ttft_s**2).mean()), float((table.e2e_s**2).mean())
+        assert sums[3, b] / 400 == pytest.approx(2.0 * slow_start, rel=1e-6)
+        assert sums[4, b] / 400 == pytest.approx(0.1 * slow_end, rel=1e-6)
+        expected = report.e2e_mean_s + 3.0 * report.ttft_mean_s + 2.0 * slow_start + 0.1 * slow_end
         assert sums[2, b] / 400 == pytest.approx(expected, rel=1e-6)
 
 
@@ -323,11 +324,16 @@ def test_what_is_charged_ahead_is_what_requests_will_take(prompt: int, answer: i
     simulation.load(0, [Replica(time_factor=2.0)], requests.first(together + 1))
     for _ in range(together):
         simulation.step(np.zeros(1, np.int64))
-    forecast = np.zeros(1)
-    expected_request_seconds(simulation.arrays, simulation.rules, simulation.timing, forecast)
+    forecast, so_far = np.zeros((3, 1)), np.zeros((3, 1))
+    outstanding_waits(simulation.arrays, simulation.rules, simulation.timing, True, forecast)
+    outstanding_waits(simulation.arrays, simulation.rules, simulation.timing, False, so_far)
     simulation.load(0, [Replica(time_factor=2.0)], requests.first(together))
     simulation.run(ROUTERS["random"].code)
-    assert forecast[0] == pytest.approx(simulation.table(0).e2e_s.sum(), rel=0.1)
+    table = simulation.table(0)
+    assert forecast[AHEAD, 0] == pytest.approx(table.e2e_s.sum(), rel=0.1)
+    assert forecast[TTFT_SQUARES, 0] == pytest.approx((table.ttft_s**2).sum(), rel=0.1)
+    assert forecast[LATENCY_SQUARES, 0] == pytest.approx((table.e2e_s**2).sum(), rel=0.2)
+    assert so_far[:, 0] == pytest.approx(np.zeros(3), abs=1e-12)
 
 
 def test_charging_ahead_leaves_the_mean_reward() -> None:
