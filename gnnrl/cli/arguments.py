@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-PIPE_COLUMNS = 120
+PIPE_COLUMNS = 140
 
 
 class UserError(Exception):

@@ -58,8 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="pass everybody's wishes through the guardrails of a live loop's configuration, such as configs/live.yaml",
     )
+    parser.add_argument(
+        "--scenario", metavar="NAME,...", help="cases to compare on, instead of the run's own (llm_routing)"
+    )
+    parser.add_argument(
+        "--beside",
+        metavar="RUN",
+        nargs="+",
+        action="extend",
+        type=Path,
+        help="further runs, or checkpoints in them, played on the same requests; those of one experiment also together (routing)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the evaluation as JSON; - prints it instead of the table")
     parser.add_argument("--report", metavar="FILE", type=Path, help="write the report as one HTML file")
+    parser.add_argument("--pictures", metavar="FOLDER", type=Path, help="write the report's pictures as PNG files")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         from gnnrl.evaluation import report
 
-        report.write(evaluation, args.report, args.run_folder if args.run_folder.is_dir() else None)
+        report.compose(evaluation, args.run_folder if args.run_folder.is_dir() else None).write(args.report)
     if args.screen is not None:
         render_svg(last.records[-SHOWN:], args.screen, namespace=last.world.namespace)
     return 0

@@ -118,6 +118,9 @@ class LLMRoutingEvaluation:
     """Request streams, the same for every router."""
     requests: Annotated[int, Ge(100), Le(1_000_000)] = 20_000
     """Requests a stream, played until all are served."""
+    scenarios: tuple[str, ...] = ()
+    """Named cases that are played one after the other; none = what the environment's episodes are drawn from. A fleet may be larger than
+    in training."""
     changes_per_1000: NonNegative = 0.0
     """In place of the environment's: over a long stream, what makes training varied overloads the fleet. A scenario's own changes stay."""
     against: tuple[str, ...] = (

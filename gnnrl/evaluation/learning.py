@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnnrl.evaluation.canvas import ACCENT, INK, STYLE, panels, plt, svg
+from gnnrl.evaluation.canvas import ACCENT, INK, STYLE, Picture, panels, plt
 
 __all__ = ["learning_curve", "read_training_log", "smoothed_curve"]
 
@@ -29,7 +29,7 @@ def read_training_log(run: Path) -> list[dict[str, Any]]:
 
 def learning_curve(
     log: Sequence[Mapping[str, Any]], wanted: Mapping[str, str], bounds: Mapping[str, float] | None = None
-) -> str | None:
+) -> Picture | None:
     """Scalars over environment steps, a panel each; None where none of them was logged twice.
 
     Args:
@@ -51,7 +51,7 @@ def learning_curve(
                 axis.axhline(bounds[name], color=INK, linewidth=0.9, linestyle=":")
             axis.set_title(wanted[name])
             axis.set_xlabel("thousand environment steps")
-        return svg(figure)
+        return Picture(figure)
 
 
 def smoothed_curve(points: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:

@@ -101,9 +101,11 @@ def number(interval: Interval, scale: float, digits: int) -> str:
     return f"{mean} <small>[{low}, {high}]</small>"
 
 
-def percent(interval: Interval) -> str:
-    """A share with its interval, in plain text."""
-    return f"{100 * interval.mean:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+def percent(interval: Interval, *, signed: bool = False) -> str:
+    """A share, or with `signed` a change, with its interval, in plain text."""
+    form = "+.1f" if signed else ".1f"
+    mean, low, high = (f"{100 * value:{form}}" for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} % [{low}, {high}]"
 
 
 def bar(value: float, most: float, colour: str) -> str:
@@ -179,6 +181,9 @@ td.over{color:#b91c1c}
 tr.mine td{background:#eff6ff;font-weight:600}
 tr.mine td small{font-weight:400}
 tr.bound td{color:var(--soft)}
+tr.beside td{background:#f5f3ff}
+td.stack small{display:block}
+td.good small,td.bad small{color:inherit}
 .win{font-size:11px;font-weight:600;color:#15803d;background:#dcfce7;border-radius:99px;padding:1px 8px;margin-left:6px}
 .dot{display:inline-block;width:9px;height:9px;border-radius:50%;margin-right:7px}
 .chip{font-weight:600}

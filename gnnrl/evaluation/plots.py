@@ -1,4 +1,4 @@
-"""Pictures of a comparison, each an inline SVG: timelines, latency distributions, frontiers, topology, learning
+"""Pictures of a comparison: timelines, latency distributions, frontiers, topology, learning
 curve."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gnnrl.domains.autoscaling.calibration import violation_budget
 from gnnrl.domains.autoscaling.episode import warm_up_seconds
 from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS
-from gnnrl.evaluation.canvas import STYLE, panels, plt, svg
+from gnnrl.evaluation.canvas import STYLE, Picture, panels, plt
 from gnnrl.evaluation.drawing import draw_mesh
 from gnnrl.evaluation.frontier import envelope
 from gnnrl.evaluation.scenarios import workload_label
@@ -61,7 +61,7 @@ def colour(name: str) -> str:
     return COLOURS.get(name, OTHER)
 
 
-def timelines(evaluation: Evaluation, seed: int = 0) -> str:
+def timelines(evaluation: Evaluation, seed: int = 0) -> Picture:
     """Replicas over time beside the load, one panel a workload, for one seed; violating windows are marked below."""
     shown = [name for name in SHOWN_OVER_TIME if name in evaluation.playbacks]
     if len(shown) < 2:
@@ -104,10 +104,10 @@ def timelines(evaluation: Evaluation, seed: int = 0) -> str:
             axis.set_xlabel("minutes")
             axis.set_ylabel("replicas")
         axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.12), ncols=len(shown), fontsize=9)
-        return svg(figure)
+        return Picture(figure)
 
 
-def latencies(evaluation: Evaluation) -> str:
+def latencies(evaluation: Evaluation) -> Picture:
     """Cumulative distribution of end-to-end latency over all requests, one panel a workload, up to the slowest in
     1000."""
     shown = [name for name in evaluation.playbacks if name not in HIDDEN_IN_DISTRIBUTIONS]
@@ -135,10 +135,10 @@ def latencies(evaluation: Evaluation) -> str:
             axis.set_xlabel("end-to-end latency, ms")
             axis.set_ylabel("slower requests")
         axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.14), ncols=5, fontsize=8)
-        return svg(figure)
+        return Picture(figure)
 
 
-def frontiers(evaluation: Evaluation) -> str:
+def frontiers(evaluation: Evaluation) -> Picture:
     """Violating share against mean replicas, one panel a workload: every policy as a point, frontiers as lines."""
     seconds = evaluation.scenarios.seconds
     with plt.rc_context(STYLE):
@@ -186,10 +186,10 @@ def frontiers(evaluation: Evaluation) -> str:
         figure.legend(
             handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 0.93), ncols=5, fontsize=8
         )
-        return svg(figure)
+        return Picture(figure)
 
 
-def topology(evaluation: Evaluation) -> str:
+def topology(evaluation: Evaluation) -> Picture:
     """The mesh of the first scenario, drawn with the traffic of its mean load."""
     episode = evaluation.scenarios.episodes[0]
     rates = episode.mesh.arrays().mean_call_rates * float(episode.rps.mean())
@@ -197,4 +197,4 @@ def topology(evaluation: Evaluation) -> str:
         figure, axis = plt.subplots(figsize=(9.5, 4.6))
         axis.grid(False)
         draw_mesh(episode.mesh, axis, rates)
-        return svg(figure)
+        return Picture(figure)

@@ -9,117 +9,70 @@ from pathlib import Path
 from typing import Any
 
 from gnnrl.cluster.guardrails import GUARDRAILS
-from gnnrl.config.loader import dump_config
 from gnnrl.domains.autoscaling.baselines import BASELINES
 from gnnrl.domains.autoscaling.calibration import violation_budget
 from gnnrl.evaluation import plots
 from gnnrl.evaluation.comparison import POLICY, Evaluation
+from gnnrl.evaluation.document import Report
 from gnnrl.evaluation.figures import figures
-from gnnrl.evaluation.learning import learning_curve, read_training_log
 from gnnrl.evaluation.page import (
     Cell,
     bar,
     definitions,
     details,
-    facts,
-    figure,
     number,
-    page,
     percent,
-    revision,
-    section,
     swatch,
     table,
-    target_table,
-    training_facts,
-    write_page,
 )
 from gnnrl.evaluation.plots import LEARNED
 from gnnrl.evaluation.runner import METRICS
 from gnnrl.evaluation.scenarios import workload_label
 from gnnrl.evaluation.statistics import Interval
-from gnnrl.training.run_folder import code_revision
 
-__all__ = ["render", "write"]
+__all__ = ["compose"]
 
 REFERENCE = "hpa_calibrated"
 
 
-def write(evaluation: Evaluation, path: Path, run: Path | None = None) -> None:
-    """Write the report, whole or not at all.
+def compose(evaluation: Evaluation, run: Path | None = None) -> Report:
+    """The report.
 
     Args:
         evaluation: what was compared.
-        path: the HTML file.
         run: the folder of the policy's training, for its learning curve.
     """
-    write_page(render(evaluation, run), path)
-
-
-def render(evaluation: Evaluation, run: Path | None = None) -> str:
-    """The report as HTML text; arguments as `write`."""
-    log = read_training_log(run) if run is not None else []
-    curve = learning_curve(log, LEARNED)
-    sections = [
-        section("What it saves", _cards(evaluation)),
-        section("Side by side", "".join(_table(evaluation, workload) for workload in evaluation.workloads) + _key()),
-        section(
-            "Replicas and load",
-            figure(
-                plots.timelines(evaluation),
-                "One held-out scenario a workload (seed 0). Shaded: the load. Ticks below: windows in which the SLO was violated.",
-            ),
-        ),
-        section(
-            "Violations against replicas",
-            figure(
-                plots.frontiers(evaluation),
-                "Down and left is better. Points: each policy as it was run, with 95 % intervals. Lines: the lower envelope of "
-                "a policy's settings (the policy's weight of a violation; a rule's calibrated settings). Shaded: within the "
-                "violation budget.",
-            ),
-        ),
-        section(
-            "Latency",
-            figure(
-                plots.latencies(evaluation),
-                "Share of requests slower than a latency. Shaded: the SLOs of the scenarios; dotted: the 5 % of requests that "
-                "may exceed them.",
-            ),
-        ),
-        section(
-            "Topology",
-            figure(
-                plots.topology(evaluation),
-                f"{html.escape(evaluation.scenarios.episodes[0].mesh.name)} as drawn for seed 0: line width is calls per second, "
-                "area is CPU demand, orange is where requests enter, grey is stateful.",
-            ),
-        ),
-    ]
-    if curve is not None:
-        sections.append(
-            section(
-                "Learning",
-                figure(curve, "Logged while training, and smoothed.")
-                + training_facts(log, evaluation.config.environment.episode_decisions),
-            )
-        )
-    if evaluation.guardrails is not None:
-        sections.append(section("Guardrails", _guardrails(evaluation)))
-    targets = figures(evaluation)
-    if targets:
-        sections.append(section("Figures to reach", target_table(targets)))
-    sections.append(section("Small print", _small_print(evaluation)))
-    return page(f"{evaluation.config.name}: autoscaling compared", _subtitle(evaluation), "".join(sections))
-
-
-def _subtitle(evaluation: Evaluation) -> tuple[str, ...]:
-    return (
-        f"{evaluation.scenarios.seeds} held-out scenarios for each of {len(evaluation.workloads)} workloads, "
-        f"{evaluation.scenarios.seconds / 3600:g} h each",
-        f"evaluated: {evaluation.label}" if evaluation.label else "",
-        f"revision {str(code_revision()['revision'] or 'unknown')[:10]}",
+    scenarios = evaluation.scenarios
+    played = (
+        f"{scenarios.seeds} held-out scenarios for each of {len(evaluation.workloads)} workloads, "
+        f"{scenarios.seconds / 3600:g} h each"
     )
+    report = Report(evaluation.config, "autoscaling compared", played, evaluation.label)
+    report.add("What it saves", _cards(evaluation))
+    report.add("Side by side", *(_table(evaluation, workload) for workload in evaluation.workloads), _key())
+    caption = "One held-out scenario a workload (seed 0). Shaded: the load. Ticks below: windows in which the SLO was violated."
+    report.add("Replicas and load", report.picture("timelines", plots.timelines(evaluation), caption))
+    caption = (
+        "Down and left is better. Points: each policy as it was run, with 95 % intervals. Lines: the lower envelope of a policy's "
+        "settings (the policy's weight of a violation; a rule's calibrated settings). Shaded: within the violation budget."
+    )
+    report.add("Violations against replicas", report.picture("frontiers", plots.frontiers(evaluation), caption))
+    caption = (
+        "Share of requests slower than a latency. Shaded: the SLOs of the scenarios; dotted: the 5 % of requests that may "
+        "exceed them."
+    )
+    report.add("Latency", report.picture("latency", plots.latencies(evaluation), caption))
+    caption = (
+        f"{html.escape(scenarios.episodes[0].mesh.name)} as drawn for seed 0: line width is calls per second, area is CPU "
+        "demand, orange is where requests enter, grey is stateful."
+    )
+    report.add("Topology", report.picture("topology", plots.topology(evaluation), caption))
+    report.add_learning(run, LEARNED, evaluation.config.environment.episode_decisions)
+    if evaluation.guardrails is not None:
+        report.add("Guardrails", _guardrails(evaluation))
+    report.add_targets(figures(evaluation))
+    _add_small_print(report, evaluation)
+    return report
 
 
 def _cards(evaluation: Evaluation) -> str:
@@ -230,7 +183,7 @@ def _key() -> str:
     return details("Who is who", definitions(BASELINES))
 
 
-def _small_print(evaluation: Evaluation) -> str:
+def _add_small_print(report: Report, evaluation: Evaluation) -> None:
     weights = evaluation.objective_weights()
     split = evaluation.split()
     rows: list[tuple[str, Any]] = [
@@ -264,13 +217,7 @@ def _small_print(evaluation: Evaluation) -> str:
         f"<td>{html.escape(', '.join(f'{key} {value:g}' for key, value in found.items()))}</td></tr>"
         for workload, rule, found in _chosen(evaluation)
     )
-    return (
-        facts(rows)
-        + details("Calibrated settings", f"<table class='facts'>{settings}</table>")
-        + details("What is measured", definitions(METRICS))
-        + details("Configuration", f"<pre>{html.escape(dump_config(evaluation.config))}</pre>")
-        + revision()
-    )
+    report.add_small_print(rows, METRICS, details("Calibrated settings", f"<table class='facts'>{settings}</table>"))
 
 
 def _guardrail_settings(evaluation: Evaluation) -> str:

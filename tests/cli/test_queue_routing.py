@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,23 @@ def test_a_run_is_compared(trained: Path, tmp_path: Path, capsys: pytest.Capture
             assert all(value["ci95"][0] <= value["mean"] <= value["ci95"][1] for value in metrics.values())
         assert set(system["regret"]["oracle"]) == {"policy", "jsq"}
     assert "Learning" in page.read_text()
+
+
+def test_runs_stand_beside_one_another(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same checkpoint under two names has the same figures in all three rows, whatever it is compared with."""
+    again = tmp_path / "again"
+    shutil.copytree(trained, again)
+    page = tmp_path / "report.html"
+    assert main(["evaluate", str(trained), "--beside", str(again), "--json", "-", "--report", str(page)]) == 0
+    for system in json.loads(capsys.readouterr().out)["systems"].values():
+        routers, together = system["routers"], "queue_routing_base, 2 runs"
+        assert list(routers) == ["policy", "again", together, "jsq", "oracle"]
+        assert routers["again"] == routers["policy"]
+        mean = routers["policy"]["mean_latency"]["mean"]
+        assert routers[together]["mean_latency"] == {"mean": mean, "ci95": [mean, mean]}
+        assert system["regret"]["oracle"][together]["p99_latency"]["mean"] != 0.0
+        assert system["runs_together"] == {together: ["policy", "again"]}
+    assert "mean over policy, again" in page.read_text()
 
 
 def test_a_router_alone_needs_no_run(capsys: pytest.CaptureFixture[str]) -> None:

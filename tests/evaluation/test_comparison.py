@@ -210,7 +210,7 @@ def test_the_report_stands_alone_and_shows_whoever_wins(evaluation: Evaluation, 
     lines = [{"step": 100 * k, "train/reward": float(k)} for k in range(5)]
     (run / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9')
     path = tmp_path / "deep" / "report.html"
-    report.write(evaluation, path, run)
+    report.compose(evaluation, run).write(path)
     page = path.read_text()
     assert not re.findall(r"(?:src|href)\s*=\s*['\"]?(?:https?:)?//", page)
     assert "@import" not in page
@@ -225,7 +225,7 @@ def test_the_report_stands_alone_and_shows_whoever_wins(evaluation: Evaluation, 
     assert "never trained on" in page
     assert "200 x violating seconds" in page
     assert not list(tmp_path.rglob("*.partial"))
-    assert "<h2>Learning</h2>" not in report.render(evaluation)
+    assert "<h2>Learning</h2>" not in report.compose(evaluation).html()
 
 
 def test_a_training_log_that_was_cut_off_is_read_up_to_the_cut(tmp_path: Path) -> None:

@@ -222,10 +222,10 @@ def test_the_document_and_the_report_say_what_ran_and_how_often_it_acted() -> No
     assert list(acted["random"]) == list(GUARDRAILS)
     shown = guarded.playbacks["random"].guardrails["rate_down"]
     assert acted["random"]["rate_down"]["mean"] == shown.mean() > 0
-    text = report.render(guarded)
+    text = report.compose(guarded).html()
     assert "<h2>Guardrails</h2>" in text
     assert "rate_down" in text
     assert "max_up_replicas 1" in text
-    plain = report.render(without)
+    plain = report.compose(without).html()
     assert "<h2>Guardrails</h2>" not in plain
     assert "none but the bounds" in plain

@@ -102,7 +102,7 @@ def policies() -> Iterable[str]:
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | None) -> int:
     """Runs the comparison, prints its table, writes what was asked for."""
-    refuse(args, "autoscaling", "requests")
+    refuse(args, "autoscaling", "requests", "scenario", "beside")
     from gnnrl.config.experiment import ExperimentConfig
     from gnnrl.config.loader import dump_config
 
@@ -131,7 +131,7 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
         args,
         evaluation,
         table=lambda: _print(evaluation),
-        report=lambda path: report.write(evaluation, path, folder.path if folder else None),
+        report=lambda: report.compose(evaluation, folder.path if folder else None),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,9 +16,11 @@ from gnnrl.whole_file import write_text
 if TYPE_CHECKING:
     from gnnrl.agents import PPO_GNN
     from gnnrl.config.rules import Rule
+    from gnnrl.evaluation.contenders import Contender
+    from gnnrl.evaluation.document import Report
     from gnnrl.training import RunFolder
 
-__all__ = ["agent_of", "parse_with_flags", "playing", "refuse", "show"]
+__all__ = ["agent_of", "beside", "parse_with_flags", "playing", "refuse", "show"]
 
 
 class Comparison(Protocol):
@@ -41,6 +43,54 @@ def agent_of(folder: RunFolder[Any], run_or_checkpoint: Path) -> PPO_GNN:
     if warning is not None:
         print(f"note: {warning}", file=sys.stderr)
     return agent.train(False)
+
+
+def beside(
+    args: argparse.Namespace,
+    folder: RunFolder[Any] | None,
+    taken: Collection[str],
+    differs: Callable[[Any], str | None],
+) -> list[Contender[Any]]:
+    """The further runs of `--beside`, loaded.
+
+    Args:
+        args: of the command line.
+        folder: of the run in question; None = a baseline alone.
+        taken: names that no row of a run may have.
+        differs: what a run's experiment has been shown otherwise than the one in question, if anything, in words.
+
+    Raises:
+        UserError: there is no run to stand beside, or one is of another domain, is shown other things, or is there twice.
+        RunError: one is no run.
+    """
+    from gnnrl.evaluation.contenders import Contender, row_names
+    from gnnrl.training import RunFolder
+
+    if args.beside is None:
+        return []
+    if folder is None:
+        raise UserError("gnnrl evaluate: --beside: stands beside a trained policy; with --policy there is none")
+    paths: list[Path] = args.beside
+    runs = [RunFolder.open_any(path) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        if run.config.domain != folder.config.domain:
+            raise UserError(
+                f"gnnrl evaluate: --beside {path}: is a run of {run.config.domain}, "
+                f"{args.run_or_checkpoint} one of {folder.config.domain}"
+            )
+        if difference := differs(run.config):
+            raise UserError(
+                f"gnnrl evaluate: --beside {path}: {difference}: policies that are shown different things are not compared"
+            )
+    try:
+        # The run in question is named with the others, so that it cannot stand beside itself.
+        names = row_names([args.run_or_checkpoint, *paths], taken)[1:]
+    except ValueError as error:
+        raise UserError(f"gnnrl evaluate: --beside: {error}") from None
+    return [
+        Contender(name=name, policy=agent_of(run, path), config=run.config)
+        for name, path, run in zip(names, paths, runs, strict=True)
+    ]
 
 
 def refuse(args: argparse.Namespace, domain: str, *names: str) -> None:
@@ -103,9 +153,10 @@ def show(
     evaluation: Comparison,
     *,
     table: Callable[[], None],
-    report: Callable[[Path], None],
+    report: Callable[[], Report],
 ) -> int:
     """Prints the table, or the JSON that was asked for instead; writes the files."""
+    beside_json = sys.stderr if args.json == "-" else sys.stdout
     if args.json == "-":
         print_json(evaluation.to_json())
     else:
@@ -113,7 +164,12 @@ def show(
         if args.json:
             write_text(Path(args.json), json.dumps(evaluation.to_json(), indent=2, allow_nan=False) + "\n")
             print(f"{args.json}: every metric with its interval")
-    if args.report:
-        report(args.report)
-        print(f"{args.report}: the report", file=sys.stderr if args.json == "-" else sys.stdout)
+    if args.report or args.pictures:
+        composed = report()
+        if args.report:
+            composed.write(args.report)
+            print(f"{args.report}: the report", file=beside_json)
+        if args.pictures:
+            pictures = composed.write_pictures(args.pictures)
+            print(f"{args.pictures}: {len(pictures)} pictures of the report", file=beside_json)
     return 0

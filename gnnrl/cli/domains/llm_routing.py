@@ -6,18 +6,20 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import UserError, print_table
-from gnnrl.cli.domains.comparing import agent_of, parse_with_flags, playing, refuse, show
+from gnnrl.cli.arguments import print_table
+from gnnrl.cli.domains.comparing import agent_of, beside, parse_with_flags, playing, refuse, show
 
 if TYPE_CHECKING:
     from gnnrl.config.llm_routing import LLMRoutingExperiment
     from gnnrl.config.rules import Rule
-    from gnnrl.evaluation.llm_routing.comparison import LLMRoutingEvaluated
+    from gnnrl.evaluation.llm_routing.comparison import LLMRoutingEvaluated, LLMSystem
     from gnnrl.evaluation.statistics import Interval
     from gnnrl.training import Trainer
     from gnnrl.training.run_folder import RunFolder
 
 __all__ = ["evaluate", "policies", "rules", "self_contained", "trainer_for"]
+
+PRINTED = {"TTFT p99": "ttft_p99_s", "e2e mean": "e2e_mean_s", "e2e p99": "e2e_p99_s"}
 
 
 def rules() -> Iterable[Rule[LLMRoutingExperiment]]:
@@ -60,12 +62,11 @@ def policies() -> Iterable[str]:
 def evaluate(args: argparse.Namespace, folder: RunFolder[LLMRoutingExperiment] | None) -> int:
     """Plays the policy and the routers, prints the table, writes what was asked for."""
     refuse(args, "llm_routing", "workload", "mesh", "calibration", "guardrails")
-    if args.report:
-        raise UserError("gnnrl evaluate: --report: there is none for llm_routing yet; --json FILE has every figure")
     from gnnrl.config.experiment import PPOConfig
     from gnnrl.config.llm_routing import LLMRoutingExperiment
     from gnnrl.config.loader import dump_config
-    from gnnrl.evaluation.llm_routing.comparison import compare
+    from gnnrl.evaluation.llm_routing import report
+    from gnnrl.evaluation.llm_routing.comparison import POLICY, compare
 
     if folder is None:
         default = LLMRoutingExperiment(name=args.policy, ppo=PPOConfig(credit="graph"))
@@ -73,9 +74,26 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[LLMRoutingExperiment] |
     else:
         config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
         agent = agent_of(folder, args.run_or_checkpoint)
+    others = beside(args, folder, [*policies(), POLICY], lambda other: _shown_otherwise(config, other))
     with playing() as progress:
-        evaluation = compare(config, agent, label=str(args.run_or_checkpoint or args.policy), progress=progress)
-    return show(args, evaluation, table=lambda: _print(evaluation), report=lambda path: None)  # noqa: ARG005
+        evaluation = compare(
+            config, agent, beside=others, label=str(args.run_or_checkpoint or args.policy), progress=progress
+        )
+    return show(
+        args,
+        evaluation,
+        table=lambda: _print(evaluation),
+        report=lambda: report.compose(evaluation, folder.path if folder else None),
+    )
+
+
+def _shown_otherwise(config: LLMRoutingExperiment, other: LLMRoutingExperiment) -> str | None:
+    """What the policy of another run was told otherwise, in words; the same facts may stand in other features."""
+    for name in ("show_speeds", "length_hint", "hint_sigma"):
+        ours, theirs = (getattr(experiment.environment, name) for experiment in (config, other))
+        if ours != theirs and (name != "hint_sigma" or config.environment.length_hint == "predicted"):
+            return f"environment.{name} is {theirs!r}, not {ours!r}"
+    return None
 
 
 def _asked_for(args: argparse.Namespace, text: str, source: str) -> LLMRoutingExperiment:
@@ -85,6 +103,8 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> LLMRoutingEx
         values["evaluation.seeds"] = ("--seeds", args.seeds)
     if args.requests is not None:
         values["evaluation.requests"] = ("--requests", args.requests)
+    if args.scenario is not None:
+        values["evaluation.scenarios"] = ("--scenario", [name.strip() for name in args.scenario.split(",")])
     if args.against is not None:
         values["evaluation.against"] = ("--against", [name.strip() for name in args.against.split(",")])
     if args.policy is not None:
@@ -96,28 +116,24 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> LLMRoutingEx
 def _print(evaluation: LLMRoutingEvaluated) -> None:
     from gnnrl.evaluation.llm_routing.comparison import REFERENCE
 
-    asked, environment = evaluation.config.evaluation, evaluation.config.environment
-    scenario = ", ".join(environment.scenarios) or "the configured fleet"
-    compared = REFERENCE in evaluation.playbacks
-    columns = {"TTFT p99": "ttft_p99_s", "e2e mean": "e2e_mean_s", "e2e p99": "e2e_p99_s"}
-    print_table(
-        f"{scenario}: {asked.seeds} streams of {asked.requests:,} requests; change against {REFERENCE} [95 % interval]",
-        ("", *(part for name in columns for part in (f"{name} s", "change %"))),
-        (
-            (
-                name,
-                *(
-                    part
-                    for metric in columns.values()
-                    for part in (
-                        f"{evaluation.mean(name, metric).mean:.3f}",
-                        _percent(evaluation.change(name, metric)) if compared and name != REFERENCE else "-",
-                    )
-                ),
-            )
-            for name in evaluation.playbacks
-        ),
+    asked = evaluation.config.evaluation
+    for system in evaluation.systems:
+        print_table(
+            f"{system.name}: {asked.seeds} streams of {asked.requests:,} requests; change against {REFERENCE} [95 % interval]",
+            ("", *(part for name in PRINTED for part in (f"{name} s", "change %"))),
+            (_row(system, row) for row in system.rows),
+        )
+    for figure in evaluation.figures():
+        print(f"{'reached' if figure.reached else 'missed '}  {figure.claim}: {figure.measured} ({figure.target})")
+
+
+def _row(system: LLMSystem, row: str) -> tuple[str, ...]:
+    compared = system.reference not in (None, row)
+    cells = (
+        (f"{system.mean(row, metric).mean:.3f}", _percent(system.change(row, metric)) if compared else "-")
+        for metric in PRINTED.values()
     )
+    return (row, *(part for cell in cells for part in cell))
 
 
 def _percent(interval: Interval) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import print_table
-from gnnrl.cli.domains.comparing import agent_of, parse_with_flags, playing, refuse, show
+from gnnrl.cli.domains.comparing import agent_of, beside, parse_with_flags, playing, refuse, show
 
 if TYPE_CHECKING:
     from gnnrl.config.queue_routing import QueueRoutingExperiment
@@ -59,12 +59,12 @@ def policies() -> Iterable[str]:
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[QueueRoutingExperiment] | None) -> int:
     """Plays the policy and the routers, prints the table, writes what was asked for."""
-    refuse(args, "queue_routing", "workload", "mesh", "calibration", "guardrails")
+    refuse(args, "queue_routing", "workload", "mesh", "calibration", "guardrails", "scenario")
     from gnnrl.config.experiment import PPOConfig
     from gnnrl.config.loader import dump_config
     from gnnrl.config.queue_routing import QueueRoutingExperiment
     from gnnrl.evaluation.queue_routing import report
-    from gnnrl.evaluation.queue_routing.comparison import compare
+    from gnnrl.evaluation.queue_routing.comparison import POLICY, compare
 
     if folder is None:
         default = QueueRoutingExperiment(name=args.policy, ppo=PPOConfig(credit="graph"))
@@ -72,14 +72,23 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[QueueRoutingExperiment]
     else:
         config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
         agent = agent_of(folder, args.run_or_checkpoint)
+    others = beside(args, folder, [*policies(), POLICY], lambda other: _shown_otherwise(config, other))
     with playing() as progress:
-        evaluation = compare(config, agent, label=str(args.run_or_checkpoint or args.policy), progress=progress)
+        evaluation = compare(
+            config, agent, beside=others, label=str(args.run_or_checkpoint or args.policy), progress=progress
+        )
     return show(
         args,
         evaluation,
         table=lambda: _print(evaluation),
-        report=lambda path: report.write(evaluation, path, folder.path if folder else None),
+        report=lambda: report.compose(evaluation, folder.path if folder else None),
     )
+
+
+def _shown_otherwise(config: QueueRoutingExperiment, other: QueueRoutingExperiment) -> str | None:
+    """What the policy of another run was shown otherwise, in words."""
+    ours, theirs = config.environment.show_work, other.environment.show_work
+    return None if ours == theirs else f"environment.show_work is {str(theirs).lower()}, not {str(ours).lower()}"
 
 
 def _asked_for(args: argparse.Namespace, text: str, source: str) -> QueueRoutingExperiment:
@@ -109,7 +118,7 @@ def _print(evaluation: RoutingEvaluation) -> None:
                 "fast %",
                 "requests/s",
             ),
-            (_row(system, name) for name in system.playbacks),
+            (_row(system, name) for name in system.rows),
         )
         if system.optimum:
             best = system.optimum

@@ -17,9 +17,15 @@ __all__ = ["CONFIG_RULES"]
 def _scenarios(config: LLMRoutingExperiment) -> Faults:
     environment = config.environment
     fleets = {name: len(SCENARIOS[name].replicas) for name in environment.scenarios if name in SCENARIOS}
-    for name in environment.scenarios:
-        if name not in SCENARIOS:
-            yield "environment.scenarios", f"{name!r} is not a scenario; {_nearest(name, SCENARIOS)}"
+    for path, names in (
+        ("environment.scenarios", environment.scenarios),
+        ("evaluation.scenarios", config.evaluation.scenarios),
+    ):
+        for name in names:
+            if name not in SCENARIOS:
+                yield path, f"{name!r} is not a scenario; {_nearest(name, SCENARIOS)}"
+        for name in sorted({name for name in names if names.count(name) > 1 and path.startswith("evaluation")}):
+            yield path, f"{name!r} is there {names.count(name)} times"
     if not environment.scenarios:
         fleets["environment.time_factors"] = len(environment.time_factors)
     for name, replicas in fleets.items():
@@ -63,7 +69,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 CONFIG_RULES: tuple[Rule[LLMRoutingExperiment], ...] = (
     Rule(
-        paths=("environment.scenarios", "environment.time_factors", "environment.max_replicas"),
+        paths=("environment.scenarios", "environment.time_factors", "environment.max_replicas", "evaluation.scenarios"),
         check=_scenarios,
     ),
     Rule(paths=("environment.slow_factor",), check=_slow),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gnnrl.domains.llm_routing.model import Change, Replica
 from gnnrl.domains.llm_routing.workloads import LENGTHS, Arrivals, LengthHint, Requests, WorkloadError, draw_requests
@@ -55,7 +55,7 @@ def _factors(*factors: float) -> tuple[Replica, ...]:
     return tuple(Replica(time_factor=factor) for factor in factors)
 
 
-SCENARIOS: Mapping[str, Scenario] = {
+_SCENARIOS: dict[str, Scenario] = {
     "fixed": Scenario(
         description="identical replicas, every request alike: nothing to win over round robin",
         replicas=_factors(1, 1, 1, 1),
@@ -82,6 +82,28 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
     ),
 }
+
+
+def _twice(name: str) -> Scenario:
+    """A scenario with every replica twice and twice the requests; what happens to a replica happens to both."""
+    one = _SCENARIOS[name]
+    count = len(one.replicas)
+    return replace(
+        one,
+        description=f"{name} with every replica twice and twice the load",
+        replicas=one.replicas + one.replicas,
+        arrivals=replace(one.arrivals, qps=2.0 * one.arrivals.qps),
+        changes=(*one.changes, *(replace(change, replica=change.replica + count) for change in one.changes)),
+    )
+
+
+SCENARIOS: Mapping[str, Scenario] = _SCENARIOS | {
+    "A8": _twice("A"),
+    "B8": _twice("B"),
+    "E8": _twice("E"),
+    "elastic8": _twice("elastic"),
+}
+"""By name; a number is that of the replicas that are up at first, where it is not 4."""
 
 
 def scenario_named(name: str) -> Scenario:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.config.queue_routing import QueueRoutingConfig, QueueRoutingExperiment
+from gnnrl.domains.queue_routing.baselines import ROUTERS
 from gnnrl.domains.queue_routing.model import base_model
+from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, over_runs, runs_together
 from gnnrl.evaluation.controllers import LearnedPolicy
 from gnnrl.evaluation.figures import Figure
 from gnnrl.evaluation.queue_routing.play import (
@@ -27,7 +29,7 @@ from gnnrl.training.run_folder import code_revision
 
 __all__ = ["BASE_OPTIMUM", "METRICS", "POLICY", "REFERENCE", "RoutingEvaluation", "System", "compare"]
 
-POLICY, REFERENCE, NEAREST_RULE = "policy", "oracle", "sed_own_rate"
+REFERENCE, NEAREST_RULE = "oracle", "sed_own_rate"
 METRICS: Mapping[str, str] = {
     "mean_latency": "seconds from arrival to finish, mean of the finished requests",
     "p99_latency": "seconds that 99 % of the finished requests do not exceed, all streams together",
@@ -51,7 +53,15 @@ class System:
     name: str
     environment: QueueRoutingConfig
     playbacks: Mapping[str, RoutingPlayback]
-    """Router -> what came of it, in the order in which they are shown."""
+    """Router or trained policy -> what came of it, in the order in which they are shown."""
+    together: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Several runs of one experiment -> their rows."""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """All that has a figure: trained policies, runs together, routers."""
+        trained = [name for name in self.playbacks if name not in ROUTERS]
+        return (*trained, *self.together, *(name for name in self.playbacks if name in ROUTERS))
 
     @property
     def drawn(self) -> bool:
@@ -83,11 +93,16 @@ class System:
         return self._resampled[router, metric]
 
     def mean(self, router: str, metric: str) -> Interval:
-        """A metric with its interval."""
+        """A metric with its interval; of runs together the mean over the runs, with theirs."""
+        if router in self.together:
+            return over_runs(self.mean(run, metric) for run in self.together[router])
         return percentile_interval(*self._estimate(router, metric), self._streams)
 
     def regret(self, router: str, reference: str, metric: str) -> Interval:
-        """How much larger a cost is than the reference's, as a share of it, paired by stream."""
+        """How much larger a cost is than the reference's, as a share of it, paired by stream. Of runs together the mean over the runs of
+        that, with their interval."""
+        if router in self.together:
+            return over_runs(self.regret(run, reference, metric) for run in self.together[router])
         (ours, our_draws), (theirs, their_draws) = (self._estimate(name, metric) for name in (router, reference))
         return percentile_interval(ours / theirs - 1.0, our_draws / their_draws - 1.0, self._streams)
 
@@ -99,17 +114,16 @@ class System:
         """Plain values."""
         references = [name for name in (REFERENCE, NEAREST_RULE) if name in self.playbacks]
         return {
-            "routers": {
-                name: {metric: self.mean(name, metric).to_json() for metric in METRICS} for name in self.playbacks
-            },
+            "routers": {name: {metric: self.mean(name, metric).to_json() for metric in METRICS} for name in self.rows},
             "regret": {
                 reference: {
                     name: {metric: self.regret(name, reference, metric).to_json() for metric in COSTS}
-                    for name in self.playbacks
+                    for name in self.rows
                     if name != reference
                 }
                 for reference in references
             },
+            "runs_together": {row: list(runs) for row, runs in self.together.items()},
             "optimum": dict(self.optimum),
         }
 
@@ -122,6 +136,8 @@ class RoutingEvaluation:
     systems: tuple[System, ...]
     label: str = ""
     """What was evaluated, e.g. the run's folder."""
+    beside: Mapping[str, QueueRoutingExperiment] = field(default_factory=dict)
+    """Row of each further run -> its experiment."""
 
     def figures(self) -> list[Figure]:
         """The figures that a policy is meant to reach; none without one."""
@@ -136,6 +152,7 @@ class RoutingEvaluation:
             "streams": {"count": asked.seeds, "requests": asked.arrivals, "warm_up": asked.warm_up},
             "figures": [figure.to_json() for figure in self.figures()],
             "config": asdict(self.config),
+            "beside": {row: asdict(config) for row, config in self.beside.items()},
             "revision": code_revision(),
         }
 
@@ -144,23 +161,26 @@ def compare(
     config: QueueRoutingExperiment,
     policy: LearnedPolicy | None = None,
     *,
+    beside: Sequence[Contender[QueueRoutingExperiment]] = (),
     label: str = "",
     progress: Progress = lambda message: None,  # noqa: ARG005
 ) -> RoutingEvaluation:
-    """Play a policy and the routers of `config.evaluation` on the same requests.
+    """Play trained policies and the routers of `config.evaluation` on the same requests.
 
     Args:
         config: the experiment. Its configured system is played, and then drawn ones of each size in `evaluation.replicas`.
-        policy: a trained agent, its likeliest choice; None = the routers alone.
+        policy: a trained agent, its likeliest choice; None = none in question.
+        beside: further ones, each with a row of its own.
         label: what is evaluated, for the report.
         progress: told what is being played.
 
     Raises:
-        ValueError: nobody to play, or an unknown router.
+        ValueError: nobody to play, two policies of one name, or an unknown router.
         QueueOverflowError: a router's queues grow beyond all bounds.
     """
     asked = config.evaluation
-    if policy is None and not asked.against:
+    trained = contenders_of(config, policy, beside)
+    if not trained and not asked.against:
         raise ValueError("nobody to play: evaluation.against is empty and there is no policy")
     environments = {"configured": replace(config.environment, drawn_replicas=(0, 0))}
     for count in asked.replicas:
@@ -168,12 +188,10 @@ def compare(
     systems = []
     for name, environment in environments.items():
         playbacks = {}
-        for router in (*([POLICY] if policy is not None else []), *asked.against):
+        for router in (*trained, *asked.against):
             progress(f"{router} on {name}")
             # A policy remembers: each system begins with an empty memory.
-            chooser: Chooser = (
-                PolicyChooser(policy) if policy is not None and router == POLICY else RouterChooser(router)
-            )
+            chooser: Chooser = PolicyChooser(trained[router].policy) if router in trained else RouterChooser(router)
             playbacks[router] = play(
                 environment,
                 chooser,
@@ -182,8 +200,13 @@ def compare(
                 warm_up=asked.warm_up,
                 arrivals=asked.arrivals,
             )
-        systems.append(System(name=name, environment=environment, playbacks=playbacks))
-    return RoutingEvaluation(config=config, systems=tuple(systems), label=label)
+        systems.append(System(name=name, environment=environment, playbacks=playbacks, together=runs_together(trained)))
+    return RoutingEvaluation(
+        config=config,
+        systems=tuple(systems),
+        label=label,
+        beside={contender.name: contender.config for contender in beside},
+    )
 
 
 def _estimated(playback: RoutingPlayback, metric: str) -> tuple[float, Floats]:

@@ -1,4 +1,4 @@
-"""Pictures of a routing comparison, each an inline SVG: latency distributions, the policy over queue lengths, queues over time."""
+"""Pictures of a routing comparison: latency distributions, the policy over queue lengths, queues over time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from gnnrl.domains.queue_routing.metrics import LATENCY_EDGES_SECONDS
-from gnnrl.evaluation.canvas import ACCENT, STYLE, panels, plt, svg
+from gnnrl.evaluation.canvas import ACCENT, REPLICA_COLOURS, STYLE, Picture, palette, panels, plt
 from gnnrl.evaluation.queue_routing.comparison import POLICY, REFERENCE, System
 from gnnrl.evaluation.queue_routing.play import SHARE_CAP
 
-__all__ = ["LEARNED", "choices", "colour", "latencies", "queues"]
+__all__ = ["LEARNED", "OPTIMUM", "choices", "colours", "latencies", "queues"]
 
 COLOURS: Mapping[str, str] = {
     POLICY: ACCENT,
@@ -28,8 +28,7 @@ COLOURS: Mapping[str, str] = {
     "count_gap": "#65a30d",
     "work_gap": "#be185d",
 }
-OTHER = "#78716c"
-REPLICA_COLOURS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0d9488", "#be185d", "#a16207", "#475569")
+OPTIMUM = "#78716c"
 LEARNED: Mapping[str, str] = {
     "train/reward": "reward a choice",
     "eval/mean_latency": "mean latency, s (validation)",
@@ -43,13 +42,14 @@ FEWEST_VISITS = 5
 """Below so many visits, the share of a cell is not drawn."""
 
 
-def colour(name: str) -> str:
-    """Of a router, the same in every picture and table."""
-    return COLOURS.get(name, OTHER)
+def colours(system: System) -> dict[str, str]:
+    """Of each row, the same in every picture and table."""
+    return palette(system.rows, COLOURS)
 
 
-def latencies(system: System) -> str:
+def latencies(system: System) -> Picture:
     """Share of the requests slower than a latency, everybody in one panel, up to the slowest in 10,000."""
+    shades = colours(system)
     with plt.rc_context(STYLE):
         figure, (axis,) = panels(1, height=3.8, columns=1)
         for name, playback in system.playbacks.items():
@@ -59,7 +59,7 @@ def latencies(system: System) -> str:
             style: dict[str, Any] = {"linestyle": (0, (3, 1.5))} if name == REFERENCE else {}
             width = 2.2 if name == POLICY else 1.2
             edges = LATENCY_EDGES_SECONDS[1:][shown]
-            axis.plot(edges, slower[shown], color=colour(name), linewidth=width, label=name, **style)
+            axis.plot(edges, slower[shown], color=shades[name], linewidth=width, label=name, **style)
         axis.axhline(0.01, color="#f87171", linewidth=0.8, linestyle=":")
         axis.set_yscale("log")
         axis.set_ylim(1e-4, 1.0)
@@ -68,10 +68,10 @@ def latencies(system: System) -> str:
         axis.set_xlabel("latency, s")
         axis.set_ylabel("slower requests")
         axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, fontsize=8)
-        return svg(figure)
+        return Picture(figure)
 
 
-def choices(system: System) -> str | None:
+def choices(system: System) -> Picture | None:
     """Where requests went by type and by the lengths of the two queues, policy above oracle; None unless there are two replicas."""
     shown = [name for name in (POLICY, REFERENCE) if name in system.playbacks]
     environment = system.environment
@@ -98,10 +98,10 @@ def choices(system: System) -> str | None:
                 axis.set_aspect("equal")
         figure.subplots_adjust(hspace=0.35)
         figure.colorbar(mesh, ax=axes, shrink=0.6, label="share sent to replica_0")
-        return svg(figure)
+        return Picture(figure)
 
 
-def queues(system: System) -> str:
+def queues(system: System) -> Picture:
     """Requests at each replica over time in the first stream, a panel a router."""
     names = [name for name in (POLICY, REFERENCE, "affinity", "sed_own_rate", "jsq") if name in system.playbacks][:4]
     names = names or list(system.playbacks)[:4]
@@ -125,4 +125,4 @@ def queues(system: System) -> str:
             axis.set_xlabel("seconds")
             axis.set_ylabel("requests")
         axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.12), ncols=8, fontsize=8)
-        return svg(figure)
+        return Picture(figure)

@@ -5,57 +5,38 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-from gnnrl.config.loader import dump_config
 from gnnrl.domains.queue_routing.baselines import ROUTERS
-from gnnrl.evaluation.learning import learning_curve, read_training_log
+from gnnrl.evaluation.contenders import who_is_who
+from gnnrl.evaluation.document import Report
 from gnnrl.evaluation.page import (
     Cell,
     bar,
     definitions,
     details,
-    facts,
-    figure,
     number,
-    page,
-    revision,
-    section,
     swatch,
     table,
-    target_table,
-    training_facts,
-    write_page,
 )
 from gnnrl.evaluation.queue_routing import plots
 from gnnrl.evaluation.queue_routing.comparison import METRICS, POLICY, RoutingEvaluation, System
-from gnnrl.training.run_folder import code_revision
 
-__all__ = ["render", "write"]
+__all__ = ["compose"]
 
 
-def write(evaluation: RoutingEvaluation, path: Path, run: Path | None = None) -> None:
-    """Write the report, whole or not at all.
+def compose(evaluation: RoutingEvaluation, run: Path | None = None) -> Report:
+    """The report.
 
     Args:
         evaluation: what was compared.
-        path: the HTML file.
         run: the folder of the policy's training, for its learning curve.
     """
-    write_page(render(evaluation, run), path)
-
-
-def render(evaluation: RoutingEvaluation, run: Path | None = None) -> str:
-    """The report as HTML text; arguments as `write`."""
-    log = read_training_log(run) if run is not None else []
-    best = evaluation.systems[0].optimum
-    curve = learning_curve(log, plots.LEARNED, {f"eval/{metric}": value for metric, value in best.items()})
-    sections = [section("Side by side", "".join(_table(system) for system in evaluation.systems) + _key())]
-    targets = evaluation.figures()
-    if targets:
-        sections.append(section("Figures to reach", target_table(targets)))
-    first = evaluation.systems[0]
-    sections.append(
-        section("Latency", figure(plots.latencies(first), "Share of requests slower than a latency. Dotted: one in 100."))
-    )  # fmt: skip
+    asked, first = evaluation.config.evaluation, evaluation.systems[0]
+    played = f"{asked.seeds} held-out streams of {asked.arrivals:,} requests"
+    report = Report(evaluation.config, "routers compared", played, evaluation.label)
+    report.add("Side by side", *(_table(system) for system in evaluation.systems), _key(evaluation))
+    report.add_targets(evaluation.figures())
+    caption = "Share of requests slower than a latency. Dotted: one in 100."
+    report.add("Latency", report.picture("latency", plots.latencies(first), caption))
     chosen = plots.choices(first)
     if chosen is not None:
         caption = (
@@ -63,40 +44,37 @@ def render(evaluation: RoutingEvaluation, run: Path | None = None) -> str:
             "replica_1. Between the two, the choice depended on more than the lengths. Grey: hardly ever met. The last row and "
             "column are that length and more."
         )
-        sections.append(section("Where requests go", figure(chosen, caption)))
+        report.add("Where requests go", report.picture("policy", chosen, caption))
     caption = "Requests at each replica, the same stream for everybody."
-    sections.append(section("Load over time", figure(plots.queues(first), caption)))
-    if curve is not None:
-        taken = training_facts(log, evaluation.config.environment.episode_arrivals)
-        sections.append(
-            section("Learning", figure(curve, "Logged while training, and smoothed. Dotted: the optimum.") + taken)
-        )
-    sections.append(section("Small print", _small_print(evaluation)))
-    asked = evaluation.config.evaluation
-    subtitle = (
-        f"{asked.seeds} held-out streams of {asked.arrivals:,} requests",
-        f"evaluated: {evaluation.label}" if evaluation.label else "",
-        f"revision {str(code_revision()['revision'] or 'unknown')[:10]}",
+    report.add("Load over time", report.picture("load", plots.queues(first), caption))
+    report.add_learning(
+        run,
+        plots.LEARNED,
+        evaluation.config.environment.episode_arrivals,
+        {f"eval/{metric}": value for metric, value in first.optimum.items()},
+        "Logged while training, and smoothed. Dotted: the optimum.",
     )
-    return page(f"{evaluation.config.name}: routers compared", subtitle, "".join(sections))
+    _add_small_print(report, evaluation)
+    return report
 
 
 def _table(system: System) -> str:
-    reference = system.reference
-    most = sorted(system.mean(name, "mean_latency").mean for name in system.playbacks)[-1]
+    reference, shades = system.reference, plots.colours(system)
+    most = sorted(system.mean(name, "mean_latency").mean for name in system.rows)[-1]
     rows: list[tuple[str, list[Cell]]] = []
-    for name in system.playbacks:
+    for name in system.rows:
         mean, p99 = system.mean(name, "mean_latency"), system.mean(name, "p99_latency")
         regret = system.regret(name, reference, "mean_latency") if reference not in (None, name) else None
         cells = [
-            (f"{swatch(plots.colour(name))}{html.escape(name)}", "name"),
-            (bar(mean.mean, most, plots.colour(name)) + number(mean, 1.0, 4), "wide"),
+            (f"{swatch(shades[name])}{html.escape(name)}", "name"),
+            (bar(mean.mean, most, shades[name]) + number(mean, 1.0, 4), "wide"),
             (number(regret, 100.0, 1) if regret is not None else "-", ""),
             (number(p99, 1.0, 3), ""),
             (f"{100 * system.mean(name, 'routing_accuracy').mean:.1f}", ""),
             (f"{system.mean(name, 'throughput').mean:.2f}", ""),
         ]
-        rows.append(("mine" if name == POLICY else "bound" if name == reference else "", cells))
+        kind = "mine" if name == POLICY else "bound" if name == reference else "" if name in ROUTERS else "beside"
+        rows.append((kind, cells))
     best = system.optimum
     if best:
         rows.append(
@@ -104,7 +82,7 @@ def _table(system: System) -> str:
                 "bound",
                 [
                     ("optimum, exact", "name"),
-                    (bar(best["mean_latency"], most, plots.OTHER) + f"{best['mean_latency']}", "wide"),
+                    (bar(best["mean_latency"], most, plots.OPTIMUM) + f"{best['mean_latency']}", "wide"),
                     ("-", ""),
                     (f"{best['p99_latency']}", ""),
                     (f"{100 * best['routing_accuracy']:.1f}", ""),
@@ -123,11 +101,12 @@ def _table(system: System) -> str:
     return f"<h3>{html.escape(system.name)}</h3>{table(heads, rows)}"
 
 
-def _key() -> str:
-    return details("Who is who", definitions({POLICY: "the trained policy, its likeliest choice", **ROUTERS}))
+def _key(evaluation: RoutingEvaluation) -> str:
+    policies = who_is_who(evaluation.beside, evaluation.systems[0].together)
+    return details("Who is who", definitions({**policies, **ROUTERS}))
 
 
-def _small_print(evaluation: RoutingEvaluation) -> str:
+def _add_small_print(report: Report, evaluation: RoutingEvaluation) -> None:
     asked, environment = evaluation.config.evaluation, evaluation.config.environment
     rates = ", ".join("/".join(f"{rate:g}" for rate in rates) for rates in environment.service_rates)
     rows = [
@@ -140,9 +119,4 @@ def _small_print(evaluation: RoutingEvaluation) -> str:
         ("optimum", "exact, of the Markov decision process that sees the types in the queues in their order"),
         ("information", "routers see the queues, some the types in them; the policy sees what the environment shows"),
     ]
-    return (
-        facts(rows)
-        + details("What is measured", definitions(METRICS))
-        + details("Configuration", f"<pre>{html.escape(dump_config(evaluation.config))}</pre>")
-        + revision()
-    )
+    report.add_small_print(rows, METRICS)

@@ -147,7 +147,7 @@ def test_the_report_is_whole_and_names_everybody(compared: RoutingEvaluation, tm
     run.mkdir()
     lines = [{"step": step, "train/reward": -1.0 / step, "eval/mean_latency": 0.3} for step in (10, 20, 30)]
     (run / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    report.write(compared, tmp_path / "report.html", run)
+    report.compose(compared, run).write(tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     for expected in (
         *KNOWN,
@@ -171,7 +171,7 @@ def test_a_report_of_many_replicas_leaves_out_what_cannot_be_drawn() -> None:
     config = experiment(
         QueueRoutingConfig(service_rates=((5.0, 5.0),) * 3, max_replicas=3), seeds=5, arrivals=100, against=("jsq",)
     )
-    text = report.render(compare(config))
+    text = report.compose(compare(config)).html()
     assert "Where requests go" not in text
     assert "Figures to reach" not in text
     assert text.count("<svg") == 2

@@ -1,0 +1,90 @@
+"""Trained policies in a comparison: the one in question, further runs beside it, and the runs of one experiment together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from gnnrl.config.experiment import Experiment
+from gnnrl.evaluation.controllers import LearnedPolicy
+from gnnrl.evaluation.statistics import Interval, mean_interval
+
+__all__ = ["POLICY", "Contender", "contenders_of", "over_runs", "row_names", "runs_together", "who_is_who"]
+
+POLICY = "policy"
+"""Row of the policy in question."""
+
+AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contender(Generic[AnyExperiment]):
+    """A trained policy with a row of its own."""
+
+    name: str
+    """Of the row."""
+    policy: LearnedPolicy
+    config: AnyExperiment
+    """It was trained with."""
+
+
+def contenders_of(
+    config: AnyExperiment, policy: LearnedPolicy | None, beside: Iterable[Contender[AnyExperiment]]
+) -> dict[str, Contender[AnyExperiment]]:
+    """All trained policies by row, the one in question first.
+
+    Raises:
+        ValueError: two have the same row.
+    """
+    first = [] if policy is None else [Contender(name=POLICY, policy=policy, config=config)]
+    found: dict[str, Contender[AnyExperiment]] = {}
+    for contender in (*first, *beside):
+        if contender.name in found:
+            raise ValueError(f"two trained policies are both called {contender.name!r}; give each a name of its own")
+        found[contender.name] = contender
+    return found
+
+
+def runs_together(contenders: Mapping[str, Contender[AnyExperiment]]) -> dict[str, tuple[str, ...]]:
+    """`NAME, N runs` -> their rows, for each experiment of which several runs take part, by the `name` of its configuration."""
+    rows: dict[str, list[str]] = {}
+    for name, contender in contenders.items():
+        rows.setdefault(contender.config.name, []).append(name)
+    return {f"{name}, {len(found)} runs": tuple(found) for name, found in rows.items() if len(found) > 1}
+
+
+def over_runs(estimates: Iterable[Interval]) -> Interval:
+    """Mean over runs of what each came to, with the interval of the runs: training is what varies, not the streams."""
+    return mean_interval(np.array([estimate.mean for estimate in estimates]))
+
+
+def row_names(paths: Sequence[Path], taken: Collection[str]) -> list[str]:
+    """A name for each run or checkpoint: as much of the end of its path as tells it from the others and from the names in `taken`.
+
+    Raises:
+        ValueError: one is there twice.
+    """
+    parts = [path.resolve().parts for path in paths]
+    for place, path in enumerate(parts):
+        if path in parts[:place]:
+            raise ValueError(f"{paths[place]} is there twice")
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        # A checkpoint's own name says nothing without that of its folder.
+        names = ["/".join(p[-(depth + path.is_file()) :]) for p, path in zip(parts, paths, strict=True)]
+        if len(set(names)) == len(names) and not set(names) & set(taken):
+            return names
+    return [str(path.resolve()) for path in paths]
+
+
+def who_is_who(beside: Mapping[str, Experiment], together: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """What the rows of trained policies are: the one in question, those beside it, runs together."""
+    found = {POLICY: "the trained policy, its likeliest choice"}
+    for row, config in beside.items():
+        found[row] = f"beside it: {config.name}, seed {config.seed}, {config.training.total_steps:,} steps"
+    for row, runs in together.items():
+        found[row] = f"mean over {', '.join(runs)}; the interval is that of the runs"
+    return found

@@ -1,0 +1,52 @@
+"""Rows of trained policies: what they are called, and which of them stand together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gnnrl.config.experiment import ExperimentConfig
+from gnnrl.evaluation.contenders import Contender, contenders_of, over_runs, row_names, runs_together
+from gnnrl.evaluation.statistics import Interval
+
+
+class Nobody:
+    """A policy that is never asked."""
+
+    def act(self, *_: object, **__: object) -> tuple[object, object]:
+        raise AssertionError
+
+
+def contender(row: str, name: str) -> Contender[ExperimentConfig]:
+    return Contender(name=row, policy=Nobody(), config=ExperimentConfig(name=name))  # type: ignore[arg-type]
+
+
+def test_rows_have_as_much_of_the_path_as_tells_them_apart(tmp_path: Path) -> None:
+    for name in ("a/seed0", "a/seed1", "b/seed0", "b/policy"):
+        (tmp_path / name).mkdir(parents=True)
+    checkpoint = tmp_path / "a" / "seed0" / "early.pt"
+    checkpoint.touch()
+    assert row_names([tmp_path / "a/seed0", tmp_path / "a/seed1"], ()) == ["seed0", "seed1"]
+    assert row_names([tmp_path / "a/seed0", tmp_path / "b/seed0"], ()) == ["a/seed0", "b/seed0"]
+    assert row_names([tmp_path / "b/policy"], ("policy",)) == ["b/policy"]
+    assert row_names([tmp_path / "a/seed0", checkpoint], ()) == ["seed0", "seed0/early.pt"]
+    with pytest.raises(ValueError, match="b/seed0 is there twice"):
+        row_names([tmp_path / "b/seed0", tmp_path / "a/../b/seed0"], ())
+
+
+def test_runs_of_one_name_stand_together_and_single_ones_do_not() -> None:
+    config = ExperimentConfig(name="x")
+    trained = contenders_of(config, Nobody(), [contender("one", "x"), contender("two", "y")])  # type: ignore[arg-type]
+    assert list(trained) == ["policy", "one", "two"]
+    assert runs_together(trained) == {"x, 2 runs": ("policy", "one")}
+    assert contenders_of(config, None, []) == {}
+    assert runs_together({}) == {}
+
+
+def test_the_interval_over_runs_is_that_of_the_runs() -> None:
+    """However sure each run is of itself: three that agree give a narrow one, three that do not a wide one."""
+    alike = over_runs([Interval(mean, -9.0, 9.0) for mean in (1.0, 1.01, 0.99)])
+    apart = over_runs([Interval(mean, mean, mean) for mean in (0.0, 1.0, 2.0)])
+    assert alike.mean == pytest.approx(1.0) and alike.high - alike.low < 0.03
+    assert apart.mean == pytest.approx(1.0) and apart.high - apart.low > 1.0
