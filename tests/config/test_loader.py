@@ -58,7 +58,7 @@ def test_all_faults_at_once() -> None:
     assert found == (
         "x.yaml: ppo.gae_lamda: unknown key; did you mean gae_lambda?",
         "x.yaml: ppo.gae_lambda: missing",
-        "x.yaml: encoder.kind: 'tgnn' is not one of tgn, gnn, tgn+gnn, mlp; did you mean tgn?",
+        "x.yaml: encoder.kind: 'tgnn' is not one of tgn, gnn, tgn+gnn, mlp, gru; did you mean tgn?",
         "--set training.total_steps=ten: training.total_steps: 'ten' is not an integer",
         "--set environment.max_replicas=0: environment.max_replicas: 0 is not in [1, inf)",
         "--set seed: an assignment such as ppo.clip=0.1 is expected",
