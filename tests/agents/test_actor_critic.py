@@ -37,7 +37,9 @@ def test_time_first_is_step_by_step(decoupled):
     hxs = memory(net)
     actions = torch.randint(0, ACTIONS, (STEPS, ENVS))
     with torch.no_grad():
-        log_prob, entropy, value, after = net.evaluate_actions(s.flatten(0, 1), hxs, masks.flatten(0, 1), actions.view(-1))
+        log_prob, entropy, value, after = net.evaluate_actions(
+            s.flatten(0, 1), hxs, masks.flatten(0, 1), actions.view(-1)
+        )
         for t in range(STEPS):
             one = net.evaluate_actions(s[t], hxs, masks[t], actions[t])
             hxs = one[3]

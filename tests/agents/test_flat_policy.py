@@ -143,7 +143,9 @@ def test_the_clone_runs_its_own_memory_and_starts_at_no_distance():
     collector = Collector(env, 0)
     warm = WarmStartConfig(clone_steps=256, clone_epochs=1, kl_coef=1.0, kl_steps=10**6)
     clone_teacher(agent, collector, teacher, warm, quiet)
-    agent.scaler.update = lambda *_: None  # those of the clone stay; hold the policy's too, to compare the memories alone
+    agent.scaler.update = lambda *_: (
+        None
+    )  # those of the clone stay; hold the policy's too, to compare the memories alone
     for iteration in iterations(agent, env, 128 * 3, collector):
         assert abs(iteration.statistics["clone_kl"]) < 1e-5
 

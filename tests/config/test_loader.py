@@ -86,7 +86,10 @@ def test_all_faults_at_once() -> None:
         ("environment.min_replicas=21", "20 is below environment.min_replicas, which is 21"),
         ("environment.metrics_lag_seconds=20", "20 is not a multiple of environment.decision_seconds, which is 15"),
         ("encoder.heads=3", "3 does not divide encoder.hidden, which is 64"),
-        ("encoder.kind=gru", "ppo.credit: encoder.kind gru has one value a graph and none a node; set ppo.credit to graph"),
+        (
+            "encoder.kind=gru",
+            "ppo.credit: encoder.kind gru has one value a graph and none a node; set ppo.credit to graph",
+        ),
         ("training.total_steps=4095", "ppo.rollout_length x training.num_envs = 4096"),
         ("environment=3", "a mapping with the keys mesh, workloads"),
         ("ppo.clip={a: 1}", "{'a': 1} is not a number"),

@@ -49,7 +49,11 @@ def agent_for(config: LLMRoutingConfig, kind: str = "gnn", seed: int = 0) -> PPO
     env = LLMRoutingVectorEnv(4, config)
     encoder = EncoderConfig(kind=kind, hidden=16, heads=2, memory_dim=16, message_dim=16)  # type: ignore[arg-type]
     agent = PPO_GNN(
-        env.single_observation_space, env.single_action_space, config=PPOConfig(credit="graph"), encoder=encoder, seed=seed
+        env.single_observation_space,
+        env.single_action_space,
+        config=PPOConfig(credit="graph"),
+        encoder=encoder,
+        seed=seed,
     )
     with torch.no_grad():
         last = agent.model.network.logits if kind == "gru" else agent.model.head.logits
