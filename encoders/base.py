@@ -37,6 +37,8 @@ class GraphEncoder(nn.Module):
     """D, width of an embedding."""
     memory_dim: int
     """M, width of the memory of a node; 0 = stateless."""
+    slots: int | None = None
+    """Slots it is bound to; None = any number."""
 
     def initial_state(self, batch_size: int, max_nodes: int) -> EncoderState:
         """State before the first observation: zeros [B, N, M] and [B, N]."""

@@ -42,6 +42,8 @@ class SequenceBatch:
     """[T * B, G] float32."""
     elapsed_seconds: Tensor
     """[T * B] float32."""
+    episode_start: Tensor
+    """[T * B] bool, graphs without a past."""
     row_time: Tensor
     """[R], t."""
     row_graph: Tensor

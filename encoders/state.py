@@ -1,4 +1,4 @@
-"""What an encoder remembers of each node: plain tensors, handed in and handed out, never buffers of a module."""
+"""What a network remembers: plain tensors, handed in and handed out, never buffers of a module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["EncoderState", "check_state", "first_rows", "initial_state", "last_r
 
 
 class EncoderState(NamedTuple):
-    """Memory by slot of the last consumed observation."""
+    """Memory by slot of the last consumed observation; of a recurrent network without nodes, by its layers in place of slots."""
 
     memory: Tensor
     """[B, N, M] float32, rows of absent nodes are 0; M = 0 for a stateless encoder."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from encoders.attention import GraphAttention
 from encoders.memory import TemporalMemory
 from encoders.state import EncoderState
-from gnnrl.agents.actor_critic import ActorCritic
+from gnnrl.agents.policy_model import PolicyModel
 from gnnrl.agents.ppo_gnn import PPO_GNN
 from gnnrl.rl.storage import Array, Observation
 from graph_space.schema import ACTION_MASK, EDGE_INDEX, EDGE_MASK, EDGES, GLOBALS, NODE_MASK, NODES, PREV_SLOT
@@ -50,7 +50,7 @@ class Attribution:
     global_weight: Weights
     """[D, G]."""
     memory_weight: Weights
-    """[D, N], of what was remembered of a node, by its present slot; 0 for a new one and without memory."""
+    """[D, N], of what was remembered of a node, by its present slot; 0 for a new one and without memory per node."""
 
 
 def attribute(
@@ -125,6 +125,9 @@ def attribute(
     node_weight, edge_weight = np.zeros((count, slots)), np.zeros((count, obs[EDGE_MASK].shape[1]))
     node_weight[:, present] = weighed.sum(axis=2)
     edge_weight[:, edge_order] = (by_edge * raw_edges.astype(np.float64)).sum(axis=2)
+    memory_weight = np.zeros((count, slots))
+    if agent.model.memory_per_node:
+        memory_weight = _memory_weight(slopes[3], memory, obs[PREV_SLOT][0], present, start)
     return Attribution(
         nodes=decided,
         expected_change=expected.detach().cpu().numpy().astype(np.float64),
@@ -132,7 +135,7 @@ def attribute(
         node_column_weight=weighed[np.arange(count), row_of_slot[decided]],
         edge_weight=edge_weight,
         global_weight=by_global[:, 0] * obs[GLOBALS][0].astype(np.float64),
-        memory_weight=_memory_weight(slopes[3], memory, obs[PREV_SLOT][0], present, start),
+        memory_weight=memory_weight,
     )
 
 
@@ -144,7 +147,7 @@ def _check_nodes(decided: NDArray[np.int64], row_of_slot: NDArray[np.int64], act
             raise ValueError(f"nodes: slot {slot} has no legal move ({ACTION_MASK}); there is no decision to explain")
 
 
-def _differentiable(model: ActorCritic) -> ActorCritic:
+def _differentiable(model: PolicyModel) -> PolicyModel:
     """The same weights, in modules that take the plain path: the compiled ones give features and edges no gradient."""
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     plain = copy.deepcopy(model, shared)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from encoders.state import EncoderState
-from gnnrl.agents.actor_critic import ActorCritic
 from gnnrl.agents.observation_scaler import ObservationScaler
+from gnnrl.agents.policy_model import PolicyModel
 from gnnrl.rl.distributions import MaskedCategorical
 from gnnrl.rl.storage import Array, RolloutStorage
 from graph_space.schema import ACTION_MASK
@@ -22,7 +22,7 @@ __all__ = ["FrozenClone"]
 class FrozenClone:
     """Weights and statistics of the moment of its making, and a memory of its own that runs along with the rollouts."""
 
-    def __init__(self, model: ActorCritic, scaler: ObservationScaler) -> None:
+    def __init__(self, model: PolicyModel, scaler: ObservationScaler) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.scaler = copy.deepcopy(scaler)
         self.state: EncoderState | None = None
@@ -34,7 +34,7 @@ class FrozenClone:
         slots = storage.obs[ACTION_MASK].shape[-2]
         device = next(self.model.parameters()).device
         out = np.zeros((storage.length, envs, slots, num_moves), np.float32)
-        state = self.state or self.model.encoder.initial_state(envs, slots)
+        state = self.state or self.model.initial_state(envs, slots)
         for chunk in range(storage.num_chunks):
             chunks = chunk * envs + np.arange(envs)
             obs = storage.chunk_observations(chunks)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gnnrl.agents.actor_critic import ActorCritic
 from gnnrl.agents.minibatch import Part
+from gnnrl.agents.policy_model import PolicyModel
 from gnnrl.rl import losses
 from gnnrl.rl.policy_kernel import TERMS, plain_policy_terms, policy_terms
 
@@ -19,7 +19,7 @@ __all__ = ["STATISTICS", "Coefficients", "Learner", "clone_loss", "largest_ratio
 STATISTICS = (*TERMS, "value_loss")
 """What `ppo_loss` reports, in order."""
 
-Loss = Callable[[ActorCritic, Part], tuple[Tensor, Tensor]]
+Loss = Callable[[PolicyModel, Part], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Coefficients:
     """Weight of KL(policy || frozen clone)."""
 
 
-def ppo_loss(model: ActorCritic, part: Part, use: Coefficients) -> tuple[Tensor, Tensor]:
+def ppo_loss(model: PolicyModel, part: Part, use: Coefficients) -> tuple[Tensor, Tensor]:
     """The loss of PPO on a part, and its `STATISTICS`: weighted sums, which add up over the parts of a minibatch."""
     judged = model(part.sequence, part.state)
     data = (part.action, part.log_prob, part.advantage, part.weight, part.reference)
@@ -48,7 +48,7 @@ def ppo_loss(model: ActorCritic, part: Part, use: Coefficients) -> tuple[Tensor,
     return loss + use.value_coef * value_loss, torch.cat([terms, value_loss.detach().reshape(1)])
 
 
-def clone_loss(model: ActorCritic, part: Part, value_coef: float) -> tuple[Tensor, Tensor]:
+def clone_loss(model: PolicyModel, part: Part, value_coef: float) -> tuple[Tensor, Tensor]:
     """Cross-entropy with the teacher's decisions plus value loss; reports cross-entropy, value loss and agreement."""
     judged = model(part.sequence, part.state)
     policy = part.policy(judged.logits)
@@ -61,7 +61,7 @@ def clone_loss(model: ActorCritic, part: Part, value_coef: float) -> tuple[Tenso
 
 
 @torch.no_grad()
-def largest_ratio_error(model: ActorCritic, parts: Sequence[Part]) -> float:
+def largest_ratio_error(model: PolicyModel, parts: Sequence[Part]) -> float:
     """max |ratio - 1| over all live decisions of `parts` at the present weights."""
     worst = 0.0
     for part in parts:
@@ -75,7 +75,7 @@ def largest_ratio_error(model: ActorCritic, parts: Sequence[Part]) -> float:
 
 
 class Learner:
-    """Adam on an `ActorCritic`, with the gradient of a minibatch summed over its parts.
+    """Adam on a `PolicyModel`, with the gradient of a minibatch summed over its parts.
 
     The parts keep the weights of the whole minibatch, so their gradients add up to its gradient; they are computed in
     one thread each (torch and the compiled kernels release the interpreter lock) and summed in a fixed order, hence
@@ -88,7 +88,7 @@ class Learner:
         threads: threads, and parts a minibatch is split into.
     """
 
-    def __init__(self, model: ActorCritic, learning_rate: float, max_grad_norm: float, threads: int) -> None:
+    def __init__(self, model: PolicyModel, learning_rate: float, max_grad_norm: float, threads: int) -> None:
         self.model = model
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate, eps=1e-5, foreach=True)

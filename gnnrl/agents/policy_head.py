@@ -10,11 +10,16 @@ from torch import Tensor, nn
 
 from encoders.sequence import SequenceBatch
 
-__all__ = ["PolicyHead", "ValueHead", "pool_graphs", "two_heads"]
+__all__ = ["PolicyHead", "ValueHead", "idle_bias", "pool_graphs", "two_heads"]
 
 
 BLOCK = 512
 """Rows that both heads take at once, so that what they pass on stays in the cache."""
+
+
+def idle_bias(num_moves: int, idle_probability: float = 0.5) -> float:
+    """Logit of move 0 that gives it `idle_probability` among K legal moves of logit 0; 0 for a pointer, which has no idle move."""
+    return math.log(idle_probability / (1.0 - idle_probability) * (num_moves - 1)) if num_moves > 1 else 0.0
 
 
 class PolicyHead(nn.Module):
@@ -33,9 +38,7 @@ class PolicyHead(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(dim, dim)
         self.logits = nn.Linear(dim, num_moves)
-        self.idle_bias = 0.0
-        if num_moves > 1:
-            self.idle_bias = math.log(idle_probability / (1.0 - idle_probability) * (num_moves - 1))
+        self.idle_bias = idle_bias(num_moves, idle_probability)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

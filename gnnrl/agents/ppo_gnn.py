@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from encoders import GraphEncoder
 from encoders.state import EncoderState
-from gnnrl.agents.actor_critic import ActorCritic
 from gnnrl.agents.archive import CheckpointError, read_archive, write_archive
 from gnnrl.agents.clone import FrozenClone
 from gnnrl.agents.iteration import iterations
 from gnnrl.agents.learner import Learner
+from gnnrl.agents.networks import build_model
 from gnnrl.agents.observation_scaler import ObservationScaler
-from gnnrl.agents.policy_head import PolicyHead, ValueHead
 from gnnrl.agents.recorder import Recorder
-from gnnrl.agents.spaces import action_mode, described_encoder, saved_sizes, spaces_of
+from gnnrl.agents.spaces import action_mode, saved_sizes, spaces_of
 from gnnrl.agents.update import run_update
 from gnnrl.config.experiment import EncoderConfig, PPOConfig, TemperatureConfig
 from gnnrl.rl.distributions import EmptyMaskError, mode_action, sample_action
@@ -48,12 +47,12 @@ class PPO_GNN:
             move) pair.
         use_tgn: memory per node and attention, or attention alone; only read where `encoder` is None.
         config: hyper-parameters.
-        encoder: another encoder, described or ready-made.
+        encoder: another network, described, or a ready-made encoder.
         seed: of weights, sampling and minibatches.
         device: where the network lives; compiled kernels run on the CPU.
 
     Raises:
-        ValueError: the spaces do not describe a graph environment.
+        ValueError: the spaces do not describe a graph environment, or the network has no value per node although credit is `node`.
     """
 
     def __init__(
@@ -73,14 +72,10 @@ class PPO_GNN:
         self.seed = seed
         self.device = torch.device(device)
         self.encoder_config = EncoderConfig(kind="tgn+gnn" if use_tgn else "gnn") if encoder is None else encoder
-        per_node = self.config.credit == "node"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = self.encoder_config
-            if isinstance(network, EncoderConfig):
-                network = described_encoder(network, observation_space)
-            head = PolicyHead(network.out_dim, self.num_moves)
-            self.model = ActorCritic(network, head, ValueHead(network.out_dim, per_node)).to(self.device)
+            model = build_model(self.encoder_config, observation_space, self.num_moves, self.config.credit == "node")
+        self.model = model.to(self.device)
         threads = self.config.threads if self.device.type == "cpu" else 1
         self.learner = Learner(self.model, self.config.learning_rate, self.config.max_grad_norm, threads)
         self.scaler = ObservationScaler(observation_space)
@@ -102,7 +97,7 @@ class PPO_GNN:
 
     def initial_state(self, batch_size: int = 1, max_nodes: int | None = None) -> EncoderState:
         """State before the first observation."""
-        return self.model.encoder.initial_state(batch_size, max_nodes or self.max_nodes)
+        return self.model.initial_state(batch_size, max_nodes or self.max_nodes)
 
     def train(self, mode: bool = True) -> PPO_GNN:
         """Whether `act` notes decisions for `update`."""
@@ -244,8 +239,8 @@ class PPO_GNN:
 
     def record(self, num_envs: int) -> Recorder:
         """Begin to note: the next observations are the first of their episodes. A rollout in progress is dropped."""
-        memory_dim = self.model.encoder.memory_dim
-        self.recorder = Recorder(self.observation_space, self.mode, self.config, memory_dim, num_envs)
+        slots, width = self.initial_state().memory.shape[1:]
+        self.recorder = Recorder(self.observation_space, self.mode, self.config, (slots, width), num_envs)
         return self.recorder
 
     @property

@@ -25,12 +25,14 @@ class Recorder:
         space: observation space of one environment.
         mode: a move per node or one pair per graph.
         config: hyper-parameters.
-        memory_dim: M of the encoder.
+        state_shape: of the model's memory.
         num_envs: B.
     """
 
-    def __init__(self, space: spaces.Dict, mode: ActionMode, config: PPOConfig, memory_dim: int, num_envs: int) -> None:
-        self.space, self.mode, self.config, self.memory_dim, self.num_envs = space, mode, config, memory_dim, num_envs
+    def __init__(
+        self, space: spaces.Dict, mode: ActionMode, config: PPOConfig, state_shape: tuple[int, int], num_envs: int
+    ) -> None:
+        self.space, self.mode, self.config, self.state_shape, self.num_envs = space, mode, config, state_shape, num_envs
         self.max_nodes = (space[NODE_MASK].shape or (0,))[0]
         self.per_node = config.credit == "node"
         self.storage = self.new_storage(config.rollout_length)
@@ -56,7 +58,7 @@ class Recorder:
             self.config.chunk_length,
             nodes if self.mode == "joint" else (),
             nodes if self.per_node else (),
-            self.memory_dim,
+            self.state_shape,
         )
 
     def commit(

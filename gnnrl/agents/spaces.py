@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from encoders import GraphEncoder, build_encoder
-from gnnrl.agents.observation_scaler import shown_columns
-from gnnrl.config.experiment import EncoderConfig
 from gnnrl.rl.distributions import ActionMode
 from graph_space import DynamicGraphConfig, DynamicGraphSpace
-from graph_space.schema import ACTION_MASK, EDGE_MASK, EDGES, GLOBALS, NODE_MASK, NODES
+from graph_space.schema import ACTION_MASK, EDGES, GLOBALS, NODES
 
-__all__ = ["action_mode", "described_encoder", "saved_sizes", "spaces_of"]
+__all__ = ["action_mode", "saved_sizes", "spaces_of"]
 
 
 def action_mode(observation_space: spaces.Dict, action_space: spaces.Space[Any]) -> tuple[ActionMode, int]:
@@ -36,19 +32,6 @@ def action_mode(observation_space: spaces.Dict, action_space: spaces.Space[Any])
     raise ValueError(
         f"action_space {action_space} fits neither MultiDiscrete([{moves}] * {slots}) (a move per node) nor "
         f"Discrete({slots * moves}) (one (node, move) pair); pass the spaces of a single environment"
-    )
-
-
-def described_encoder(config: EncoderConfig, space: spaces.Dict) -> GraphEncoder:
-    """The encoder of a configuration, sized for an observation space."""
-    widths = {key: shown_columns(key, (space[key].shape or (0,))[-1]) for key in (NODES, EDGES, GLOBALS)}
-    return build_encoder(
-        **asdict(config),
-        in_dim=widths[NODES],
-        edge_dim=widths[EDGES],
-        global_dim=widths[GLOBALS],
-        max_nodes=(space[NODE_MASK].shape or (0,))[0],
-        max_edges=(space[EDGE_MASK].shape or (0,))[0],
     )
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from encoders.sequence import SequenceBatch
 from encoders.state import EncoderState
-from gnnrl.agents.actor_critic import Judgement
 from gnnrl.agents.learner import STATISTICS, Coefficients, largest_ratio_error, ppo_loss
 from gnnrl.agents.minibatch import Part, RolloutTargets, build_part
+from gnnrl.agents.policy_model import Judgement
 from gnnrl.agents.recorder import Recorder
 from gnnrl.agents.rollout_statistics import rollout_statistics
 from gnnrl.agents.schedules import entropy_coefficient, learning_rate
@@ -74,7 +74,7 @@ def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: Enco
     agent.learner.set_learning_rate(step_size)
     records, norms, stopped = [], [], False
     for epoch in range(config.epochs):
-        if config.recompute_state and epoch > 0 and agent.model.encoder.memory_dim > 0:
+        if config.recompute_state and epoch > 0 and agent.model.remembers:
             recompute_states(agent, storage, minibatches)
         for index in agent.rng.permutation(len(minibatches)):
             parts = [part for _, part in minibatches[index]]
@@ -257,13 +257,14 @@ def _replay_chunk(
     t, b = storage.chunk_rows(chunks)
     sequence = agent.scaler.sequence(storage.chunk_observations(chunks), storage.episode_start[t, b]).to(agent.device)
     memory, age = (torch.from_numpy(array).to(agent.device) for array in storage.chunk_state(chunks))
-    return sequence, agent.model(sequence, EncoderState(memory, age))
+    judged: Judgement = agent.model(sequence, EncoderState(memory, age))
+    return sequence, judged
 
 
 @torch.no_grad()
 def state_drift(agent: PPO_GNN, storage: RolloutStorage) -> float:
     """|m' - m| / |m| of the memory after the first chunk, m' at the new weights: how much stored states have aged."""
-    if agent.model.encoder.memory_dim == 0 or storage.num_chunks == 1:
+    if not agent.model.remembers or storage.num_chunks == 1:
         return 0.0
     count = min(DRIFT_ENVIRONMENTS, storage.num_envs)
     _, judged = _replay_chunk(agent, storage, np.arange(count))

@@ -63,6 +63,7 @@ _USER_ERRORS = (
     ("gnnrl.live.journal", "JournalError"),
     ("gnnrl.live.metrics_server", "MetricsServerError"),
     ("graph_space.slots", "CapacityError"),
+    ("encoders.flat", "SlotsError"),
 )
 """Exceptions that say what a user did wrong and how to mend it; any other is our fault and keeps its traceback."""
 

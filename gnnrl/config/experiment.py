@@ -109,15 +109,15 @@ class AutoscalingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """The graph network under policy and value."""
+    """The network under policy and value."""
 
-    kind: Literal["tgn", "gnn", "tgn+gnn", "mlp"] = "tgn+gnn"
-    """`tgn` memory and attention, `gnn` attention without memory, both summed, or `mlp` on the flattened observation
-    (no graph)."""
+    kind: Literal["tgn", "gnn", "tgn+gnn", "mlp", "gru"] = "tgn+gnn"
+    """`tgn` memory and attention, `gnn` attention without memory, both summed; or on the flattened observation, without the graph: `mlp`,
+    or `gru`, the documented recurrent ActorCritic (one memory and one value a graph: credit `graph`)."""
     hidden: Annotated[int, Ge(4)] = 64
-    """Width of the embeddings."""
+    """Width of the embeddings; of every layer (gru)."""
     layers: Annotated[int, Ge(1), Le(4)] = 2
-    """Attention layers of the memory-less encoder."""
+    """Attention layers of the memory-less encoder; layers of the MLP beside its first (gru)."""
     heads: Annotated[int, Ge(1)] = 2
     """Attention heads."""
     memory_dim: Annotated[int, Ge(1)] = 32
@@ -128,6 +128,10 @@ class EncoderConfig:
     """Width of the time encoding (tgn)."""
     use_edges: bool = True
     """False removes every edge from the graph (ablation: memory without graph)."""
+    gru_layers: Annotated[int, Ge(1), Le(4)] = 2
+    """Layers of each GRU (gru)."""
+    decoupled: bool = True
+    """Actor and critic have branches of their own, the critic a GRU too; false = both stand on the one GRU (gru)."""
 
 
 @dataclass(frozen=True, kw_only=True)

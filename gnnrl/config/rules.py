@@ -72,6 +72,11 @@ def _attention_heads(config: Experiment) -> Faults:
         yield "encoder.heads", f"{heads} does not divide encoder.hidden, which is {hidden}"
 
 
+def _value_per_node(config: Experiment) -> Faults:
+    if config.encoder.kind == "gru" and config.ppo.credit == "node":
+        yield "ppo.credit", "encoder.kind gru has one value a graph and none a node; set ppo.credit to graph"
+
+
 def _one_rollout(config: Experiment) -> Faults:
     rollout = config.ppo.rollout_length * config.training.num_envs
     if config.training.total_steps < rollout:
@@ -92,6 +97,7 @@ COMMON_RULES: tuple[Rule[Experiment], ...] = (
     Rule(paths=("ppo.chunk_length", "ppo.rollout_length"), check=_chunks),
     Rule(paths=("encoder.hidden", "encoder.heads"), check=_attention_heads),
     Rule(paths=("ppo.temperature",), check=_temperature),
+    Rule(paths=("encoder.kind", "ppo.credit"), check=_value_per_node),
     Rule(paths=("training.total_steps", "ppo.rollout_length", "training.num_envs"), check=_one_rollout),
 )
 """For experiments of every domain."""

@@ -225,6 +225,11 @@ class LLMRouter:
 
     def _place(self, standings: Sequence[Standing]) -> list[ReplicaRow]:
         """Slots of the healthy replicas; those that are new in theirs, or began again, are forgotten there."""
+        if len(standings) > self._slots.capacity and self.agent.model.slots is not None:
+            raise ReportError(
+                f"{len(standings)} healthy replicas; this policy has no graph and is bound to {self._slots.capacity}: give it "
+                "fewer, or train one with a graph encoder"
+            )
         if len(standings) > self._slots.capacity:
             self._grow(max(2 * self._slots.capacity, len(standings)))
         placed = self._slots.update(one.report.id for one in standings)

@@ -39,7 +39,7 @@ class RolloutStorage:
         chunk_length: L, decisions of a chunk; state is kept at chunk starts.
         decision_shape: (N,) for a move per node, () for one choice per graph.
         value_shape: (N,) for values per node, () for one per graph.
-        memory_dim: M, 0 for a stateless encoder.
+        state_shape: (N, M) of the policy's memory: slots, or layers where it has one memory a graph, and width.
 
     Raises:
         ValueError: the chunk length does not divide the length.
@@ -53,7 +53,7 @@ class RolloutStorage:
         chunk_length: int,
         decision_shape: tuple[int, ...],
         value_shape: tuple[int, ...],
-        memory_dim: int,
+        state_shape: tuple[int, int],
     ) -> None:
         if length % chunk_length:
             raise ValueError(f"chunk_length {chunk_length} does not divide rollout_length {length}")
@@ -78,9 +78,8 @@ class RolloutStorage:
         self.action = np.zeros((*rows, *decision_shape), np.int64)
         self.log_prob = np.zeros((*rows, *decision_shape), np.float32)
         self.value = np.zeros((length + 1, num_envs, *value_shape), np.float32)
-        capacity = (slots or (0,))[0]
-        self.memory = np.zeros((self.num_chunks, num_envs, capacity, memory_dim), np.float32)
-        self.age_seconds = np.zeros((self.num_chunks, num_envs, capacity), np.float32)
+        self.memory = np.zeros((self.num_chunks, num_envs, *state_shape), np.float32)
+        self.age_seconds = np.zeros((self.num_chunks, num_envs, state_shape[0]), np.float32)
         self.clear()
 
     def clear(self) -> None:

@@ -41,6 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(folder / "seed1", HIDDEN, *SMALL, episode, "seed=1")
     train(folder / "documents", HIDDEN, *SMALL, episode, "name=documents", "environment.features=documented")
     train(folder / "told", HIDDEN, *SMALL, episode, "environment.show_speeds=true")
+    train(folder / "flat", HIDDEN, *SMALL, episode, "name=flat", "encoder.kind=gru")
     train(folder / "queue", QUEUE, "environment.episode_arrivals=50", "evaluation.seeds=5", "evaluation.arrivals=50")
     return folder
 
@@ -118,6 +119,12 @@ def test_what_is_refused(arguments: list[str], message: str, runs: Path, capsys:
     names = {"seed0", "queue", "told", "nowhere"}
     assert main(["evaluate", *(str(runs / a) if a in names else a for a in arguments)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_policy_without_a_graph_is_bound_to_its_fleet(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(runs / "flat"), "--scenario", "fixed"]) == 0
+    assert main(["evaluate", str(runs / "flat"), "--scenario", "fixed,B8"]) == 2
+    assert "has 9 slots, this flat network was made for 5" in capsys.readouterr().err
 
 
 def test_a_configuration_that_names_no_case_is_told(capsys: pytest.CaptureFixture[str]) -> None:

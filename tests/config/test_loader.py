@@ -65,7 +65,7 @@ def test_all_faults_at_once() -> None:
     assert found == (
         "x.yaml: ppo.gae_lamda: unknown key; did you mean gae_lambda?",
         "x.yaml: ppo.gae_lambda: missing",
-        "x.yaml: encoder.kind: 'tgnn' is not one of tgn, gnn, tgn+gnn, mlp; did you mean tgn?",
+        "x.yaml: encoder.kind: 'tgnn' is not one of tgn, gnn, tgn+gnn, mlp, gru; did you mean tgn?",
         "--set training.total_steps=ten: training.total_steps: 'ten' is not an integer",
         "--set environment.max_replicas=0: environment.max_replicas: 0 is not in [1, inf)",
         "--set seed: an assignment such as ppo.clip=0.1 is expected",
@@ -93,6 +93,10 @@ def test_all_faults_at_once() -> None:
         ("environment.min_replicas=21", "20 is below environment.min_replicas, which is 21"),
         ("environment.metrics_lag_seconds=20", "20 is not a multiple of environment.decision_seconds, which is 15"),
         ("encoder.heads=3", "3 does not divide encoder.hidden, which is 64"),
+        (
+            "encoder.kind=gru",
+            "ppo.credit: encoder.kind gru has one value a graph and none a node; set ppo.credit to graph",
+        ),
         ("training.total_steps=4095", "ppo.rollout_length x training.num_envs = 4096"),
         ("environment=3", "a mapping with the keys mesh, workloads"),
         ("ppo.clip={a: 1}", "{'a': 1} is not a number"),

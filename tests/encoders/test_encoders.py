@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from encoders import DynamicTGNEncoder, GNNEncoder, MLPEncoder, SummedEncoder, build_encoder, compact
+from encoders.flat import flat_width, flatten
 from graph_space.slots import CapacityError
 from tests.encoders.graphs import FE, F, G, random_observations
 
@@ -115,8 +116,8 @@ def test_flat_encoder_knows_nodes_by_slot_only() -> None:
     encoder = MLPEncoder(8, 24, F, FE, G, hidden=4, width=16)
     obs, start = random_observations(3, steps=1, slots=8)
     sequence = compact(obs, start)
-    flat = encoder.flatten(sequence)
-    assert flat.shape == (3, 8 * (F + 1) + 24 * (FE + 3) + G)
+    flat = flatten(sequence, 8, 24)
+    assert flat.shape == (3, flat_width(8, 24, F, FE, G)) == (3, 8 * (F + 1) + 24 * (FE + 3) + G)
     for b in range(3):
         nodes = flat[b, : 8 * (F + 1)].view(8, F + 1)
         assert nodes[:, -1].tolist() == obs["node_mask"][0, b].tolist()
@@ -132,15 +133,15 @@ def test_flat_encoder_knows_nodes_by_slot_only() -> None:
     assert state.memory.shape == (3, 8, 0)
 
 
-def test_flat_encoder_is_bound_to_its_size() -> None:
+def test_a_flat_observation_is_bound_to_its_size() -> None:
     obs, start = random_observations(3, steps=1, slots=8, max_edges=24, empty=0.0)
     obs["edge_mask"][:] = 1
     obs["node_mask"][:] = 1
     sequence = compact(obs, start)
-    with pytest.raises(ValueError, match="8 slots, this MLP encoder was made for 20"):
-        MLPEncoder(20, 24, F, FE, G).flatten(sequence)
-    with pytest.raises(ValueError, match="a graph has 24 edges, this MLP encoder was made for 23"):
-        MLPEncoder(8, 23, F, FE, G).flatten(sequence)
+    with pytest.raises(ValueError, match="8 slots, this flat network was made for 20"):
+        flatten(sequence, 20, 24)
+    with pytest.raises(ValueError, match="a graph has 24 edges, this flat network was made for 23"):
+        flatten(sequence, 8, 23)
 
 
 def test_builder() -> None:

@@ -14,7 +14,7 @@ import torch
 
 import gnnrl
 from gnnrl.agents import PPO_GNN
-from gnnrl.config.experiment import EncoderConfig, ExperimentConfig
+from gnnrl.config.experiment import EncoderConfig, ExperimentConfig, PPOConfig
 from gnnrl.config.llm_routing import LLMRoutingConfig, LLMRoutingExperiment
 from gnnrl.domains.llm_routing import cluster as c
 from gnnrl.domains.llm_routing.env import LLMRoutingVectorEnv
@@ -48,9 +48,16 @@ def agent_for(config: LLMRoutingConfig, kind: str = "gnn", seed: int = 0) -> PPO
     """Untrained, but decided: logits far apart, and statistics of real observations."""
     env = LLMRoutingVectorEnv(4, config)
     encoder = EncoderConfig(kind=kind, hidden=16, heads=2, memory_dim=16, message_dim=16)  # type: ignore[arg-type]
-    agent = PPO_GNN(env.single_observation_space, env.single_action_space, encoder=encoder, seed=seed)
+    agent = PPO_GNN(
+        env.single_observation_space,
+        env.single_action_space,
+        config=PPOConfig(credit="graph"),
+        encoder=encoder,
+        seed=seed,
+    )
     with torch.no_grad():
-        agent.model.head.logits.weight.mul_(1000.0)
+        last = agent.model.network.logits if kind == "gru" else agent.model.head.logits
+        last.weight.mul_(1000.0)
     observation, _ = env.reset(seed=11)
     for k in range(50):
         agent.scaler.update(observation)
@@ -230,6 +237,14 @@ def test_it_counts_prompts_where_no_engine_tells_what_is_pending() -> None:
     idle = replace(silent, prompt_tokens_total=5060, running_requests=0, waiting_requests=0)
     router.route(ASKED, [idle], 4.0)
     assert node(agent, 0, "pending_prefill_tokens") == 0
+
+
+def test_a_policy_without_a_graph_takes_no_more_replicas_than_it_was_trained_with() -> None:
+    router, _ = seen_router("gru", LLMRoutingConfig(scenarios=(), time_factors=(1.0, 1.0, 2.0), max_replicas=3))
+    assert router.route(ASKED, fleet(3), 1.0) in {"pod-0", "pod-1", "pod-2"}
+    with pytest.raises(ReportError, match="4 healthy replicas; this policy has no graph and is bound to 3"):
+        router.route(ASKED, fleet(4), 2.0)
+    assert router.route(ASKED, fleet(2), 3.0) in {"pod-0", "pod-1"}
 
 
 @pytest.mark.parametrize("kind", ["gnn", "tgn+gnn"])

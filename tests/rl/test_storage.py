@@ -7,7 +7,7 @@ from tests.toy_mesh import ToyMesh
 
 def filled(length=8, chunk=4, envs=3, seed=0):
     env = ToyMesh(num_envs=envs, churn=0.3)
-    storage = RolloutStorage(env.single_observation_space, envs, length, chunk, (6,), (6,), 2)
+    storage = RolloutStorage(env.single_observation_space, envs, length, chunk, (6,), (6,), (6, 2))
     rng = np.random.default_rng(seed)
     obs, _ = env.reset(seed=seed)
     seen = []
@@ -59,7 +59,7 @@ def test_misuse_is_an_error():
     with pytest.raises(RuntimeError, match="holds 0 of 8"):
         storage.close(seen[0], np.zeros(3), np.zeros((3, 6)))
     with pytest.raises(ValueError, match="chunk_length 3 does not divide"):
-        RolloutStorage(ToyMesh().single_observation_space, 1, 8, 3, (), (), 0)
+        RolloutStorage(ToyMesh().single_observation_space, 1, 8, 3, (), (), (6, 0))
 
 
 def test_a_reward_that_is_not_finite_is_refused():

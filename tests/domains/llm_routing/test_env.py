@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from encoders import compact
+from encoders.flat import flat_width, flatten
 from gnnrl.agents.archive import read_archive, write_archive
 from gnnrl.config.llm_routing import LLMRoutingConfig
 from gnnrl.domains.llm_routing.baselines import ROUTERS
@@ -17,7 +19,14 @@ from gnnrl.domains.llm_routing.env import LLMRoutingEnv, LLMRoutingVectorEnv, gr
 from gnnrl.domains.llm_routing.expectation import AHEAD, LATENCY_SQUARES, TTFT_SQUARES, outstanding_waits
 from gnnrl.domains.llm_routing.metrics import latency_report
 from gnnrl.domains.llm_routing.model import Change, Replica
-from gnnrl.domains.llm_routing.observation import HistoryWindows, Watch
+from gnnrl.domains.llm_routing.observation import (
+    BASE_FEATURES,
+    HEAD_FEATURES,
+    TEMPORAL_FEATURES,
+    HistoryWindows,
+    Watch,
+    get_state_dimension,
+)
 from gnnrl.domains.llm_routing.physics import LLMSimulation
 from gnnrl.domains.llm_routing.teachers import TEACHERS, taught
 from gnnrl.domains.llm_routing.workloads import Requests
@@ -376,3 +385,31 @@ def test_bursts_leave_every_number_finite() -> None:
         assert all(np.isfinite(value).all() for value in observation.values())
         assert observation["globals"].max() < 1e9
         observation, *_ = env.step(np.zeros(64, np.int64))
+
+
+def test_the_flat_state_holds_the_documents_vector() -> None:
+    """`documented` columns of every replica and of the cluster, in the documents' order, at known places of the flattened observation."""
+    env = LLMRoutingVectorEnv(2, LLMRoutingConfig(features="documented", scenarios=("B",)))
+    schema = llm_routing_schema("documented")
+    observation, _ = env.reset(seed=3)
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        observation, *_ = env.step(legal_choices(observation, rng))
+    slots, columns, edges = 5, len(schema.nodes), 4
+    flat = flatten(compact(observation), slots, edges).numpy()
+    assert flat.shape[1] == flat_width(slots, edges, columns, len(schema.edges), len(schema.globals))
+
+    heads = [f"head{k}_{name}" for k in range(4) for name in HEAD_FEATURES]
+    documented = [*BASE_FEATURES, *TEMPORAL_FEATURES, *heads]
+    own = schema.index(NODES, documented[0])
+    assert [feature.name for feature in schema.nodes[own : own + len(documented)]] == documented
+    by_replica = flat[:, : slots * (columns + 1)].reshape(2, slots, columns + 1)[:, :4, own : own + len(documented)]
+    first = schema.index(GLOBALS, "queue_length")
+    cluster = flat[:, flat.shape[1] - len(schema.globals) + first :][:, :10]
+    state = np.concatenate([by_replica.reshape(2, -1), cluster], axis=1)
+    assert state.shape == (2, get_state_dimension(4))
+
+    watch = env.observation.watch
+    expected = [watch.replicas[:, :, : len(documented)].reshape(2, -1), watch.globals[:, :10]]
+    np.testing.assert_array_equal(state, np.concatenate(expected, axis=1))
+    assert (np.abs(state).max(axis=0) > 0.0).mean() > 0.3
