@@ -13,9 +13,15 @@ __all__ = ["whole_file", "write_text"]
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write to, which takes the place of `path` when the block ends and is removed where it raises.
 
+    What `path` links to is replaced, not the link. What is there and no file, such as /dev/stdout, is written to as it is.
+
     Raises:
         OSError: the folder cannot be made or written to.
     """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     # Always the same name: what a killed process left behind is written over, not added to.
     temporary = path.with_name(f".{path.name}.partial")
