@@ -29,10 +29,12 @@ class MetricsExporter:
         series: names of the scalars, in the order in which they first appear.
 
     Raises:
-        RunError: nothing was logged there, or a line is not what a training writes.
+        RunError: there is nothing of this name, nothing was logged there, or a line is not what a training writes.
     """
 
     def __init__(self, run: Path) -> None:
+        if not run.exists():
+            raise RunError(f"{run}: no such run or checkpoint")
         self.path = (run if run.is_dir() else run.parent) / RECORD
         if not self.path.is_file():
             raise RunError(f"{run}: has no {RECORD}; name the folder of a run, as gnnrl train makes it")

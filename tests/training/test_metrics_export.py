@@ -40,6 +40,7 @@ def test_a_step_is_a_row_and_a_series_a_column(tmp_path: Path) -> None:
 
 
 def test_patterns_choose_series_and_the_steps_that_have_them(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").touch()
     exporter = MetricsExporter(logged(tmp_path) / "checkpoint.pt")
     assert exporter.columns(["eval/*", "train/kl"]) == {
         "step": [64, 128, 192],
@@ -87,8 +88,13 @@ def test_a_damaged_line_is_named(tmp_path: Path, bad: str) -> None:
 
 
 def test_a_folder_without_a_log_is_refused_and_an_empty_log_is_an_empty_table(tmp_path: Path) -> None:
-    for place in (tmp_path, tmp_path / "nowhere", tmp_path / "nowhere" / "checkpoint.pt"):
-        with pytest.raises(RunError, match=r"has no training\.jsonl; name the folder of a run"):
+    with pytest.raises(RunError, match=r"has no training\.jsonl; name the folder of a run"):
+        MetricsExporter(tmp_path)
+    for place in (tmp_path / "nowhere", tmp_path / "nowhere" / "checkpoint.pt"):
+        with pytest.raises(RunError, match="no such run or checkpoint"):
             MetricsExporter(place)
     with pytest.raises(RunError, match="there are none"):
         MetricsExporter(logged(tmp_path, "")).columns()
+    # A mistyped checkpoint of a run that is there is not taken for the run.
+    with pytest.raises(RunError, match=r"chekpoint\.pt: no such run or checkpoint"):
+        MetricsExporter(logged(tmp_path) / "chekpoint.pt")
