@@ -93,6 +93,14 @@ def _temperature(config: Experiment) -> Faults:
         yield "ppo.temperature.base", f"{use.base} is not in [lowest, highest], which is [{use.lowest}, {use.highest}]"
 
 
+def _unsaid_signals(config: Experiment) -> Faults:
+    if config.ppo.temperature.enabled:
+        yield (
+            "ppo.temperature.enabled",
+            f"environments of {config.domain} do not say throughput, mean latency and load balance; set it to false",
+        )
+
+
 COMMON_RULES: tuple[Rule[Experiment], ...] = (
     Rule(paths=("ppo.chunk_length", "ppo.rollout_length"), check=_chunks),
     Rule(paths=("encoder.hidden", "encoder.heads"), check=_attention_heads),
@@ -102,6 +110,9 @@ COMMON_RULES: tuple[Rule[Experiment], ...] = (
 )
 """For experiments of every domain."""
 
+UNTEMPERED: Rule[Experiment] = Rule(paths=("ppo.temperature.enabled",), check=_unsaid_signals)
+"""For domains whose environments give the temperature controller nothing to go by."""
+
 RULES: tuple[Rule[ExperimentConfig], ...] = (
     Rule(
         paths=("environment.peak_replicas", "environment.violation_weight", "environment.randomisation"),
@@ -109,6 +120,7 @@ RULES: tuple[Rule[ExperimentConfig], ...] = (
     ),
     Rule(paths=("environment.min_replicas", "environment.max_replicas"), check=_replica_limits),
     Rule(paths=("environment.metrics_lag_seconds", "environment.decision_seconds"), check=_metrics_lag),
+    UNTEMPERED,
 )
 
 
@@ -132,6 +144,7 @@ def _queue_shapes(config: QueueRoutingExperiment) -> Faults:
 
 QUEUE_ROUTING_RULES: tuple[Rule[QueueRoutingExperiment], ...] = (
     Rule(paths=("environment", "evaluation.replicas"), check=_queue_shapes),
+    UNTEMPERED,
 )
 
 

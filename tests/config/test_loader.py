@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from gnnrl.config.experiment import ExperimentConfig, PPOConfig
-from gnnrl.config.loader import ConfigError, dump_config, load_config, parse_config
+from gnnrl.config.llm_routing import LLMRoutingExperiment
+from gnnrl.config.loader import ConfigError, dump_config, load_config, parse_config, parse_experiment
+from gnnrl.config.queue_routing import QueueRoutingExperiment
 from gnnrl.config.rules import Rule
 
 DEFAULT = dump_config(ExperimentConfig())
@@ -52,7 +54,19 @@ def test_the_temperature_at_rest_lies_within_its_bounds() -> None:
     assert errors_of(DEFAULT, ["ppo.temperature.highest=1.0"]) == (
         "x.yaml: ppo.temperature.base: 1.5 is not in [lowest, highest], which is [0.8, 1.0]",
     )
-    assert parse_config(DEFAULT, ["ppo.temperature.enabled=true"]).ppo.temperature.enabled
+    assert parse_config(DEFAULT, ["ppo.temperature.highest=2.0"]).ppo.temperature.highest == 2.0
+
+
+def test_a_temperature_is_controlled_only_where_environments_say_what_it_follows() -> None:
+    told = ["ppo.temperature.enabled=true", "ppo.credit=graph"]
+    for untold in (ExperimentConfig(), QueueRoutingExperiment()):
+        with pytest.raises(ConfigError) as caught:
+            parse_experiment(dump_config(untold), told, source="x.yaml")
+        assert caught.value.errors == (
+            f"--set ppo.temperature.enabled=true: ppo.temperature.enabled: environments of {untold.domain} do not say "
+            "throughput, mean latency and load balance; set it to false",
+        )
+    assert parse_experiment(dump_config(LLMRoutingExperiment()), told).ppo.temperature.enabled
 
 
 def test_all_faults_at_once() -> None:
