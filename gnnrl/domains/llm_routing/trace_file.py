@@ -43,7 +43,7 @@ def load_trace(path: Path, hint: LengthHint | None = None, seed: int = 0) -> Req
             reader = csv.DictReader(file)
             names = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = names
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WorkloadError(f"{path}: {error}") from error
     columns = AZURE_COLUMNS if set(AZURE_COLUMNS) <= set(names) else COLUMNS
@@ -58,19 +58,18 @@ def load_trace(path: Path, hint: LengthHint | None = None, seed: int = 0) -> Req
 
 
 def _parse(
-    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]
+    path: Path, rows: Sequence[tuple[int, Mapping[str, Any]]], columns: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     arrived = np.zeros(len(rows))
     tokens = np.zeros((2, len(rows)), np.int64)
     faults: list[str] = []
     origin: int | None = None
     before = 0.0
-    for k, row in enumerate(rows):
-        line = k + 2
+    for k, (line, row) in enumerate(rows):
         shown = f"line {line}: {columns[0]} {row[columns[0]]!r}"
         try:
             if columns is AZURE_COLUMNS:
-                moment = _nanoseconds(row[columns[0]])
+                moment = _nanoseconds(row[columns[0]] or "")
                 origin = moment if origin is None else origin
                 at = (moment - origin) / 1e9
             else:
@@ -86,8 +85,10 @@ def _parse(
             arrived[k] = before = at
         for j, name in enumerate(columns[1:]):
             value = _whole(row[name])
-            if value is None or not 1 <= value <= LARGEST_TOKENS:
+            if value is None or value < 1:
                 faults.append(f"line {line}: {name} {row[name]!r} is not a whole number >= 1")
+            elif value > LARGEST_TOKENS:
+                faults.append(f"line {line}: {name} {row[name]!r} is above {LARGEST_TOKENS}")
             else:
                 tokens[j, k] = value
     if faults:
