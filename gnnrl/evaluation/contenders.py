@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ __all__ = ["POLICY", "Contender", "contenders_of", "over_runs", "row_names", "ru
 
 POLICY = "policy"
 """Row of the policy in question."""
+
+STUDENT_T: Mapping[int, float] = {2: 12.706, 3: 4.303, 4: 3.182}
+"""Runs -> 97.5 % quantile of Student's t of one degree of freedom less. So few do not reach far enough however they are resampled: the
+bootstrap's interval holds the truth 50, 75 and 87 times in a hundred."""
 
 AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 
@@ -50,16 +55,23 @@ def contenders_of(
 
 
 def runs_together(contenders: Mapping[str, Contender[AnyExperiment]]) -> dict[str, tuple[str, ...]]:
-    """`NAME, N runs` -> their rows, for each experiment of which several runs take part, by the `name` of its configuration."""
-    rows: dict[str, list[str]] = {}
+    """`NAME, N runs` -> their rows, for each experiment of which several runs take part, by the `name` of its configuration. Of one seed
+    the first row alone: an earlier checkpoint of a run is not another training."""
+    rows: dict[str, dict[int, str]] = {}
     for name, contender in contenders.items():
-        rows.setdefault(contender.config.name, []).append(name)
-    return {f"{name}, {len(found)} runs": tuple(found) for name, found in rows.items() if len(found) > 1}
+        rows.setdefault(contender.config.name, {}).setdefault(contender.config.seed, name)
+    return {f"{name}, {len(found)} runs": tuple(found.values()) for name, found in rows.items() if len(found) > 1}
 
 
 def over_runs(estimates: Iterable[Interval]) -> Interval:
-    """Mean over runs of what each came to, with the interval of the runs: training is what varies, not the streams."""
-    return mean_interval(np.array([estimate.mean for estimate in estimates]))
+    """Mean over runs of what each came to, with the interval of the runs: training is what varies, not the streams. Of fewer than five
+    runs it is Student's."""
+    means = np.array([estimate.mean for estimate in estimates])
+    means = means[np.isfinite(means)]
+    if len(means) not in STUDENT_T:
+        return mean_interval(means)
+    centre, reach = float(means.mean()), STUDENT_T[len(means)] * float(means.std(ddof=1)) / math.sqrt(len(means))
+    return Interval(centre, centre - reach, centre + reach)
 
 
 def row_names(paths: Sequence[Path], taken: Collection[str]) -> list[str]:

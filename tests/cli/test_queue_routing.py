@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -117,8 +118,14 @@ def test_runs_stand_beside_one_another(trained: Path, tmp_path: Path, capsys: py
     """The same checkpoint under two names has the same figures in all three rows, whatever it is compared with."""
     again = tmp_path / "again"
     shutil.copytree(trained, again)
+    arguments = ["evaluate", str(trained), "--beside", str(again), "--json", "-"]
+    assert main(arguments) == 0
+    # A copy is not another training.
+    assert all(not system["runs_together"] for system in json.loads(capsys.readouterr().out)["systems"].values())
+    config = again / "config.yaml"
+    config.write_text(re.sub(r"^seed: .*$", "seed: 101", config.read_text(), flags=re.MULTILINE))
     page = tmp_path / "report.html"
-    assert main(["evaluate", str(trained), "--beside", str(again), "--json", "-", "--report", str(page)]) == 0
+    assert main([*arguments, "--report", str(page)]) == 0
     for system in json.loads(capsys.readouterr().out)["systems"].values():
         routers, together = system["routers"], "queue_routing_base, 2 runs"
         assert list(routers) == ["policy", "again", together, "jsq", "oracle"]

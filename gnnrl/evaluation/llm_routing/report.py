@@ -149,7 +149,7 @@ def _add_small_print(report: Report, evaluation: LLMRoutingEvaluated) -> None:
         (
             "intervals",
             "95 % percentile bootstrap over streams, widened as Student's t asks; changes are paired by stream. Of runs together: over "
-            "the runs, so that they say how much a training depends on its seed",
+            "the runs, Student's where they are fewer than five, so that they say how much a training depends on its seed",
         ),
         ("the policy is shown", "; ".join(told)),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from gnnrl.domains.llm_routing.env import LLMRoutingVectorEnv
 from gnnrl.domains.llm_routing.metrics import latency_report
 from gnnrl.domains.llm_routing.scenarios import SCENARIOS
 from gnnrl.domains.llm_routing.teachers import taught
-from gnnrl.evaluation.contenders import POLICY, Contender
+from gnnrl.evaluation.contenders import POLICY, Contender, over_runs
 from gnnrl.evaluation.llm_routing.comparison import REFERENCE, LLMRoutingEvaluated, LLMSystem, compare
 from gnnrl.evaluation.llm_routing.play import LATENCY_EDGES_S, METRICS, LLMPlayback, play_policy, play_router
 from gnnrl.evaluation.llm_routing.targets import targets
-from gnnrl.evaluation.statistics import Interval, mean_interval
+from gnnrl.evaluation.statistics import Interval
 from graph_space.schema import ACTION_MASK, NODES
 
 STREAMS: dict[str, Any] = {"seed": 5, "streams": 3, "requests": 400}
@@ -53,8 +54,8 @@ def compared() -> LLMRoutingEvaluated:
         seeds=4, requests=500, scenarios=("B", "elastic8"), against=("least_outstanding", "round_robin")
     )
     beside = [
-        Contender(name="same", policy=ByRule(), config=config),
-        Contender(name="other seed", policy=ByRule("least_pending_prefill"), config=config),
+        Contender(name="same", policy=ByRule(), config=replace(config, seed=1)),
+        Contender(name="other seed", policy=ByRule("least_pending_prefill"), config=replace(config, seed=2)),
         Contender(
             name="documented", policy=Straight(), config=experiment(LLMRoutingConfig(features="documented"), "y")
         ),
@@ -184,7 +185,7 @@ def test_runs_of_one_experiment_stand_together(compared: LLMRoutingEvaluated) ->
         )  # fmt: skip
         each = [system.change(run, "ttft_p99_s").mean for run in (POLICY, "same", "other seed")]
         together = system.change("x, 3 runs", "ttft_p99_s")
-        assert together == mean_interval(np.array(each))
+        assert together == over_runs([Interval(mean, mean, mean) for mean in each])
         assert together.mean == pytest.approx(np.mean(each))
         assert together.low < together.mean < together.high
         document = system.to_json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -39,7 +40,8 @@ def compared() -> LLMRoutingEvaluated:
         environment=LLMRoutingConfig(),
         evaluation=LLMRoutingEvaluation(seeds=3, requests=1500, scenarios=("B", "elastic"), against=AGAINST),
     )
-    return compare(config, ByRule(), beside=[Contender(name="seed 1", policy=ByRule(), config=config)], label="by rule")
+    beside = [Contender(name="seed 1", policy=ByRule(), config=replace(config, seed=1))]
+    return compare(config, ByRule(), beside=beside, label="by rule")
 
 
 @pytest.fixture(scope="module")
