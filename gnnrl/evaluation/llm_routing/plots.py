@@ -185,7 +185,7 @@ def latencies(systems: Sequence[LLMSystem]) -> Picture:
                 axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
                 axis.set_title(f"{system.name}: {what}")
                 axis.set_xlabel("seconds")
-                axis.set_ylabel("slower requests")
+            axes[2 * place].set_ylabel("slower requests")
         handles, names = axes[0].get_legend_handles_labels()
         axes[0].legend(
             handles[::-1],
