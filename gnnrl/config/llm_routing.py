@@ -105,8 +105,9 @@ class LLMRoutingConfig:
     """`minus_latency`: per squared second to the last token."""
     charge_ahead: bool = False
     """`minus_latency`: the seconds that a request is expected to take, and to take from others, are charged when it is routed and not when
-    they pass, by the true lengths and speeds; what differs from that is charged when it shows. The sum over an episode is the same, the
-    credit nearer to the choice. Nothing of it is shown."""
+    they pass, by the true lengths and speeds; what differs from that is charged when it shows. The sum over an episode that is played
+    until all are served is the same, the credit nearer to the choice; one that is cut has paid for what is outstanding. Nothing of it is
+    shown."""
     documented_reward: DocumentedRewardConfig = field(default_factory=DocumentedRewardConfig)
 
 
