@@ -92,9 +92,11 @@ def row_names(paths: Sequence[Path], taken: Collection[str]) -> list[str]:
     return [str(path.resolve()) for path in paths]
 
 
-def who_is_who(beside: Mapping[str, Experiment], together: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """What the rows of trained policies are: the one in question, those beside it, runs together."""
-    found = {POLICY: "the trained policy, its likeliest choice"}
+def who_is_who(
+    played: Collection[str], beside: Mapping[str, Experiment], together: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """What the rows of trained policies are: the one in question, where it was played, those beside it, runs together."""
+    found = {POLICY: "the trained policy, its likeliest choice"} if POLICY in played else {}
     for row, config in beside.items():
         found[row] = f"beside it: {config.name}, seed {config.seed}, {config.training.total_steps:,} steps"
     for row, runs in together.items():

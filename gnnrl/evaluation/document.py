@@ -21,9 +21,9 @@ from gnnrl.evaluation.page import (
     section,
     target_table,
     training_facts,
-    write_page,
 )
 from gnnrl.training.run_folder import code_revision
+from gnnrl.whole_file import write_text
 
 __all__ = ["Report"]
 
@@ -108,7 +108,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Writes the file whole or not at all."""
-        write_page(self.html(), path)
+        write_text(path, self.html())
 
     def write_pictures(self, folder: Path) -> list[Path]:
         """Writes each picture as `NAME.png`, and gives their paths."""

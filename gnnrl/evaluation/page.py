@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from gnnrl.evaluation.figures import Figure
 from gnnrl.evaluation.learning import smoothed_curve
 from gnnrl.evaluation.statistics import Interval
 from gnnrl.training.run_folder import code_revision
-from gnnrl.whole_file import write_text
 
 __all__ = [
     "Cell",
@@ -31,16 +29,10 @@ __all__ = [
     "table",
     "target_table",
     "training_facts",
-    "write_page",
 ]
 
 Cell = tuple[str, str]
 """(HTML, class)."""
-
-
-def write_page(text: str, path: Path) -> None:
-    """Write a file whole or not at all."""
-    write_text(path, text)
 
 
 def page(title: str, subtitle: Iterable[str], body: str) -> str:

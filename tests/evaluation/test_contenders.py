@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gnnrl.config.experiment import ExperimentConfig
-from gnnrl.evaluation.contenders import Contender, contenders_of, over_runs, row_names, runs_together
+from gnnrl.evaluation.contenders import Contender, contenders_of, over_runs, row_names, runs_together, who_is_who
 from gnnrl.evaluation.statistics import Interval
 
 
@@ -49,6 +49,12 @@ def test_another_checkpoint_of_a_run_is_not_another_run() -> None:
     rows = [contender("early", "x"), contender("one", "x", 1), contender("early one", "x", 1), contender("late", "y")]
     trained = contenders_of(ExperimentConfig(name="x"), Nobody(), [*rows, contender("later", "y")])  # type: ignore[arg-type]
     assert runs_together(trained) == {"x, 2 runs": ("policy", "one")}
+
+
+def test_only_who_was_played_is_said_to_be_somebody() -> None:
+    assert who_is_who(["random"], {}, {}) == {}
+    found = who_is_who(["policy", "one"], {"one": ExperimentConfig(name="x", seed=3)}, {"x, 2 runs": ("policy", "one")})
+    assert list(found) == ["policy", "one", "x, 2 runs"] and "x, seed 3" in found["one"]
 
 
 @pytest.mark.parametrize("runs", [2, 3, 4])

@@ -97,8 +97,8 @@ def _change(change: Interval) -> Cell:
 
 
 def _key(evaluation: LLMRoutingEvaluated) -> str:
-    policies = who_is_who(evaluation.beside, evaluation.systems[0].together)
     played = evaluation.systems[0].playbacks
+    policies = who_is_who(played, evaluation.beside, evaluation.systems[0].together)
     routers = {name: _said_of(router) for name, router in ROUTERS.items() if name in played}
     return details("Who is who", definitions(policies | routers))
 

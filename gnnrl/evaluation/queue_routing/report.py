@@ -102,7 +102,8 @@ def _table(system: System) -> str:
 
 
 def _key(evaluation: RoutingEvaluation) -> str:
-    policies = who_is_who(evaluation.beside, evaluation.systems[0].together)
+    first = evaluation.systems[0]
+    policies = who_is_who(first.playbacks, evaluation.beside, first.together)
     return details("Who is who", definitions({**policies, **ROUTERS}))
 
 
