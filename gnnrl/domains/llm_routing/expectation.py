@@ -7,6 +7,9 @@ to give out, S tokens in the KV caches once all prompts are done, P tokens to pr
 
 request-seconds are left: every request waits t for each of its tokens, and all of them for each token that is prefilled beside them.
 Prompts are prefilled in their order, a chunk an iteration beside the decodes; a first token comes with the end of the last chunk.
+
+That is `sarathi`; the other schedulers are forecast as if they were. Batch cap and KV memory are left out, and so are the decodes that the
+prompts ahead will add: with more outstanding than memory holds, first tokens come later than forecast, and are charged when that shows.
 """
 
 from __future__ import annotations
