@@ -64,7 +64,7 @@ class LLMRoutingVectorEnv(VectorEnv):
         strict_actions: see above.
         to_the_end: an episode has `episode_requests` requests and terminates when all are served, for comparisons; the last reward holds
             all that was spent after the last decision.
-        staggered: the first episodes after a seeded reset end one after the other, so that the clusters of a batch are not all empty, and
+        staggered: the first episodes after a reset end one after the other, so that the clusters of a batch are not all empty, and
             all full, at the same steps.
 
     Raises:
@@ -121,11 +121,11 @@ class LLMRoutingVectorEnv(VectorEnv):
         """Start every cluster anew; with `seed` from the first episode of that seed."""
         del options
         self._limit[:] = self.config.episode_requests
+        if self.staggered:
+            self._limit = -(-self._limit * np.arange(1, self.num_envs + 1) // self.num_envs)
         if seed is not None:
             self._seed = seed
             self._episode[:] = 0
-            if self.staggered:
-                self._limit = -(-self._limit * np.arange(1, self.num_envs + 1) // self.num_envs)
         else:
             self._episode += 1
         for b in range(self.num_envs):
