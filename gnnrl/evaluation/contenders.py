@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -55,11 +55,16 @@ def contenders_of(
 
 
 def runs_together(contenders: Mapping[str, Contender[AnyExperiment]]) -> dict[str, tuple[str, ...]]:
-    """`NAME, N runs` -> their rows, for each experiment of which several runs take part, by the `name` of its configuration. Of one seed
-    the first row alone: an earlier checkpoint of a run is not another training."""
+    """`NAME, N runs` -> their rows, for each experiment of which several runs take part: those whose configurations have the `name` and
+    the settings of the first one of that name, but for the seed. Of one seed the first row alone: an earlier checkpoint of a run is not
+    another training."""
     rows: dict[str, dict[int, str]] = {}
-    for name, contender in contenders.items():
-        rows.setdefault(contender.config.name, {}).setdefault(contender.config.seed, name)
+    settings: dict[str, dict[str, object]] = {}
+    for row, contender in contenders.items():
+        config = contender.config
+        trained = {name: value for name, value in asdict(config).items() if name not in ("seed", "evaluation")}
+        if settings.setdefault(config.name, trained) == trained:
+            rows.setdefault(config.name, {}).setdefault(config.seed, row)
     return {f"{name}, {len(found)} runs": tuple(found.values()) for name, found in rows.items() if len(found) > 1}
 
 

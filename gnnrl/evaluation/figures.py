@@ -11,7 +11,6 @@ import numpy as np
 from gnnrl.domains.autoscaling.calibration import violation_budget
 from gnnrl.evaluation.frontier import replica_seconds_at
 from gnnrl.evaluation.scenarios import workload_label
-from gnnrl.evaluation.statistics import Interval
 
 if TYPE_CHECKING:
     from gnnrl.evaluation.comparison import Evaluation
@@ -56,7 +55,12 @@ def figures(evaluation: Evaluation) -> list[Figure]:
 def _against_hpa(evaluation: Evaluation, workload: str) -> Iterator[Figure]:
     label = workload_label(workload)
     saved = evaluation.saving(workload, POLICY, HPA)
-    yield Figure(f"{label}: replica-seconds saved against {HPA}", ">= 35 %", _percent(saved), saved.mean >= 0.35)
+    yield Figure(
+        f"{label}: replica-seconds saved against {HPA}",
+        ">= 35 %",
+        saved.text(".1f", scale=100.0, unit=" %"),
+        saved.mean >= 0.35,
+    )
     added = evaluation.added_violation(workload, POLICY, HPA)
     yield Figure(
         f"{label}: violating time added against {HPA}, upper bound",
@@ -76,7 +80,7 @@ def _at_equal_violation(evaluation: Evaluation) -> Iterator[Figure]:
             yield Figure(claim, ">= 12 %", why, None)
             continue
         told.append(saved.mean)
-        yield Figure(claim, ">= 12 %", _percent(saved), saved.mean >= 0.12)
+        yield Figure(claim, ">= 12 %", saved.text(".1f", scale=100.0, unit=" %"), saved.mean >= 0.12)
     if told:
         best = sum(saving >= 0.20 for saving in told)
         yield Figure("workloads with 20 % saved at equal violating time", ">= 3", f"{best} of {len(told)}", best >= 3)
@@ -130,7 +134,3 @@ def _step(evaluation: Evaluation, workload: str) -> Iterator[Figure]:
     mine, theirs = (evaluation.mean(workload, name, "peak_replicas").mean for name in (POLICY, CALIBRATED))
     claim = f"2x step: peak replicas, policy over {CALIBRATED}"
     yield Figure(claim, "<= 1", f"{mine:.1f} over {theirs:.1f}", mine <= theirs)
-
-
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.mean:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

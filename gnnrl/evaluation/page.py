@@ -87,17 +87,13 @@ def definitions(meanings: Mapping[str, str]) -> str:
 
 def number(interval: Interval, scale: float, digits: int) -> str:
     """An estimate with its interval, times `scale`."""
-    if interval.mean != interval.mean:
-        return "-"
-    mean, low, high = (f"{scale * value:,.{digits}f}" for value in (interval.mean, interval.low, interval.high))
-    return f"{mean} <small>[{low}, {high}]</small>"
+    mean, _, bounds = interval.text(f",.{digits}f", scale=scale).partition(" ")
+    return f"{mean} <small>{bounds}</small>" if bounds else mean
 
 
 def percent(interval: Interval, *, signed: bool = False) -> str:
     """A share, or with `signed` a change, with its interval, in plain text."""
-    form = "+.1f" if signed else ".1f"
-    mean, low, high = (f"{100 * value:{form}}" for value in (interval.mean, interval.low, interval.high))
-    return f"{mean} % [{low}, {high}]"
+    return interval.text("+.1f" if signed else ".1f", scale=100.0, unit=" %")
 
 
 def bar(value: float, most: float, colour: str) -> str:

@@ -109,8 +109,8 @@ def _headline(saving: Interval, text: str) -> str:
             f"<p class='none'>not comparable</p><p>{html.escape(text)}: one of the two never violates that little</p>"
         )
     mood = "good" if saving.low > 0 else "bad" if saving.high < 0 else "even"
-    interval = f"[{100 * saving.low:.0f}, {100 * saving.high:.0f}]"
-    return f"<p class='big {mood}'>{100 * saving.mean:.0f} % <small>{interval}</small></p><p>{html.escape(text)}</p>"
+    share = saving.text(".0f", scale=100.0, unit=" %").replace(" [", " <small>[").replace("]", "]</small>")
+    return f"<p class='big {mood}'>{share}</p><p>{html.escape(text)}</p>"
 
 
 def _least(evaluation: Evaluation, workload: str, name: str) -> str:

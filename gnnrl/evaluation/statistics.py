@@ -37,6 +37,14 @@ class Interval:
     low: float
     high: float
 
+    def text(self, form: str, *, scale: float = 1.0, unit: str = "") -> str:
+        """`mean [low, high]`, the numbers times `scale` in format `form`, `unit` behind the first; `-` where there is no number, and no
+        bounds where none can be told."""
+        if math.isnan(self.mean):
+            return "-"
+        mean, low, high = (f"{scale * value:{form}}" for value in (self.mean, self.low, self.high))
+        return f"{mean}{unit}" if math.isnan(self.low) else f"{mean}{unit} [{low}, {high}]"
+
     def to_json(self) -> dict[str, Any]:
         """`{"mean": x, "ci95": [low, high]}`, with null where there is no number."""
         values = [value if np.isfinite(value) else None for value in (self.mean, self.low, self.high)]
@@ -58,7 +66,8 @@ def percentile_interval(estimate: float, replicates: NDArray[np.float64], count:
         count: scenarios that were resampled.
     """
     told = replicates[~np.isnan(replicates)]
-    if not np.isfinite(estimate) or told.size == 0:
+    if not np.isfinite(estimate) or told.size == 0 or count < 2:
+        # One scenario says nothing about how far the next one may be from it.
         return Interval(float(estimate), float("nan"), float("nan"))
     tail = _tail_share(count)
     low, high = np.quantile(told, [tail, 1.0 - tail], method="inverted_cdf")
@@ -71,8 +80,6 @@ def _tail_share(count: int) -> float:
     The quantile is the series of Abramowitz and Stegun 26.7.5, right to 0.3 % from 4 degrees of freedom up.
     """
     normal = NormalDist()
-    if count < 2:
-        return 0.0
     z, freedom = normal.inv_cdf(0.5 + 0.5 * CONFIDENCE), count - 1
     t = (
         z

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,14 @@ def test_another_checkpoint_of_a_run_is_not_another_run() -> None:
     rows = [contender("early", "x"), contender("one", "x", 1), contender("early one", "x", 1), contender("late", "y")]
     trained = contenders_of(ExperimentConfig(name="x"), Nobody(), [*rows, contender("later", "y")])  # type: ignore[arg-type]
     assert runs_together(trained) == {"x, 2 runs": ("policy", "one")}
+
+
+def test_a_run_of_other_settings_is_of_another_experiment_whatever_its_name() -> None:
+    config = ExperimentConfig(name="x")
+    longer = replace(config, seed=2, training=replace(config.training, total_steps=2_000_000))
+    judged = replace(config, seed=3, evaluation=replace(config.evaluation, seeds=4))
+    other = [Contender(name=str(c.seed), policy=Nobody(), config=c) for c in (longer, judged)]  # type: ignore[arg-type]
+    assert runs_together(contenders_of(config, Nobody(), other)) == {"x, 2 runs": ("policy", "3")}  # type: ignore[arg-type]
 
 
 def test_only_who_was_played_is_said_to_be_somebody() -> None:

@@ -72,6 +72,14 @@ def test_scenarios_without_a_number_are_left_out_and_nothing_becomes_null() -> N
     assert mean_interval(np.array([np.nan])).to_json() == {"mean": None, "ci95": [None, None]}
 
 
+def test_one_scenario_has_no_interval_and_shows_nothing_to_be_reached() -> None:
+    one = mean_interval(np.array([3.0]))
+    assert one.mean == 3.0
+    assert np.isnan([one.low, one.high]).all()
+    assert not not_worse(np.array([1.0]), np.array([2.0]), 0.0)
+    assert not_worse(np.array([1.0, 1.1]), np.array([2.0, 2.2]), 0.0)
+
+
 def test_unpaired_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="same episodes"):
         paired_difference(np.zeros(3), np.zeros(4))

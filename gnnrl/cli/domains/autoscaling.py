@@ -212,8 +212,8 @@ def _row(evaluation: Evaluation, workload: str, name: str) -> tuple[str, ...]:
     return (
         f"{name} *" if evaluation.best(workload) == name else name,
         f"{mean('replica_seconds').mean / evaluation.scenarios.seconds:.1f}",
-        _percent(evaluation.saving(workload, name, REFERENCE), 1) if compared else "-",
-        _percent(mean("violating_share"), 2),
+        evaluation.saving(workload, name, REFERENCE).text(".1f", scale=100.0) if compared else "-",
+        mean("violating_share").text(".2f", scale=100.0),
         *(f"{mean(metric).mean:.0f}" for metric in ("latency_p95_ms", "latency_p99_ms", "scale_moves", "objective")),
     )
 
@@ -221,8 +221,3 @@ def _row(evaluation: Evaluation, workload: str, name: str) -> tuple[str, ...]:
 def _acted(evaluation: Evaluation, workload: str, name: str) -> str:
     found = evaluation.acted(workload, name)
     return ", ".join(f"{guardrail} {times.mean:.1f}" for guardrail, times in found.items() if times.mean > 0) or "none"
-
-
-def _percent(interval: Interval, digits: int) -> str:
-    mean, low, high = (f"{100.0 * value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
-    return f"{mean} [{low}, {high}]"

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from gnnrl.config.llm_routing import LLMRoutingExperiment
     from gnnrl.config.rules import Rule
     from gnnrl.evaluation.llm_routing.comparison import LLMRoutingEvaluated, LLMSystem
-    from gnnrl.evaluation.statistics import Interval
     from gnnrl.training import Trainer
     from gnnrl.training.run_folder import RunFolder
 
@@ -130,12 +129,10 @@ def _print(evaluation: LLMRoutingEvaluated) -> None:
 def _row(system: LLMSystem, row: str) -> tuple[str, ...]:
     compared = system.reference not in (None, row)
     cells = (
-        (f"{system.mean(row, metric).mean:.3f}", _percent(system.change(row, metric)) if compared else "-")
+        (
+            f"{system.mean(row, metric).mean:.3f}",
+            system.change(row, metric).text("+.1f", scale=100.0) if compared else "-",
+        )
         for metric in PRINTED.values()
     )
     return (row, *(part for cell in cells for part in cell))
-
-
-def _percent(interval: Interval) -> str:
-    mean, low, high = (f"{100.0 * value:+.1f}" for value in (interval.mean, interval.low, interval.high))
-    return f"{mean} [{low}, {high}]"

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from gnnrl.config.queue_routing import QueueRoutingExperiment
     from gnnrl.config.rules import Rule
     from gnnrl.evaluation.queue_routing.comparison import RoutingEvaluation, System
-    from gnnrl.evaluation.statistics import Interval
     from gnnrl.training import Trainer
     from gnnrl.training.run_folder import RunFolder
 
@@ -130,14 +129,11 @@ def _row(system: System, name: str) -> tuple[str, ...]:
     reference = system.reference
     return (
         name,
-        _stated(system.mean(name, "mean_latency"), 1.0, 4),
-        _stated(system.regret(name, reference, "mean_latency"), 100.0, 1) if reference not in (None, name) else "-",
-        _stated(system.mean(name, "p99_latency"), 1.0, 3),
+        system.mean(name, "mean_latency").text(".4f"),
+        system.regret(name, reference, "mean_latency").text(".1f", scale=100.0)
+        if reference not in (None, name)
+        else "-",
+        system.mean(name, "p99_latency").text(".3f"),
         f"{100 * system.mean(name, 'routing_accuracy').mean:.1f}",
         f"{system.mean(name, 'throughput').mean:.2f}",
     )
-
-
-def _stated(interval: Interval, scale: float, digits: int) -> str:
-    mean, low, high = (f"{scale * value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
-    return f"{mean} [{low}, {high}]"

@@ -231,6 +231,7 @@ def _figures(system: System) -> list[Figure]:
     if system.drawn and NEAREST_RULE in system.playbacks:
         regret = system.regret(POLICY, NEAREST_RULE, "mean_latency")
         claim = f"{system.name}: mean latency over that of {NEAREST_RULE}"
-        measured = f"{100 * regret.mean:+.1f} % [{100 * regret.low:.1f}, {100 * regret.high:.1f}]"
-        found.append(Figure(claim, "<= +10 %, upper bound", measured, regret.high <= 0.10))
+        found.append(
+            Figure(claim, "<= +10 %, upper bound", regret.text("+.1f", scale=100.0, unit=" %"), regret.high <= 0.10)
+        )
     return found
