@@ -21,7 +21,7 @@ __all__ = ["choose", "choose_all", "play"]
 
 OUTSIDE = -1
 """Not a router: decisions come from outside."""
-USUAL_DECODES = 32
+SHARING_DECODES = 32
 """The known-length router counts a decoded token's share of the linear layers as in a batch of this many."""
 
 
@@ -50,7 +50,7 @@ def _work_seconds(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, i: int) 
     kept = (row[c.TOTAL] + max(row[c.TARGET], row[c.PROCESSED])) / 2.0
     full = min(rules.chunk_tokens, timing.linear.shape[0] - 1)
     token = timing.linear[full] / full
-    share = timing.linear[USUAL_DECODES] / USUAL_DECODES
+    share = timing.linear[SHARING_DECODES] / SHARING_DECODES
     return prefill * token + decode * (share + timing.decode[1] + timing.decode[2] * kept)
 
 

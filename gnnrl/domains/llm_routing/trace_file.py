@@ -35,7 +35,7 @@ def load_trace(path: Path, hint: LengthHint | None = None, seed: int = 0) -> Req
         hint, seed: what a router is told of the answers' lengths.
 
     Raises:
-        WorkloadError: missing columns, no rows; a time that is not finite, negative or before the row above; tokens that are not whole
+        WorkloadError: columns missing or there twice, no rows; a time that is not finite, negative or before the row above; tokens that are not whole
             numbers >= 1. The first faulty rows are named by line.
     """
     try:
@@ -51,6 +51,8 @@ def load_trace(path: Path, hint: LengthHint | None = None, seed: int = 0) -> Req
         raise WorkloadError(
             f"{path}: column {', '.join(missing)} is missing; a trace has {','.join(COLUMNS)} or {','.join(AZURE_COLUMNS)}"
         )
+    if twice := [name for name in columns if names.count(name) > 1]:
+        raise WorkloadError(f"{path}: column {', '.join(twice)} is there more than once; keep the one that is meant")
     if not rows:
         raise WorkloadError(f"{path}: no requests below the header")
     arrived, prefill, decode = _parse(path, rows, columns)
