@@ -35,8 +35,8 @@ def load_trace(path: Path, hint: LengthHint | None = None, seed: int = 0) -> Req
         hint, seed: what a router is told of the answers' lengths.
 
     Raises:
-        WorkloadError: columns missing or there twice, no rows; a time that is not finite, negative or before the row above; tokens that are not whole
-            numbers >= 1. The first faulty rows are named by line.
+        WorkloadError: columns missing or there twice, no rows; a time that is not finite, negative or before the row above; tokens that
+            are not whole numbers >= 1. The first faulty rows are named by line.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
