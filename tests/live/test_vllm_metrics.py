@@ -124,7 +124,8 @@ def test_the_documented_gateway(tmp_path: Path) -> None:
             pass
 
     page = (Path(__file__).parents[2] / "docs" / "llm_routing.md").read_text(encoding="utf-8")
-    alone, gateway = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    alone, gateway = (block for block in blocks if "LLMRouter.load" in block)
     names: dict[str, Any] = {}
     exec(alone.replace("runs/llm", str(run.path)), names)
     assert names["replica"] == "a"
