@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gnnrl.config.live import LiveConfig
 
 __all__ = [
+    "STDOUT",
     "UserError",
     "add_config",
     "add_json",
@@ -25,6 +26,8 @@ __all__ = [
 
 
 PIPE_COLUMNS = 140
+STDOUT = Path("-")
+"""Instead of a file: standard output."""
 
 
 class UserError(Exception):

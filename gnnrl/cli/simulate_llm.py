@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import UserError, print_table
+from gnnrl.cli.arguments import STDOUT, UserError, print_json, print_table
 from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
 from gnnrl.whole_file import write_text
 
@@ -64,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", metavar="NAME|JSON", help="iteration times; Llama-2-7b on A100-80GB")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of requests and ties; 0")
     parser.add_argument("--check", action="store_true", help="check the laws of conservation at every decision (slow)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the latencies here")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the latencies here; - prints them instead of the tables"
+    )
     table = parser.add_mutually_exclusive_group()
     table.add_argument("--requests-csv", metavar="FILE", type=Path, help="write a row a request here")
     table.add_argument("--requests-parquet", metavar="FILE", type=Path, help="the same as Parquet (extra `parquet`)")
@@ -83,13 +85,16 @@ def run(args: argparse.Namespace) -> int:
     simulation, seconds = _play(args, router.code, replicas, requests)
     table = simulation.table(0)
     report = latency_report(table).as_dict()
-    if args.json is not None:
-        figures = {key: report[key] for key in LATENCIES} | {"requests_per_wall_second": len(requests) / seconds}
+    figures = {key: report[key] for key in LATENCIES} | {"requests_per_wall_second": len(requests) / seconds}
+    if args.json not in (None, STDOUT):
         write_text(args.json, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if args.requests_csv is not None:
         write_csv(args.requests_csv, table.columns())
     if args.requests_parquet is not None:
         write_parquet(args.requests_parquet, table.columns())
+    if args.json == STDOUT:
+        print_json(figures)
+        return 0
     rows = [(key, value) for key, value in report.items()]
     print_table(
         f"{len(requests)} requests, {args.replicas} replicas, {args.scheduler}, {args.router}",

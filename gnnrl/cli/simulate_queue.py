@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnnrl.cli.arguments import UserError, print_table
+from gnnrl.cli.arguments import STDOUT, UserError, print_json, print_table
 from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
 from gnnrl.whole_file import write_text
 
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="requests/s that a replica serves of each type; once for every replica",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures into this file")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the figures into this file; - prints them instead of the table"
+    )
     table = parser.add_mutually_exclusive_group()
     table.add_argument("--requests-csv", metavar="FILE", type=Path, help="write a row a request here")
     table.add_argument("--requests-parquet", metavar="FILE", type=Path, help="the same as Parquet (extra `parquet`)")
@@ -88,12 +90,15 @@ def run(args: argparse.Namespace) -> int:
         "seed": args.seed,
         "warnings": warnings,
     }
-    if args.json:
+    if args.json not in (None, STDOUT):
         write_text(args.json, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if args.requests_csv is not None:
         write_csv(args.requests_csv, _columns(outcome.simulation, model))
     if args.requests_parquet is not None:
         write_parquet(args.requests_parquet, _columns(outcome.simulation, model))
+    if args.json == STDOUT:
+        print_json(figures)
+        return 0
     _report(figures)
     return 0
 

@@ -38,6 +38,16 @@ def test_the_figures_are_those_of_the_router(tmp_path: Path, capsys: pytest.Capt
     assert "warning" not in shown.out
 
 
+@pytest.mark.parametrize("what", [["queue"], ["llm", "--replicas", "2", "--qps", "4"]])
+def test_a_dash_prints_the_figures_and_nothing_else(
+    what: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", *what, "--router", "random", "--requests", "200", "--json", "-"]) == 0
+    assert "requests_per_wall_second" in json.loads(capsys.readouterr().out)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_same_seed_gives_the_same_figures_and_the_model_may_come_from_three_places(tmp_path: Path) -> None:
     path = tmp_path / "base.yaml"
     path.write_text("arrivals: {A: 6, B: 6}\nreplicas:\n  x: {A: 10, B: 5}\n  y: {A: 5, B: 10}\n")
