@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Generic, TypeVar
 
 from gnnrl.config.experiment import Experiment, ExperimentConfig
 from gnnrl.config.live import LiveConfig
 from gnnrl.config.queue_routing import QueueRoutingExperiment
 
-__all__ = ["COMMON_RULES", "LIVE_RULES", "QUEUE_ROUTING_RULES", "RULES", "Faults", "Rule"]
+__all__ = [
+    "COMMON_RULES",
+    "LIVE_RULES",
+    "ONE_REWARD",
+    "QUEUE_ROUTING_RULES",
+    "RULES",
+    "Faults",
+    "Rule",
+    "nearest",
+    "ordered",
+    "unknown_names",
+    "unknown_teacher",
+]
 
 Config = TypeVar("Config", contravariant=True)
 
@@ -31,7 +44,30 @@ class Rule(Generic[Config]):
     """Yields a fault for each field to mend."""
 
 
-def _ordered(path: str, low_and_high: tuple[float, float]) -> Iterator[tuple[str, str]]:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known."""
+    names = list(known)
+    found = get_close_matches(name, names, n=1)
+    return f"did you mean {found[0]}?" if found else f"known: {', '.join(names)}"
+
+
+def unknown_names(path: str, names: Iterable[str], known: Iterable[str], what: str) -> Faults:
+    """A fault for each of the names that is none of the known ones; `what` says what they are, with its article."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            yield path, f"{name!r} is not {what}; {nearest(name, known)}"
+
+
+def unknown_teacher(config: Experiment, teachers: Iterable[str]) -> Faults:
+    """A fault where `warm_start.teacher` names none of them."""
+    name, known = config.warm_start.teacher, list(teachers)
+    if name and name not in known:
+        yield "warm_start.teacher", f"{name!r} is not a teacher; {nearest(name, known)}, or '' for none"
+
+
+def ordered(path: str, low_and_high: tuple[float, float]) -> Iterator[tuple[str, str]]:
+    """A fault where a range is upside down."""
     low, high = low_and_high
     if low > high:
         yield path, f"[{low}, {high}] is not a range, its low end is above its high end"
@@ -39,10 +75,10 @@ def _ordered(path: str, low_and_high: tuple[float, float]) -> Iterator[tuple[str
 
 def _ranges(config: ExperimentConfig) -> Faults:
     environment = config.environment
-    yield from _ordered("environment.peak_replicas", environment.peak_replicas)
-    yield from _ordered("environment.violation_weight", environment.violation_weight)
+    yield from ordered("environment.peak_replicas", environment.peak_replicas)
+    yield from ordered("environment.violation_weight", environment.violation_weight)
     for name in ("cpu_cost_factor", "class_mix_factor", "startup_factor"):
-        yield from _ordered(f"environment.randomisation.{name}", getattr(environment.randomisation, name))
+        yield from ordered(f"environment.randomisation.{name}", getattr(environment.randomisation, name))
 
 
 def _replica_limits(config: ExperimentConfig) -> Faults:
@@ -101,6 +137,11 @@ def _unsaid_signals(config: Experiment) -> Faults:
         )
 
 
+def _one_reward(config: Experiment) -> Faults:
+    if config.ppo.credit != "graph":
+        yield "ppo.credit", f"{config.ppo.credit!r} needs a reward a node; one choice has one reward: graph"
+
+
 COMMON_RULES: tuple[Rule[Experiment], ...] = (
     Rule(paths=("ppo.chunk_length", "ppo.rollout_length"), check=_chunks),
     Rule(paths=("encoder.hidden", "encoder.heads"), check=_attention_heads),
@@ -112,6 +153,9 @@ COMMON_RULES: tuple[Rule[Experiment], ...] = (
 
 UNTEMPERED: Rule[Experiment] = Rule(paths=("ppo.temperature.enabled",), check=_unsaid_signals)
 """For domains whose environments give the temperature controller nothing to go by."""
+
+ONE_REWARD: Rule[Experiment] = Rule(paths=("ppo.credit",), check=_one_reward)
+"""For domains in which one choice is made for the whole graph."""
 
 RULES: tuple[Rule[ExperimentConfig], ...] = (
     Rule(
@@ -138,8 +182,8 @@ def _queue_shapes(config: QueueRoutingExperiment) -> Faults:
         yield "environment.max_replicas", f"{environment.max_replicas} is too few for {most} replicas"
     if low > high or (low == 0) != (high == 0):
         yield "environment.drawn_replicas", f"[{low}, {high}] is neither [0, 0] nor a range of replicas"
-    yield from _ordered("environment.drawn_rates", environment.drawn_rates)
-    yield from _ordered("environment.drawn_load", environment.drawn_load)
+    yield from ordered("environment.drawn_rates", environment.drawn_rates)
+    yield from ordered("environment.drawn_load", environment.drawn_load)
 
 
 QUEUE_ROUTING_RULES: tuple[Rule[QueueRoutingExperiment], ...] = (

@@ -14,7 +14,16 @@ from gnnrl.config.experiment import Experiment
 from gnnrl.evaluation.controllers import LearnedPolicy
 from gnnrl.evaluation.statistics import Interval, mean_interval
 
-__all__ = ["POLICY", "Contender", "contenders_of", "over_runs", "row_names", "runs_together", "who_is_who"]
+__all__ = [
+    "POLICY",
+    "Contender",
+    "contenders_of",
+    "over_runs",
+    "row_names",
+    "rows_in_order",
+    "runs_together",
+    "who_is_who",
+]
 
 POLICY = "policy"
 """Row of the policy in question."""
@@ -66,6 +75,15 @@ def runs_together(contenders: Mapping[str, Contender[AnyExperiment]]) -> dict[st
         if settings.setdefault(config.name, trained) == trained:
             rows.setdefault(config.name, {}).setdefault(config.seed, row)
     return {f"{name}, {len(found)} runs": tuple(found.values()) for name, found in rows.items() if len(found) > 1}
+
+
+def rows_in_order(played: Collection[str], together: Collection[str], baselines: Collection[str]) -> tuple[str, ...]:
+    """All that has a figure: trained policies, runs together, baselines."""
+    return (
+        *(name for name in played if name not in baselines),
+        *together,
+        *(name for name in played if name in baselines),
+    )
 
 
 def over_runs(estimates: Iterable[Interval]) -> Interval:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable
 from pathlib import Path
 
 from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
 from gnnrl.config.live import LiveConfig
-from gnnrl.config.rules import Faults, Rule
+from gnnrl.config.rules import Faults, Rule, nearest, unknown_teacher
 from gnnrl.domains.autoscaling.baselines import BASELINES, is_baseline
 from gnnrl.domains.autoscaling.mesh import Mesh, MeshError
 from gnnrl.domains.autoscaling.mesh_file import load_mesh
@@ -101,7 +100,7 @@ def _workloads(path: str, names: Callable[[ExperimentConfig], tuple[str, ...]]) 
                     for line in str(error).splitlines():
                         yield path, line
             elif name not in WORKLOADS:
-                yield path, f"{name!r} is not a workload; {_nearest(name, WORKLOADS)}, or a .csv file"
+                yield path, f"{name!r} is not a workload; {nearest(name, WORKLOADS)}, or a .csv file"
 
     return Rule(paths=(path,), check=check)
 
@@ -109,15 +108,13 @@ def _workloads(path: str, names: Callable[[ExperimentConfig], tuple[str, ...]]) 
 def _against(config: ExperimentConfig) -> Faults:
     for name in config.evaluation.against:
         if not is_baseline(name):
-            yield "evaluation.against", f"{name!r} is not a baseline; {_nearest(name, BASELINES)}"
+            yield "evaluation.against", f"{name!r} is not a baseline; {nearest(name, BASELINES)}"
 
 
 def _teacher(config: ExperimentConfig) -> Faults:
-    name = config.warm_start.teacher
-    if not name:
+    if not config.warm_start.teacher:
         return
-    if name not in TEACHERS:
-        yield "warm_start.teacher", f"{name!r} is not a teacher; {_nearest(name, TEACHERS)}, or '' for none"
+    yield from unknown_teacher(config, TEACHERS)
     if config.environment.node_columns == "basic":
         yield "environment.node_columns", "'basic' does not show the CPU limit that warm_start.teacher needs"
     if config.environment.action_mode != "joint":
@@ -127,15 +124,9 @@ def _teacher(config: ExperimentConfig) -> Faults:
 def _fallback(config: LiveConfig) -> Faults:
     name = config.guardrails.fallback
     if not is_baseline(name):
-        yield "guardrails.fallback", f"{name!r} is not a baseline; {_nearest(name, FALLBACKS)}"
+        yield "guardrails.fallback", f"{name!r} is not a baseline; {nearest(name, FALLBACKS)}"
     elif name in SIMULATED_ONLY:
         yield "guardrails.fallback", f"{name!r} cannot run on a live cluster; such as hpa_80 and feed_forward_70 can"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    nearest = get_close_matches(name, names, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"
 
 
 CONFIG_RULES: tuple[Rule[ExperimentConfig], ...] = (

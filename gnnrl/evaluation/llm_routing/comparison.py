@@ -11,7 +11,7 @@ from gnnrl.config.llm_routing import LLMRoutingConfig, LLMRoutingExperiment
 from gnnrl.domains.llm_routing.baselines import ROUTERS
 from gnnrl.domains.llm_routing.episodes import configured_scenarios
 from gnnrl.domains.llm_routing.scenarios import scenario_named
-from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, over_runs, runs_together
+from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, over_runs, rows_in_order, runs_together
 from gnnrl.evaluation.controllers import LearnedPolicy
 from gnnrl.evaluation.figures import Figure
 from gnnrl.evaluation.llm_routing.play import HELD_OUT_SEED, METRICS, LLMPlayback, play_policy, play_router
@@ -39,8 +39,7 @@ class LLMSystem:
     @property
     def rows(self) -> tuple[str, ...]:
         """All that has a figure: trained policies, runs together, routers."""
-        trained = [name for name in self.playbacks if name not in ROUTERS]
-        return (*trained, *self.together, *(name for name in self.playbacks if name in ROUTERS))
+        return rows_in_order(self.playbacks, self.together, ROUTERS)
 
     @property
     def reference(self) -> str | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gnnrl.config.queue_routing import QueueRoutingConfig, QueueRoutingExperiment
 from gnnrl.domains.queue_routing.baselines import ROUTERS
 from gnnrl.domains.queue_routing.model import base_model
-from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, over_runs, runs_together
+from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, over_runs, rows_in_order, runs_together
 from gnnrl.evaluation.controllers import LearnedPolicy
 from gnnrl.evaluation.figures import Figure
 from gnnrl.evaluation.queue_routing.play import (
@@ -60,8 +60,7 @@ class System:
     @property
     def rows(self) -> tuple[str, ...]:
         """All that has a figure: trained policies, runs together, routers."""
-        trained = [name for name in self.playbacks if name not in ROUTERS]
-        return (*trained, *self.together, *(name for name in self.playbacks if name in ROUTERS))
+        return rows_in_order(self.playbacks, self.together, ROUTERS)
 
     @property
     def drawn(self) -> bool:
