@@ -126,7 +126,7 @@ class LLMRoutingEvaluation:
     """In place of the environment's: over a long stream, what makes training varied overloads the fleet. A scenario's own changes stay."""
     against: tuple[str, ...] = (
         "random", "round_robin", "least_outstanding", "power_of_two", "least_pending_prefill",
-        "speed_weighted_outstanding", "speed_weighted_prefill", "multiplicative",
+        "speed_weighted_outstanding", "speed_weighted_prefill", "multiplicative", "paced_multiplicative",
     )  # fmt: skip
     """Routers run beside the policy."""
 

@@ -57,6 +57,10 @@ ROUTERS: Mapping[str, Router] = {
     "multiplicative": Router(
         code=choosing.MULTIPLICATIVE, summary="(tokens to prefill + this prompt) x (outstanding + 1)"
     ),
+    "paced_multiplicative": Router(
+        code=choosing.PACED_MULTIPLICATIVE,
+        summary="(tokens to prefill + this prompt) x (outstanding + 1) x pace^2; pace: resident-seconds per token given out so far",
+    ),
     "known_length_greedy": Router(
         code=choosing.KNOWN_LENGTH,
         summary="least device time for everything there and this request, true lengths and speeds known",

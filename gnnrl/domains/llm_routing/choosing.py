@@ -14,10 +14,12 @@ from gnnrl.domains.llm_routing.events import assign, can_take, next_decision, wr
 
 __all__ = ["choose", "choose_all", "play"]
 
+Floats = NDArray[np.float64]
+
 (
     RANDOM, ROUND_ROBIN, WEIGHTED_ROUND_ROBIN, LEAST_OUTSTANDING, VIDUR_LOR, JSQ, POWER_OF_TWO, LEAST_PREFILL, SPEED_OUTSTANDING,
-    SPEED_PREFILL, MULTIPLICATIVE, KNOWN_LENGTH,
-) = range(12)  # fmt: skip
+    SPEED_PREFILL, MULTIPLICATIVE, PACED_MULTIPLICATIVE, KNOWN_LENGTH,
+) = range(13)  # fmt: skip
 
 OUTSIDE = -1
 """Not a router: decisions come from outside."""
@@ -68,7 +70,25 @@ def _outstanding_seconds(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, r
 
 
 @inner
-def _score(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, r: int, router: int) -> float:
+def _usual_pace(s: c.Cluster, b: int) -> float:
+    """Resident-seconds a token given out, over all replicas that are up; 1 before there is any."""
+    seconds, tokens = 0.0, 0.0
+    for r in range(s.cluster[b, c.N_REPLICAS]):
+        if s.replica[b, r, c.STATE] == c.UP:
+            seconds += s.report[b, r, c.RESIDENT_SECONDS_TOLD]
+            tokens += s.report[b, r, c.GENERATED_TOKENS]
+    return seconds / tokens if tokens > 0.0 else 1.0
+
+
+@inner
+def _pace(report: Floats, usual: float) -> float:
+    """Resident-seconds a token given out, of one replica as it reports itself; the usual pace counts as one token more, so that a replica
+    that has just joined is taken to be like the others."""
+    return (report[c.RESIDENT_SECONDS_TOLD] + usual) / (report[c.GENERATED_TOKENS] + 1.0)
+
+
+@inner
+def _score(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, r: int, router: int, usual: float) -> float:
     """What the router makes small."""
     replica, report = s.replica[b, r], s.report[b, r]
     factor = s.clock[b, r, c.TIME_FACTOR]
@@ -85,6 +105,9 @@ def _score(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, r: int, router:
         return (report[c.PENDING_PREFILL_TOKENS] + prompt) * factor
     if router == MULTIPLICATIVE:
         return (report[c.PENDING_PREFILL_TOKENS] + prompt) * (replica[c.OUTSTANDING] + 1)
+    if router == PACED_MULTIPLICATIVE:
+        pace = _pace(report, usual)
+        return (report[c.PENDING_PREFILL_TOKENS] + prompt) * (replica[c.OUTSTANDING] + 1) * pace * pace
     own = _work_seconds(s, rules, timing, b, s.cluster[b, c.PENDING])
     return (_outstanding_seconds(s, rules, timing, b, r) + own) * factor
 
@@ -101,6 +124,7 @@ def choose(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, router: int) ->
         LEAST_PREFILL,
         SPEED_PREFILL,
         MULTIPLICATIVE,
+        PACED_MULTIPLICATIVE,
     )
     for r in range(n):
         if can_take(s, rules, b, r, i):
@@ -123,12 +147,13 @@ def choose(s: c.Cluster, rules: c.Rules, timing: Timing, b: int, router: int) ->
         x = _below(s, b, count)
         y = _below(s, b, count - 1)
         first, second = _nth_able(s, rules, b, x), _nth_able(s, rules, b, y + 1 if y >= x else y)
+    usual = _usual_pace(s, b) if router == PACED_MULTIPLICATIVE else 1.0
     best, ties = -1, 0
     lowest = np.inf
     for r in range(n):
         if not can_take(s, rules, b, r, i) or (first >= 0 and r != first and r != second):
             continue
-        score = _score(s, rules, timing, b, r, router)
+        score = _score(s, rules, timing, b, r, router, usual)
         if best < 0 or score < lowest:
             best, lowest, ties = r, score, 1
         elif score == lowest and router != VIDUR_LOR:

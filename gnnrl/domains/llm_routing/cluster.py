@@ -41,11 +41,12 @@ ABSENT, UP, DRAINING = range(3)
 
 # columns of `clock` [B, R, column], seconds
 CLOCK, END, TIME_FACTOR, BUSY, WEIGHT, TTFT_SUM, LATENCY_SUM, STARTED_ARRIVALS, FINISHED_ARRIVALS = range(9)
-TTFT_SQUARES, LATENCY_SQUARES = range(9, 11)
-CLOCK_COLUMNS = 11
+TTFT_SQUARES, LATENCY_SQUARES, RESIDENT_SECONDS = range(9, 12)
+CLOCK_COLUMNS = 12
 """CLOCK: end of the last iteration. END: of the one under way. TIME_FACTOR: an iteration takes this many times its calibrated time.
 STARTED_ARRIVALS, FINISHED_ARRIVALS: sums of the arrival times of the requests that have their first token, their last. TTFT_SQUARES,
-LATENCY_SQUARES: sums of the squared times to first and to last token, seconds^2."""
+LATENCY_SQUARES: sums of the squared times to first and to last token, seconds^2. RESIDENT_SECONDS: of the iterations that have ended, times
+the requests that held memory meanwhile."""
 
 # columns of `cluster` [B, column]
 N_REQUESTS, ARRIVALS, ROUTER_HEAD, ROUTER_TAIL, AT_ROUTER_COUNT, PENDING, CHANGES_DONE, N_CHANGES = range(8)
@@ -66,8 +67,8 @@ NOW_COLUMNS = 3
 # columns of `report` [B, R, column]: what a replica says of itself, base features first
 (
     QUEUE_LENGTH, ALLOCATED_BLOCKS, TOTAL_BLOCKS, UTILIZATION, AVAILABLE, RUNNING_BATCHES, PREEMPTED, ALLOCATION_MAP, BATCH_CAPACITY,
-    BLOCK_SIZE, NUM_STAGES, PENDING_PREFILL_TOKENS, PREFILLED_TOKENS, GENERATED_TOKENS, HEADS,
-) = range(15)  # fmt: skip
+    BLOCK_SIZE, NUM_STAGES, PENDING_PREFILL_TOKENS, PREFILLED_TOKENS, GENERATED_TOKENS, RESIDENT_SECONDS_TOLD, HEADS,
+) = range(16)  # fmt: skip
 HEAD_COLUMNS = 7
 
 SARATHI, VLLM, ORCA, FASTER_TRANSFORMER = range(4)

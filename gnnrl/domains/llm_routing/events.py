@@ -200,6 +200,7 @@ def write_report(s: c.Cluster, rules: c.Rules, b: int, r: int) -> None:
     out[c.PENDING_PREFILL_TOKENS] = replica[c.PENDING_PREFILL]
     out[c.PREFILLED_TOKENS] = replica[c.PREFILLED]
     out[c.GENERATED_TOKENS] = replica[c.GENERATED]
+    out[c.RESIDENT_SECONDS_TOLD] = s.clock[b, r, c.RESIDENT_SECONDS]
     i = replica[c.HEAD]
     for k in range(rules.heads):
         first = c.HEADS + k * c.HEAD_COLUMNS

@@ -43,6 +43,7 @@ def advance_replica(
         if replica[c.BATCH] > 0:
             if clock[c.END] > until:
                 return 0
+            clock[c.RESIDENT_SECONDS] += replica[c.RESIDENTS] * (clock[c.END] - clock[c.CLOCK])
             clock[c.CLOCK] = clock[c.END]
             _complete(request, time, replica, clock, resident, rules)
             continue
@@ -150,6 +151,7 @@ def _run_ahead(
     replica[c.BATCH_KV] = kv
     replica[c.GENERATED] += passed * n
     replica[c.ITERATIONS] += passed
+    clock[c.RESIDENT_SECONDS] += n * (before - clock[c.CLOCK])
     clock[c.CLOCK] = before
     clock[c.END] = end
     clock[c.BUSY] = busy

@@ -153,4 +153,5 @@ class ReportedCluster:
             row.pending_prefill_tokens,
             prefilled,
             generated,
+            0.0,  # resident-seconds: a rule reads them, no policy does
         )

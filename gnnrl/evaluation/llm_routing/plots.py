@@ -37,6 +37,7 @@ COLOURS: Mapping[str, str] = {
     "speed_weighted_outstanding": "#65a30d",
     "speed_weighted_prefill": "#15803d",
     "multiplicative": "#d97706",
+    "paced_multiplicative": "#be185d",
     "known_length_greedy": "#b91c1c",
 }
 LEARNED: Mapping[str, str] = {

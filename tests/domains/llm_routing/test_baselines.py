@@ -19,6 +19,7 @@ EMPTY = (0, 0, 0)
 def prepared(
     outstanding: tuple[int, ...], queued: tuple[int, ...] = EMPTY, prefill: tuple[int, ...] = EMPTY,
     factors: tuple[float, ...] = (1, 1, 1), up: tuple[bool, ...] = (True, True, True), seed: int = 0, prompt: int = 100,
+    resident_seconds: tuple[float, ...] = EMPTY, generated: tuple[int, ...] = EMPTY,
 ) -> LLMSimulation:  # fmt: skip
     """A cluster of three at a decision about a prompt, with counters as a router is to see them."""
     simulation = LLMSimulation(1, 3, 1)
@@ -28,6 +29,8 @@ def prepared(
         simulation.arrays.replica[0, r, c.OUTSTANDING] = outstanding[r]
         simulation.arrays.replica[0, r, c.QUEUED] = queued[r]
         simulation.arrays.replica[0, r, c.PENDING_PREFILL] = prefill[r]
+        simulation.arrays.replica[0, r, c.GENERATED] = generated[r]
+        simulation.arrays.clock[0, r, c.RESIDENT_SECONDS] = resident_seconds[r]
     return simulation
 
 
@@ -44,6 +47,36 @@ def prepared(
         ("speed_weighted_prefill", {"outstanding": EMPTY, "prefill": (0, 250, 400), "factors": (4, 1, 1)}, 1),
         # (200 + 100) x 2 = 600, (0 + 100) x 7 = 700, (501 + 100) x 1 = 601.
         ("multiplicative", {"outstanding": (1, 6, 0), "prefill": (200, 0, 501)}, 0),
+        # Without a token anywhere it is the multiplicative rule.
+        ("paced_multiplicative", {"outstanding": (1, 6, 0), "prefill": (200, 0, 501)}, 0),
+        # Paces 0.02, 0.04, 0.02: (100 + 100) x 4 x 4e-4 = 0.32, 100 x 3 x 16e-4 = 0.48, 100 x 5 x 4e-4 = 0.2.
+        (
+            "paced_multiplicative",
+            {
+                "outstanding": (3, 2, 4),
+                "prefill": (100, 0, 0),
+                "resident_seconds": (20, 40, 20),
+                "generated": (1000, 1000, 1000),
+            },
+            2,
+        ),
+        # The pace counts squared: 100 x 3 x 1 against 100 x 1 x 4, and 100 x 5 x 1.
+        (
+            "paced_multiplicative",
+            {"outstanding": (2, 0, 4), "resident_seconds": (1e6, 2e6, 1e6), "generated": (10**6,) * 3},
+            0,
+        ),
+        # The third has just joined: the usual pace, (10 + 90) / 2000, puts it between the other two.
+        (
+            "paced_multiplicative",
+            {"outstanding": (29, 0, 0), "resident_seconds": (10, 90, 0), "generated": (1000, 1000, 0)},
+            2,
+        ),
+        (
+            "paced_multiplicative",
+            {"outstanding": (19, 0, 0), "resident_seconds": (10, 90, 0), "generated": (1000, 1000, 0)},
+            0,
+        ),
         ("round_robin", {"outstanding": EMPTY, "up": (False, True, True)}, 1),
         ("weighted_round_robin", {"outstanding": EMPTY, "factors": (2, 1, 3)}, 1),
     ],
@@ -68,6 +101,35 @@ def test_only_replicas_that_may_be_chosen_are(router: str) -> None:
     }
     assert chosen <= {0, 2}
     assert prepared(EMPTY, up=(False, False, True)).choose(ROUTERS[router].code)[0] == 2
+
+
+@pytest.mark.parametrize("skip_ahead", [True, False])
+def test_resident_seconds_are_the_time_between_admission_and_last_token(skip_ahead: bool) -> None:
+    rows = conversations(400, 16.0)
+    simulation = LLMSimulation(1, 3, 400, PhysicsSettings(skip_ahead=skip_ahead))
+    simulation.load(0, [Replica(), Replica(time_factor=2.0), Replica(time_factor=3.0)], rows)
+    simulation.run(ROUTERS["paced_multiplicative"].code)
+    table, times = simulation.table(0), simulation.arrays.time[0]
+    held = times[:, c.COMPLETED] - times[:, c.SCHEDULED]
+    for r in range(3):
+        assert simulation.arrays.clock[0, r, c.RESIDENT_SECONDS] == pytest.approx(held[table.replica == r].sum())
+    tokens = simulation.arrays.replica[0, :3, c.GENERATED]
+    pace = simulation.arrays.clock[0, :3, c.RESIDENT_SECONDS] / tokens
+    assert pace[0] < pace[1] < pace[2]
+
+
+def test_a_stale_report_has_a_stale_pace() -> None:
+    def paced(report_seconds: float) -> np.ndarray:
+        simulation = LLMSimulation(1, 4, 2000, PhysicsSettings(report_seconds=report_seconds))
+        simulation.load(
+            0, [Replica(), Replica(), Replica(time_factor=2.0), Replica(time_factor=2.0)], conversations(2000, 13.0)
+        )
+        simulation.run(ROUTERS["paced_multiplicative"].code)
+        return simulation.table(0).replica
+
+    assert (paced(0.0) != paced(5.0)).any()
+    slow = [np.isin(paced(seconds), (2, 3)).mean() for seconds in (0.0, 5.0)]
+    assert max(slow) < 0.45  # learns which half is slow without being told
 
 
 def test_round_robin_takes_turns_and_weighted_round_robin_in_proportion() -> None:
