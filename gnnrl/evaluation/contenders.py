@@ -22,6 +22,7 @@ __all__ = [
     "row_names",
     "rows_in_order",
     "runs_together",
+    "subject_of",
     "who_is_who",
 ]
 
@@ -84,6 +85,11 @@ def rows_in_order(played: Collection[str], together: Collection[str], baselines:
         *together,
         *(name for name in played if name in baselines),
     )
+
+
+def subject_of(rows: Collection[str], together: Mapping[str, Sequence[str]]) -> str | None:
+    """The row that a comparison is about: the policy's runs together where it has several, else its own; None without a policy."""
+    return next((row for row, runs in together.items() if POLICY in runs), POLICY if POLICY in rows else None)
 
 
 def over_runs(estimates: Iterable[Interval]) -> Interval:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "policies", "rules", "self_contained", "trainer_for"]
 
-PRINTED = {"TTFT p99": "ttft_p99_s", "e2e mean": "e2e_mean_s", "e2e p99": "e2e_p99_s"}
-
 
 def rules() -> Iterable[Rule[LLMRoutingExperiment]]:
     """Scenarios, routers and teachers that exist, fleets that fit."""
@@ -113,13 +111,15 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> LLMRoutingEx
 
 
 def _print(evaluation: LLMRoutingEvaluated) -> None:
-    from gnnrl.evaluation.llm_routing.comparison import REFERENCE
+    from gnnrl.evaluation.llm_routing.comparison import HEADLINE, REFERENCE
 
     asked = evaluation.config.evaluation
     for system in evaluation.systems:
+        if system.rules_ahead:
+            print(system.rules_ahead)
         print_table(
             f"{system.name}: {asked.seeds} streams of {asked.requests:,} requests; change against {REFERENCE} [95 % interval]",
-            ("", *(part for name in PRINTED for part in (f"{name} s", "change %"))),
+            ("", *(part for name in HEADLINE for part in (f"{name} s", "change %"))),
             (_row(system, row) for row in system.rows),
         )
     for figure in evaluation.figures():
@@ -127,12 +127,14 @@ def _print(evaluation: LLMRoutingEvaluated) -> None:
 
 
 def _row(system: LLMSystem, row: str) -> tuple[str, ...]:
+    from gnnrl.evaluation.llm_routing.comparison import HEADLINE
+
     compared = system.reference not in (None, row)
     cells = (
         (
             f"{system.mean(row, metric).mean:.3f}",
             system.change(row, metric).text("+.1f", scale=100.0) if compared else "-",
         )
-        for metric in PRINTED.values()
+        for metric in HEADLINE.values()
     )
     return (row, *(part for cell in cells for part in cell))

@@ -107,6 +107,8 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> QueueRouting
 def _print(evaluation: RoutingEvaluation) -> None:
     asked = evaluation.config.evaluation
     for system in evaluation.systems:
+        if system.rules_ahead:
+            print(system.rules_ahead)
         print_table(
             f"{system.name}: {asked.seeds} streams of {asked.arrivals:,} requests [95 % interval]",
             (

@@ -31,6 +31,11 @@ class Router:
     told_lengths: bool = False
     """It is told how long each answer will be."""
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What it knows that a gateway does not."""
+        return tuple(what for what, known in (("speeds", self.told_speeds), ("lengths", self.told_lengths)) if known)
+
 
 ROUTERS: Mapping[str, Router] = {
     "random": Router(code=choosing.RANDOM, summary="any replica"),

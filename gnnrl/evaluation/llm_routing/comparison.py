@@ -11,17 +11,28 @@ from gnnrl.config.llm_routing import LLMRoutingConfig, LLMRoutingExperiment
 from gnnrl.domains.llm_routing.baselines import ROUTERS
 from gnnrl.domains.llm_routing.episodes import configured_scenarios
 from gnnrl.domains.llm_routing.scenarios import scenario_named
-from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, over_runs, rows_in_order, runs_together
+from gnnrl.evaluation.contenders import (
+    POLICY,
+    Contender,
+    contenders_of,
+    over_runs,
+    rows_in_order,
+    runs_together,
+    subject_of,
+)
 from gnnrl.evaluation.controllers import LearnedPolicy
 from gnnrl.evaluation.figures import Figure
+from gnnrl.evaluation.leaders import rules_ahead
 from gnnrl.evaluation.llm_routing.play import HELD_OUT_SEED, METRICS, LLMPlayback, play_policy, play_router
 from gnnrl.evaluation.llm_routing.targets import targets
 from gnnrl.evaluation.statistics import Interval, mean_interval, relative_saving
 from gnnrl.training.run_folder import code_revision
 
-__all__ = ["POLICY", "REFERENCE", "LLMRoutingEvaluated", "LLMSystem", "compare"]
+__all__ = ["HEADLINE", "POLICY", "REFERENCE", "LLMRoutingEvaluated", "LLMSystem", "compare"]
 
 REFERENCE = "least_outstanding"
+HEADLINE: Mapping[str, str] = {"TTFT p99": "ttft_p99_s", "e2e mean": "e2e_mean_s", "e2e p99": "e2e_p99_s"}
+"""What a comparison is read by first -> the metric."""
 Progress = Callable[[str], Any]
 
 
@@ -60,6 +71,15 @@ class LLMSystem:
         saving = relative_saving(self.playbacks[row].values(metric), self.playbacks[reference].values(metric))
         return Interval(*(0.0 - share for share in (saving.mean, saving.high, saving.low)))
 
+    @property
+    def rules_ahead(self) -> str:
+        """Where a router that is told nothing is better than the policy, in words; empty where none is."""
+        subject = subject_of(self.rows, self.together)
+        untold = (row for row in self.playbacks if row in ROUTERS and not ROUTERS[row].told)
+        return (
+            rules_ahead(subject, untold, HEADLINE, lambda row, metric: self.mean(row, metric).mean) if subject else ""
+        )
+
     def figures(self) -> list[Figure]:
         """The figures that the policy is meant to reach, and those of runs together; none without a policy."""
         return [
@@ -78,6 +98,7 @@ class LLMSystem:
                 REFERENCE: {row: {metric: self.change(row, metric).to_json() for metric in METRICS} for row in changed}
             },
             "runs_together": {row: list(runs) for row, runs in self.together.items()},
+            "rules_ahead": self.rules_ahead,
             "unfinished": {
                 name: sum(report.unfinished for report in playback.reports) for name, playback in self.playbacks.items()
             },

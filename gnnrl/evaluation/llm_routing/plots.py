@@ -55,6 +55,8 @@ DISTRIBUTED = (
     "least_pending_prefill",
     "speed_weighted_outstanding",
     "speed_weighted_prefill",
+    "multiplicative",
+    "paced_multiplicative",
 )
 """Routers whose latency distributions are drawn beside the policies'."""
 TAILS = ("ttft_p99_s", "e2e_p99_s")

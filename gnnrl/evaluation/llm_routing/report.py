@@ -83,7 +83,8 @@ def _tables(system: LLMSystem) -> str:
         if system.reference not in (None, row):
             changes.append((kind, [name, *(_change(system.change(row, metric)) for metric in SHOWN)]))
     heads = [head for head, _, _ in SHOWN.values()]
-    found = heading + table(("", *heads), rows)
+    ahead = f"<p>{html.escape(system.rules_ahead)}</p>" if system.rules_ahead else ""
+    found = heading + ahead + table(("", *heads), rows)
     if changes:
         found += f"<h3>{html.escape(system.name)}: change against {REFERENCE}, % <small>paired by stream</small></h3>"
         found += table(("", *(head.removesuffix(" s") for head in heads)), changes)
@@ -104,8 +105,7 @@ def _key(evaluation: LLMRoutingEvaluated) -> str:
 
 
 def _said_of(router: Router) -> str:
-    told = [what for what, is_told in (("speeds", router.told_speeds), ("lengths", router.told_lengths)) if is_told]
-    return router.summary + (f" (told the {' and the '.join(told)})" if told else "")
+    return router.summary + (f" (told the {' and the '.join(router.told)})" if router.told else "")
 
 
 def _shares(system: LLMSystem) -> str:

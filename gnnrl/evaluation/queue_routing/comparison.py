@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 from gnnrl.config.queue_routing import QueueRoutingConfig, QueueRoutingExperiment
 from gnnrl.domains.queue_routing.baselines import ROUTERS
 from gnnrl.domains.queue_routing.model import base_model
-from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, over_runs, rows_in_order, runs_together
+from gnnrl.evaluation.contenders import (
+    POLICY,
+    Contender,
+    contenders_of,
+    over_runs,
+    rows_in_order,
+    runs_together,
+    subject_of,
+)
 from gnnrl.evaluation.controllers import LearnedPolicy
 from gnnrl.evaluation.figures import Figure
+from gnnrl.evaluation.leaders import rules_ahead
 from gnnrl.evaluation.queue_routing.play import (
     HELD_OUT_SEED,
     Chooser,
@@ -106,6 +115,14 @@ class System:
         return percentile_interval(ours / theirs - 1.0, our_draws / their_draws - 1.0, self._streams)
 
     @property
+    def rules_ahead(self) -> str:
+        """Where a router, but for the oracle, is better than the policy, in words; empty where none is."""
+        subject = subject_of(self.rows, self.together)
+        routers = (row for row in self.playbacks if row in ROUTERS and row != REFERENCE)
+        costs = {"mean latency": "mean_latency", "p99 latency": "p99_latency"}
+        return rules_ahead(subject, routers, costs, lambda row, metric: self.mean(row, metric).mean) if subject else ""
+
+    @property
     def _streams(self) -> int:
         return len(next(iter(self.playbacks.values())).mean_latency)
 
@@ -123,6 +140,7 @@ class System:
                 for reference in references
             },
             "runs_together": {row: list(runs) for row, runs in self.together.items()},
+            "rules_ahead": self.rules_ahead,
             "optimum": dict(self.optimum),
         }
 

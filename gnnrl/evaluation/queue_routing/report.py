@@ -98,7 +98,8 @@ def _table(system: System) -> str:
         "to the fast replica %",
         "requests/s",
     )
-    return f"<h3>{html.escape(system.name)}</h3>{table(heads, rows)}"
+    ahead = f"<p>{html.escape(system.rules_ahead)}</p>" if system.rules_ahead else ""
+    return f"<h3>{html.escape(system.name)}</h3>{ahead}{table(heads, rows)}"
 
 
 def _key(evaluation: RoutingEvaluation) -> str:

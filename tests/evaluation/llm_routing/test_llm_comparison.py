@@ -71,6 +71,29 @@ class Straight:
         return obs[ACTION_MASK][:, :, 0].argmax(axis=1), state
 
 
+def test_where_a_rule_that_is_told_nothing_is_better_the_table_begins_with_it() -> None:
+    class Played:
+        def __init__(self, ttft: float, mean: float, tail: float) -> None:
+            self.figures = {"ttft_p99_s": ttft, "e2e_mean_s": mean, "e2e_p99_s": tail}
+
+        def values(self, metric: str) -> np.ndarray[Any, Any]:
+            return np.full(3, self.figures.get(metric, 1.0))
+
+    played: dict[str, Any] = {
+        POLICY: Played(2.0, 5.0, 9.0),
+        "least_outstanding": Played(3.0, 4.5, 9.0),
+        "paced_multiplicative": Played(1.5, 4.75, 10.0),
+        "speed_weighted_prefill": Played(1.0, 1.0, 1.0),
+        "known_length_greedy": Played(1.0, 1.0, 1.0),
+    }
+    system = LLMSystem(name="B", environment=LLMRoutingConfig(), playbacks=played)
+    assert system.rules_ahead == (
+        "Where a rule has less than policy: TTFT p99 paced_multiplicative (1.5 against 2); "
+        "e2e mean least_outstanding (4.5 against 5)"
+    )
+    assert LLMSystem(name="B", environment=LLMRoutingConfig(), playbacks={"random": played[POLICY]}).rules_ahead == ""
+
+
 def test_a_policy_meets_the_requests_that_the_routers_meet() -> None:
     """By inferred speeds it comes near the router that is told them, and both are better than the reference."""
     config = experiment(
