@@ -28,7 +28,7 @@ FIELD_MANAGER = "gnnrl"
 """Name under which the API server records who set `spec.replicas`."""
 
 INT32_MAX = 2**31 - 1
-"""Largest number of replicas; the API server takes 2^32 + 3 for 3 instead of refusing it."""
+"""Largest number of replicas: `spec.replicas` is an int32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import ssl
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from urllib3 import exceptions as urllib3_errors
 
+from gnnrl.cluster.denials import denial_in, is_missing_right
 from gnnrl.cluster.errors import (
     ClusterAnswerError,
     ClusterAuthError,
@@ -26,7 +26,6 @@ from gnnrl.cluster.paths import Access
 __all__ = ["Answer", "decode", "refused", "unreachable"]
 
 SHOWN_CHARACTERS = 300
-NOT_RBAC = re.compile(r"admission webhook|denied the request|exceeded quota")
 
 
 class Answer(NamedTuple):
@@ -74,7 +73,8 @@ def refused(answer: Answer, access: Access, url: str, secrets: Iterable[str], or
         secrets: texts that must not be repeated, if the server echoes them.
         origin: where the credentials came from.
     """
-    said = _words(answer, secrets)
+    message = _message(answer, secrets)
+    said = message if len(message) <= SHOWN_CHARACTERS else message[:SHOWN_CHARACTERS] + "..."
     where = f"{access.verb} {access.resource}" + (f" in namespace {access.namespace!r}" if access.namespace else "")
     match answer.status:
         case 401:
@@ -82,14 +82,14 @@ def refused(answer: Answer, access: Access, url: str, secrets: Iterable[str], or
                 f"{url}: the API server does not accept the credentials of {origin} (401); the token has run out or is "
                 "of another cluster: log in again"
             )
-        case 403 if "system:anonymous" in said:
+        case 403 if 'User "system:anonymous" cannot' in message:
             return ClusterAuthError(
                 f"{url}: the API server takes us for system:anonymous (403): {origin} has no credentials for this context"
             )
-        case 403 if not NOT_RBAC.search(said):
+        case 403 if is_missing_right(message):
             return ClusterForbiddenError(*access)
         case 400 | 403 | 405 | 406 | 413 | 415 | 422:
-            return ClusterInvalidError(f"{url}: {where} was refused ({answer.status}): {said}")
+            return ClusterInvalidError(f"{url}: {where} was refused{_by(answer.status, message, said, access)}")
         case 404:
             return ClusterNotFoundError(f"{url}: not there (404): {said}")
         case 409:
@@ -137,8 +137,18 @@ def unreachable(error: urllib3_errors.HTTPError, url: str, seconds: float) -> Cl
     return ClusterUnavailableError(f"{url}: the connection was cut ({type(error).__name__}); is a proxy in between?")
 
 
-def _words(answer: Answer, secrets: Iterable[str]) -> str:
-    """What the server says, in one printable line, bounded, with nothing secret in it."""
+def _by(status: int, message: str, said: str, access: Access) -> str:
+    """By whom, why and the remedy. RBAC's own refusals do not come here."""
+    denial = denial_in(message)
+    if denial is not None:
+        return f" by {denial.who} ({status}): {said}; {denial.remedy.format(namespace=access.namespace)}"
+    if status == 403:
+        return f" ({status}): {said}; these are not RBAC's words: is a proxy or a gateway in between?"
+    return f" ({status}): {said}"
+
+
+def _message(answer: Answer, secrets: Iterable[str]) -> str:
+    """What the server says, in one printable line, with nothing secret in it."""
     text = answer.body[: 64 * 1024].decode("utf-8", errors="replace")
     if answer.content_type.startswith("application/json"):
         try:
@@ -151,5 +161,4 @@ def _words(answer: Answer, secrets: Iterable[str]) -> str:
         return "a web page"
     for secret in secrets:
         text = text.replace(secret, "***")
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -164,12 +164,18 @@ class ClusterApi:
         """Replace an object; the object as it is then."""
         return self._call("PUT", path, query, body, timeout_seconds=timeout_seconds)
 
-    def can_i(self, verb: str, group: str, resource: str, subresource: str, namespace: str) -> bool | None:
+    def can_i(
+        self, verb: str, group: str, resource: str, subresource: str, namespace: str, name: str = ""
+    ) -> bool | None:
         """Whether this account may; None = the API server does not tell.
+
+        Asked without a name, it means any object: a rule for certain names (`resourceNames`) is then no yes.
 
         Source: SelfSubjectAccessReview, authorization.k8s.io/v1. Nothing is changed by asking.
         """
         attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
+        if name:
+            attributes["name"] = name
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
@@ -213,23 +219,23 @@ class ClusterApi:
         seconds = self._seconds(timeout_seconds)
         deadline = time.monotonic() + seconds
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
-        answer, secrets = self._send(method, path, query, data, content_type, seconds)
-        if answer.status == 401 and self._credentials.reload():
+        answer, sent = self._send(method, path, query, data, content_type, seconds)
+        if answer.status == 401 and self._credentials.renewed(sent):
             left = deadline - time.monotonic()
-            answer, secrets = self._send(method, path, query, data, content_type, left)
+            answer, sent = self._send(method, path, query, data, content_type, left)
         if 200 <= answer.status < 300:
             return decode(answer, self.host + path)
+        secrets = [part for value in sent.values() for part in (value, value.split()[-1])]
         raise refused(answer, access(method, path), self.host + path, secrets, self._credentials.origin)
 
     def _send(
         self, method: str, path: str, query: Query | None, data: bytes | None, content_type: str, seconds: float
-    ) -> tuple[Answer, Sequence[str]]:
-        """One request and its answer, whatever its status; and the secrets that were sent."""
+    ) -> tuple[Answer, Mapping[str, str]]:
+        """One request and its answer, whatever its status; and the headers that said who we are."""
         deadline = time.monotonic() + seconds
         place = self.host + path
-        headers = self._credentials.headers(seconds)
-        secrets = [part for value in headers.values() for part in (value, value.split()[-1])]
-        headers |= {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "gnnrl"}
+        identity = self._credentials.headers(seconds)
+        headers = identity | {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "gnnrl"}
         if data is not None:
             headers["Content-Type"] = content_type
         left = deadline - time.monotonic()
@@ -250,7 +256,7 @@ class ClusterApi:
             try:
                 self._note_date(response.headers.get("Date"))
                 body = self._read(response, deadline, place, seconds)
-                return Answer(response.status, response.headers.get("Content-Type", ""), body), secrets
+                return Answer(response.status, response.headers.get("Content-Type", ""), body), identity
             finally:
                 # Of an answer not read to its end, the connection cannot be used again.
                 response.close() if not response.closed else response.release_conn()

@@ -7,12 +7,13 @@ quoted but names of contexts and files: YAML errors show the lines around them, 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ __all__ = ["Credentials"]
 CONNECTIONS = 16
 """Kept open to the API server: one for each concurrent read and some writes."""
 RELOAD_SECONDS = 10.0
-"""Credentials that were refused are not read again more often than this."""
+"""Where reading refused credentials again gave the same ones, for how long they are not read again: an exec plugin may take its time."""
 
 HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
 SAFE_REASON = re.compile(r"(?:Invalid kube-config|File does not exist:).*")
@@ -68,7 +69,7 @@ class Credentials:
         self._load = load
         self._lock = threading.Lock()
         self.configuration = load()
-        self._loaded = time.monotonic()
+        self._unchanged_until = -math.inf
 
     @classmethod
     def find(
@@ -115,19 +116,25 @@ class Credentials:
         finally:
             self._lock.release()
 
-    def reload(self) -> bool:
-        """Read them again, now that they were refused; whether they are others.
+    def renewed(self, refused: Mapping[str, str]) -> bool:
+        """Whether there are others than those that the API server refused, after reading them again if need be.
+
+        Several calls may have been under way with the same token: the first of them to be refused reads it again, for all.
+
+        Args:
+            refused: the headers that were sent.
 
         Raises:
             ClusterConfigError: they cannot be used any more.
         """
         with self._lock:
-            if time.monotonic() - self._loaded < RELOAD_SECONDS:
+            if self._headers(self.configuration) != refused:
+                return True
+            if time.monotonic() < self._unchanged_until:
                 return False
-            before = self._headers(self.configuration)
             fresh = self._load()
-            self._loaded = time.monotonic()
-            if self._headers(fresh) == before:
+            if self._headers(fresh) == refused:
+                self._unchanged_until = time.monotonic() + RELOAD_SECONDS
                 return False
             self.configuration = fresh
             return True

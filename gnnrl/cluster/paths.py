@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 __all__ = [
     "Access",
@@ -34,6 +34,8 @@ class Access(NamedTuple):
     """Plural, with a dotted API group and a subresource: `pods`, `pods.metrics.k8s.io`, `deployments/scale`."""
     namespace: str
     """Empty = the whole cluster."""
+    name: str = ""
+    """Of the object; empty = the call names none (a list, and the creation of what is named in the body)."""
 
 
 def access(method: str, path: str, *, watch: bool = False) -> Access:
@@ -57,7 +59,8 @@ def access(method: str, path: str, *, watch: bool = False) -> Access:
     if len(parts) > 2:
         resource += f"/{parts[2]}"
     read = "watch" if watch else ("get" if len(parts) > 1 else "list")
-    return Access(VERBS.get(method, read), resource, namespace)
+    name = unquote(parts[1]) if len(parts) > 1 else ""
+    return Access(VERBS.get(method, read), resource, namespace, name)
 
 
 def _of(base: str, namespace: str, resource: str, name: str = "") -> str:

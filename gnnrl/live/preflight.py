@@ -163,11 +163,11 @@ def _cluster(api: ClusterApi, clock: Clock | None) -> Iterator[Finding]:
 
 
 def _permissions(options: LiveOptions, api: ClusterApi) -> Iterator[Finding]:
-    wanted = wanted_permissions(options.mode, leader_elect=options.leader_elect)
+    wanted = wanted_permissions(options.mode, options.namespace, leader_elect=options.leader_elect)
     missing, unsaid = 0, []
     for one in wanted:
         try:
-            allowed = api.can_i(one.verb, one.group, one.resource, one.subresource, options.namespace)
+            allowed = api.can_i(one.verb, one.group, one.resource, one.subresource, options.namespace, one.name)
         except ClusterError as error:
             # With credentials that are not accepted, or an API server that fails, every other answer would be this one.
             yield _error("cluster", error)

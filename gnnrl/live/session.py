@@ -23,13 +23,12 @@ from gnnrl.live.keda.reader import UnownedReader
 from gnnrl.live.loop import LiveLoop
 from gnnrl.live.options import LiveOptions, LiveSetupError
 from gnnrl.live.parts import LiveParts
+from gnnrl.live.permissions import LEASE_NAME
 from gnnrl.live.policies import baseline_controller, capacity_for, live_environment, policy_controller
 from gnnrl.live.tracked import TrackedController
 
 __all__ = ["LiveOptions", "LiveSession", "LiveSetupError", "objective_ms", "sensing_for"]
 
-LEASE_NAME = "gnnrl"
-"""In the scaled namespace; the Role names it."""
 BASELINE_NODES, BASELINE_EDGES = 64, 512
 """Slots of a baseline, which has no network to fit; more where the mesh is larger."""
 

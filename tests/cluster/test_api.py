@@ -201,14 +201,94 @@ def test_every_failure_is_one_of_ours(
 
 
 def test_what_is_not_allowed_is_named(server: FakeApi, api: ClusterApi) -> None:
-    server.fail("/", status(403, 'deployments.apps "web" is forbidden: User "x" cannot patch resource'))
+    server.fail("/", status(403, rbac("patch", "deployments/scale", "apps", name="web")))
     with pytest.raises(ClusterForbiddenError) as caught:
         api.patch(paths.scale_path("shop", "web"), {})
     assert (caught.value.verb, caught.value.resource, caught.value.namespace) == ("patch", "deployments/scale", "shop")
     assert "not allowed to patch deployments/scale in namespace 'shop'" in str(caught.value)
+    assert "kubectl auth can-i patch deployments/web --subresource=scale -n shop" in str(caught.value)
     with pytest.raises(ClusterForbiddenError) as caught:
         api.list(paths.pod_metrics_path("shop"))
     assert (caught.value.verb, caught.value.resource) == ("list", "pods.metrics.k8s.io")
+
+
+def rbac(verb: str, resource: str, group: str, *, name: str = "", where: str = 'in the namespace "shop"') -> str:
+    """In the API server's own words."""
+    plural = resource.partition("/")[0] + (f".{group}" if group else "")
+    what = f'{plural} "{name}"' if name else plural
+    user = "system:serviceaccount:shop:gnnrl"
+    return f'{what} is forbidden: User "{user}" cannot {verb} resource "{resource}" in API group "{group}" {where}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        rbac("list", "pods", ""),
+        rbac("list", "pods", "", where="at the cluster scope"),
+        rbac("list", "pods", "") + ': requires one of ["container.pods.list"] permission(s).',
+        rbac("list", "pods", "") + ': RBAC: role.rbac.authorization.k8s.io "gnnrl" not found',
+        rbac("list", "pods", "").replace("system:serviceaccount:shop:gnnrl", r"a \"quoted\" name"),
+        'forbidden: User "x" cannot get path "/version"',
+        rbac("list", "pods", "").replace(":gnnrl", ":" + "g" * 400),
+    ],
+)
+def test_a_missing_right_is_known_by_rbacs_own_words(server: FakeApi, api: ClusterApi, said: str) -> None:
+    server.fail("/", status(403, said))
+    with pytest.raises(ClusterForbiddenError):
+        api.list(PODS)
+
+
+@pytest.mark.parametrize(
+    ("said", "who", "remedy"),
+    [
+        (
+            "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'freeze' with binding 'all' denied request: "
+            "no change on Friday",
+            "an admission policy of the cluster", "kubectl get validatingadmissionpolicies",
+        ),
+        (
+            'admission webhook "limits.example" denied the request: ' + rbac("patch", "deployments/scale", "apps", name="web"),
+            "an admission webhook of the cluster", "kubectl get validatingwebhookconfigurations",
+        ),
+        (
+            'pods "web-1" is forbidden: exceeded quota: small, requested: cpu=2, used: cpu=9, limited: cpu=10',
+            "a quota of the namespace", "kubectl describe resourcequota -n shop",
+        ),
+        (
+            'pods "web-1" is forbidden: failed quota: small: must specify limits.cpu for: server',
+            "a quota of the namespace", "kubectl describe resourcequota -n shop",
+        ),
+        (
+            'pods "web-1" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true',
+            "the Pod Security level of the namespace", "pod-security.kubernetes.io of namespace shop",
+        ),
+        (
+            'pods "web-1" is forbidden: maximum cpu usage per Container is 1, but limit is 2',
+            "a LimitRange of the namespace", "kubectl describe limitrange -n shop",
+        ),
+        (
+            'events "a" is forbidden: unable to create new content in namespace shop because it is being terminated',
+            "the namespace's end", "shop is being deleted",
+        ),
+        ("policy engine denied request: frozen", "an admission control of the cluster", "ask who set it up"),
+    ],
+)  # fmt: skip
+def test_a_denial_is_told_by_who_denies_with_a_remedy_of_its_own(
+    server: FakeApi, api: ClusterApi, said: str, who: str, remedy: str
+) -> None:
+    server.fail("/", status(403, said))
+    with pytest.raises(ClusterInvalidError) as caught:
+        api.patch(paths.scale_path("shop", "web"), {})
+    assert f"patch deployments/scale in namespace 'shop' was refused by {who} (403): {said[:60]}" in str(caught.value)
+    assert remedy in str(caught.value) and "grant it" not in str(caught.value)
+
+
+def test_a_403_of_somebody_else_is_no_missing_right(server: FakeApi, api: ClusterApi) -> None:
+    server.fail("/", Reply(403, b"<html>Forbidden</html>", "text/html"))
+    with pytest.raises(
+        ClusterInvalidError, match=r"refused \(403\): a web page; .* is a proxy or a gateway in between"
+    ):
+        api.list(PODS)
 
 
 def test_a_server_that_echoes_the_token_does_not_make_us_tell_it(server: FakeApi, api: ClusterApi) -> None:
@@ -479,18 +559,42 @@ def test_a_token_that_was_replaced_on_disk_is_followed_on_401(
     token.write_text(f"{TOKEN}\n")
     api = ClusterApi.connect(kubeconfig(tmp_path, server.url, user={"tokenFile": str(token)}))
     assert api.get("/version") == {"major": "1"}
-    server.tokens = {"fresh"}
-    token.write_text("fresh\n")
-    with pytest.raises(ClusterAuthError):
-        api.get("/version")
-    assert len(server.seen) == 2, "read again too soon after the last time"
-    monkeypatch.setattr("gnnrl.cluster.credentials.RELOAD_SECONDS", 0.0)
-    assert api.get("/version") == {"major": "1"}
-    assert len(server.seen) == 4
+    for name in ("fresh", "fresher"):
+        server.tokens = {name}
+        token.write_text(f"{name}\n")
+        assert api.get("/version") == {"major": "1"}
+    assert len(server.seen) == 5
     server.tokens = {"other"}
     with pytest.raises(ClusterAuthError):
         api.get("/version")
-    assert len(server.seen) == 5, "the same token is not tried twice"
+    assert len(server.seen) == 6, "the same token is not tried twice"
+    token.write_text("other\n")
+    with pytest.raises(ClusterAuthError):
+        api.get("/version")
+    assert len(server.seen) == 7, "read again too soon after it was the same"
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 11.0)
+    assert api.get("/version") == {"major": "1"}
+
+
+def test_all_calls_under_way_follow_a_token_that_was_replaced(server: FakeApi, tmp_path: Path) -> None:
+    """They have sent the old one by the time that the first of them is refused."""
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    api = ClusterApi.connect(kubeconfig(tmp_path, server.url, user={"tokenFile": str(token)}), timeout_seconds=30.0)
+    together = threading.Barrier(6)
+
+    def refuse_the_old(seen: Seen) -> Reply | None:
+        if seen.headers["Authorization"] != f"Bearer {TOKEN}":
+            return Reply(200, {"major": "1"})
+        together.wait(20.0)
+        return status(401, "Unauthorized")
+
+    server.tokens = {TOKEN, "fresh"}
+    server.rules.append(refuse_the_old)
+    token.write_text("fresh\n")
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda _: api.get("/version"), range(6))) == [{"major": "1"}] * 6
+    assert len(server.seen) == 12
 
 
 def test_a_pods_service_account_and_its_rotation(
@@ -538,7 +642,7 @@ def test_a_token_that_no_header_can_hold_is_not_repeated(server: FakeApi, tmp_pa
 
 def test_who_may_what(server: FakeApi, api: ClusterApi) -> None:
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    answers = [{"allowed": True}, {"allowed": False}, {}]
+    answers = [{"allowed": True}, {"allowed": False}, {}, {}]
     server.rules.append(
         lambda seen: Reply(201, {"status": answers[len(server.seen) - 1]}) if seen.path == path else None
     )
@@ -552,7 +656,10 @@ def test_who_may_what(server: FakeApi, api: ClusterApi) -> None:
         "subresource": "scale",
         "namespace": "shop",
     }
-    server.rules[:] = [lambda _: status(403, "no")]
+    api.can_i("get", "coordination.k8s.io", "leases", "", "shop", "gnnrl")
+    assert json.loads(server.seen[-1].body)["spec"]["resourceAttributes"]["name"] == "gnnrl"
+    unasked = rbac("create", "selfsubjectaccessreviews", "authorization.k8s.io", where="at the cluster scope")
+    server.rules[:] = [lambda _: status(403, unasked)]
     assert api.can_i("get", "", "pods", "", "shop") is None
     server.rules[:] = [lambda _: status(500, "no")]
     with pytest.raises(ClusterUnavailableError):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gnnrl.cluster.clock import SteppedClock
-from gnnrl.cluster.errors import ClusterConflictError, ClusterForbiddenError, ClusterUnavailableError
+from gnnrl.cluster.errors import ClusterConflictError, ClusterInvalidError, ClusterUnavailableError
 from gnnrl.cluster.events import BURST, MOST_REMEMBERED, EventPoster
 from tests.cluster.object_store import Fault, ObjectStore, api_of, serving
 
@@ -124,7 +124,7 @@ def test_a_flood_about_one_object_is_thinned_out_and_its_count_is_told_later(
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (Fault(403), ClusterForbiddenError),
+        (Fault(403), ClusterInvalidError),
         (Fault(500), ClusterUnavailableError),
         (Fault(0), ClusterUnavailableError),
         (Fault(409), ClusterConflictError),

@@ -15,7 +15,7 @@ Replicas = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 LARGEST_REPLICAS: Final = 2**31 - 1
-"""`spec.replicas` is an int32: the API server takes 2^32 + 3 for 3."""
+"""`spec.replicas` is an int32: the API server refuses a larger number."""
 NO_FLOOR: Final = -1
 """In `Proposal.floor`: the fallback has nothing to say about this service."""
 UNLIMITED: Final = int(np.iinfo(np.int64).max)

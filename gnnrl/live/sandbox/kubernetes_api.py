@@ -89,7 +89,7 @@ class KubernetesApi(JsonServer):
         self.deny = deny if deny is not None else set()
         self.absent_groups = absent_groups if absent_groups is not None else set()
         self.store = ObjectStore(history=history)
-        self._access = AccessRules(f"system:serviceaccount:{world.namespace}:gnnrl", self.deny)
+        self.access = AccessRules(f"system:serviceaccount:{world.namespace}:gnnrl", self.deny)
         self._mirror = WorldMirror(world, self.store, clock)
         self._writer = ObjectWriter(self.store, clock, self._scale)
         self._synced = -math.inf
@@ -145,6 +145,7 @@ class KubernetesApi(JsonServer):
         if path == "/version":
             return Response.of_json(VERSION)
         self._authenticate(request)
+        self.access.check(request)
         if request.method == "GET" and (found := discover(request, self.absent_groups)) is not None:
             return found
         target = self._target(path)
@@ -183,7 +184,6 @@ class KubernetesApi(JsonServer):
     def _serve(self, request: Request, target: Target) -> Response:
         kind = target.kind
         verb = _verb(request, target)
-        self._access.check(verb, kind, target.subresource, target.namespace, target.name)
         offered = ("get", "update", "patch") if target.subresource else kind.verbs
         needs_namespace = verb in ("create", "deletecollection") and kind.namespaced
         if verb not in offered or (needs_namespace and not target.namespace):
@@ -301,7 +301,7 @@ class KubernetesApi(JsonServer):
         body = _body(request)
         if not isinstance(body, dict):
             raise HttpError(400, f"the body is not a {kind.kind}")
-        answer = self._access.review(body) if kind.kind == "SelfSubjectAccessReview" else self._access.rules(body)
+        answer = self.access.review(body) if kind.kind == "SelfSubjectAccessReview" else self.access.rules(body)
         return Response.of_json({"kind": kind.kind, "apiVersion": kind.api_version, **answer}, 201)
 
     def _stored(self, target: Target) -> StoredObject:

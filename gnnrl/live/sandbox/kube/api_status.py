@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gnnrl.live.sandbox.kube.request_info import RequestInfo
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
 
 __all__ = ["ApiError"]
@@ -94,18 +95,16 @@ class ApiError(Exception):
         return cls(422, message, details={"causes": causes})
 
     @classmethod
-    def forbidden(
-        cls, user: str, verb: str, kind: ResourceType, subresource: str, namespace: str, name: str
-    ) -> ApiError:
+    def forbidden(cls, user: str, asked: RequestInfo) -> ApiError:
         """403: RBAC does not grant the verb."""
-        resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
-        what = f'{kind.qualified} "{name}"' if name else kind.qualified
-        where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-        message = (
-            f'{what} is forbidden: User "{user}" cannot {verb} resource "{resource}" '
-            f'in API group "{kind.group}" {where}'
-        )  # fmt: skip
-        return cls(403, message, details=_details(kind, name))
+        qualified = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
+        what = f'{qualified} "{asked.name}"' if asked.name else qualified
+        details = {"name": asked.name, "group": asked.group, "kind": asked.resource}
+        return cls(
+            403,
+            f'{what} is forbidden: User "{user}" {asked.refusal}',
+            details={key: value for key, value in details.items() if value},
+        )
 
     @classmethod
     def method_not_allowed(cls) -> ApiError:
