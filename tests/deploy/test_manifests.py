@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,12 +22,8 @@ from gnnrl.config.loader import load_live_config, parse_live_config
 from gnnrl.live.keda.metric import metric_value
 from gnnrl.live.metrics_server import LiveMetrics
 from tests.deploy import chart, kube_objects
+from tests.deploy.manifests import CHART, DEPLOY, ROOT, Manifest, container, kustomized, overlay, released, values
 from tests.deploy.values_schema import schema_of
-
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
-CHART = DEPLOY / "helm" / "gnnrl"
-Manifest = dict[str, Any]
 
 TABLE = {
     ("apps", "deployments/scale"): {"get", "patch"},
@@ -44,35 +39,6 @@ TABLE = {
     ("", "events"): {"create", "patch"},
 }
 """All that is granted, and nothing else."""
-
-
-@cache
-def kustomized(folder: str) -> str:
-    if shutil.which("kubectl") is None:
-        pytest.skip("no kubectl here")
-    return subprocess.run(
-        ["kubectl", "kustomize", str(DEPLOY / folder)], check=True, capture_output=True, text=True, timeout=60
-    ).stdout
-
-
-def overlay(name: str) -> dict[str, Manifest]:
-    objects = [found for found in yaml.safe_load_all(kustomized(f"overlays/{name}")) if found]
-    kinds = [found["kind"] for found in objects]
-    assert len(set(kinds)) == len(kinds), "one object of each kind"
-    return dict(zip(kinds, objects, strict=True))
-
-
-def values(**changed: Any) -> Manifest:
-    return deepcopy(yaml.safe_load((CHART / "values.yaml").read_text())) | changed
-
-
-def released(settings: Manifest, namespace: str = "onlineboutique") -> dict[str, Manifest]:
-    return {found["kind"]: found for found in chart.render(CHART, settings, name="gnnrl", namespace=namespace)}
-
-
-def container(objects: dict[str, Manifest]) -> Manifest:
-    (only,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
-    return only
 
 
 @pytest.mark.parametrize("name", ["dry-run", "live", "keda"])
