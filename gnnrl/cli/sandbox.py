@@ -17,6 +17,7 @@ from gnnrl.cli.arguments import UserError, print_table
 if TYPE_CHECKING:
     from gnnrl.config.experiment import ExperimentConfig
     from gnnrl.domains.autoscaling.episode import Episode
+    from gnnrl.live.sandbox.kube.roles import Grants
     from gnnrl.live.sandbox.server import Sandbox, SandboxPorts
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -62,6 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kiali-auth", choices=("anonymous", "token", "header", "openshift"), default="anonymous", help="Kiali's login"
     )
     parser.add_argument(
+        "--role",
+        dest="roles",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="grant what the Roles in this file grant and nothing else, as deploy/base/role.yaml; may be repeated",
+    )
+    parser.add_argument(
         "--fault",
         dest="faults",
         metavar="TARGET:KIND:START:END",
@@ -82,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--speed {args.speed}: must be 0 or more; 1 is real time")
     if args.until_end and args.repeat:
         raise UserError("--until-end: with --repeat there is no end")
+    granted = _granted(args.roles, args.namespace) if args.roles else None
     config, episode = _drawn(args)
     _compile()
     try:
@@ -101,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--fault: {error}") from error
     except ValueError as error:
         raise UserError(f"gnnrl sandbox: {error}") from error
+    sandbox.kubernetes.access.grants = granted
     stop = threading.Event()
     previous = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     folder = tempfile.TemporaryDirectory(prefix="gnnrl-sandbox-")
@@ -119,6 +131,27 @@ def run(args: argparse.Namespace) -> int:
         folder.cleanup()
     _print_score(sandbox.world.score())
     return 0
+
+
+def _granted(files: Sequence[Path], namespace: str) -> Grants:
+    """What the Roles in some files grant together."""
+    import yaml
+
+    from gnnrl.live.sandbox.kube.roles import Grants, RoleError
+
+    manifests: list[Any] = []
+    for file in files:
+        try:
+            found = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+            Grants.of(found, namespace)
+        except OSError as error:
+            raise UserError(f"--role {file}: cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"--role {file}: is not YAML; give a manifest, as deploy/base/role.yaml") from error
+        except RoleError as error:
+            raise UserError(f"--role {file}: {error}") from error
+        manifests += found
+    return Grants.of(manifests, namespace)
 
 
 def _compile() -> None:

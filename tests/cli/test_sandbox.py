@@ -76,9 +76,12 @@ def test_it_serves_until_it_is_interrupted_and_then_prints_the_score(tmp_path: P
 
 def test_it_can_stand_still_and_starts_from_a_configuration(tmp_path: Path) -> None:
     options = ("--speed", "0", "--config", "configs/small.yaml", "--namespace", "shop", "--fault", "kiali:html:0:40")
+    options += ("--role", "deploy/base/role.yaml")
     with running(tmp_path, *options) as (process, lines):
         urls = urls_of(lines)
         clock = requests.get(f"{urls['control']}/clock", timeout=5).json()
+        pods, nodes = (f"{urls['kubernetes']}/api/v1/{path}" for path in ("namespaces/shop/pods", "nodes"))
+        assert [requests.get(url, timeout=5).status_code for url in (pods, nodes)] == [200, 403]
         assert clock["speed"] == 0.0 and requests.get(f"{urls['control']}/clock", timeout=5).json() == clock
         assert requests.get(f"{urls['kiali']}/api/status", timeout=5).text.startswith("<!DOCTYPE")
         requests.post(f"{urls['control']}/advance", json={"seconds": 45}, timeout=5)
@@ -110,6 +113,8 @@ def test_usual_ports_that_are_taken_are_a_mistake_with_a_remedy(capsys: pytest.C
     ("arguments", "message"),
     [
         (["--fault", "kiali:slow:1:2"], "--fault: fault kiali:slow: kind must be one of latency"),
+        (["--role", "nosuch.yaml"], "--role nosuch.yaml: cannot be read: No such file"),
+        (["--role", "configs/live.yaml"], "--role configs/live.yaml: there is no Role among these manifests"),
         (["--kiali-version", "9"], "write it as 2.31.0"),
         (["--speed", "-1"], "--speed -1.0: must be 0 or more"),
         (["--speed", "nan"], "--speed nan: must be 0 or more"),

@@ -5,7 +5,7 @@ Source: `VerbMatches`, `ResourceMatches` and their siblings of Kubernetes' pkg/a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -58,8 +58,8 @@ class Grants:
         self._rules = tuple(rules)
 
     @classmethod
-    def of(cls, manifests: Iterable[Mapping[str, Any]], namespace: str) -> Self:
-        """Of Roles and ClusterRoles; other manifests among them are passed over.
+    def of(cls, manifests: Iterable[object], namespace: str) -> Self:
+        """Of Roles and ClusterRoles; whatever else is among them is passed over.
 
         Args:
             manifests: as they would be applied.
@@ -69,7 +69,7 @@ class Grants:
             RoleError: there is no Role among them, or one that the API server would not take.
         """
         rules: list[_Rule] = []
-        roles = [one for one in manifests if one.get("kind") in KINDS]
+        roles = [one for one in manifests if isinstance(one, Mapping) and one.get("kind") in KINDS]
         if not roles:
             raise RoleError("there is no Role among these manifests; give deploy/base/role.yaml, or one like it")
         for role in roles:
@@ -77,8 +77,10 @@ class Grants:
             named: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
             place = f"{role['kind']} {named.get('name')!r}"
             own = "" if role["kind"] == "ClusterRole" else str(named.get("namespace") or namespace)
-            for index, rule in enumerate(role.get("rules") or ()):
-                rules.append(_Rule(own, _lists(rule, f"{place}: rules[{index}]")))
+            listed = role.get("rules") or []
+            if not isinstance(listed, list):
+                raise RoleError(f"{place}: rules is no list")
+            rules += [_Rule(own, _lists(rule, f"{place}: rules[{index}]")) for index, rule in enumerate(listed)]
         return cls(rules)
 
     def allow(self, asked: RequestInfo) -> bool:
@@ -100,8 +102,8 @@ def _lists(rule: object, place: str) -> dict[str, tuple[str, ...]]:
         raise RoleError(f"{place}: unknown: {', '.join(unknown)}")
     found: dict[str, tuple[str, ...]] = {}
     for key in LISTS:
-        values: Sequence[Any] = rule.get(key) or ()
-        if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        values = rule.get(key) or []
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise RoleError(f"{place}: {key} is no list of names")
         found[key] = tuple(values)
     if not found["verbs"] or bool(found["resources"]) == bool(found["nonResourceURLs"]):
