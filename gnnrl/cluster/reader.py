@@ -137,7 +137,7 @@ class ClusterReader:
         for name, task in self._tasks.items():
             late = self._late.get(name)
             if late is not None and not late.done():
-                findings.add(task.source, f"{name}: still waiting for the answer of an earlier interval")
+                findings.add(task.source, _of(name, task.source, "still waiting for the answer of an earlier interval"))
                 continue
             # The late answer, if there is one, is that of another time: it is dropped.
             self._late.pop(name, None)
@@ -148,7 +148,8 @@ class ClusterReader:
             source = self._tasks[name].source
             if not future.done():
                 self._late[name] = future
-                findings.add(source, f"{name}: no answer within {self.deadline_seconds:.1f} s; {LATE}")
+                late_by = f"no answer within {self.deadline_seconds:.1f} s; {LATE}"
+                findings.add(source, _of(name, source, late_by))
                 continue
             try:
                 found[name], own = future.result()
@@ -242,6 +243,11 @@ class ClusterReader:
             deadline_seconds=seconds,
         )
         return _Parsed(graph, Findings())
+
+
+def _of(name: str, source: Source, message: str) -> str:
+    """Names the request, where its source has several."""
+    return message if name == source else f"{name}: {message}"
 
 
 def _with_remedy(name: str, error: ClusterError | KialiError, namespace: str) -> str:

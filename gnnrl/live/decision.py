@@ -73,6 +73,7 @@ class IntervalRecord:
     """Failed reads by source (`Source` of the snapshot); failed writes are told by the outcomes."""
     services: tuple[ServiceDecision, ...] = ()
     external_rps: float = 0.0
+    """Of the mesh; not-a-number = no graph could be read, as for the next one."""
     latency_p95_ms: float = 0.0
     slo_ms: float = 0.0
     read_seconds: float = 0.0

@@ -9,8 +9,9 @@ import numpy as np
 
 from gnnrl.agents import PPO_GNN
 from gnnrl.agents.attribution import attribute
+from gnnrl.cluster.guardrails.names import FALLBACK_FLOOR
 from gnnrl.domains.autoscaling.sensing import Reading
-from gnnrl.evaluation.controllers import PolicyController
+from gnnrl.evaluation.controllers import BaselineController, PolicyController
 from gnnrl.live.decision import Influence, ServiceDecision
 from gnnrl.live.explanation import explain, influences_of, inputs_of
 from graph_space.schema import ACTION_MASK, MOVES, autoscaling_schema
@@ -28,17 +29,26 @@ class PolicyExplainer:
         agent: the policy that it plays.
         most: services whose inputs are weighed, those with the largest wished change first; each costs a backward pass.
         limit: influences a service.
+        fallback: whose wish is the floor when nobody has decided for long; None = nobody's.
     """
 
-    def __init__(self, controller: PolicyController, agent: PPO_GNN, *, most: int = 8, limit: int = 5) -> None:
-        self.controller, self.agent = controller, agent
+    def __init__(
+        self,
+        controller: PolicyController,
+        agent: PPO_GNN,
+        *,
+        most: int = 8,
+        limit: int = 5,
+        fallback: BaselineController | None = None,
+    ) -> None:
+        self.controller, self.agent, self.fallback = controller, agent, fallback
         self.most, self.limit = most, limit
         self._schema = autoscaling_schema(controller.config.node_columns)
 
     def __call__(self, decisions: Sequence[ServiceDecision], reading: Reading, decided: bool) -> list[ServiceDecision]:
         """The decisions with inputs, influences and reason."""
         if not decided:
-            return _undecided(decisions, reading)
+            return _undecided(decisions, reading, self.fallback)
         observation = self.controller.observation
         slots = {name: slot for name, slot in self.controller.slots(reading.mesh).items() if slot >= 0}
         weighed = self._influences(decisions, slots)
@@ -72,21 +82,32 @@ class PolicyExplainer:
 
 
 class BaselineExplainer:
-    """Explains what a baseline decided, from the figures that it was shown; nothing weighs.
+    """Explains what a baseline decided: by what it read itself. The inputs show more, for people; nothing weighs.
 
     Args:
+        controller: who decides.
         slo_ms: objective of the 95th percentile end to end.
+        fallback: as of `PolicyExplainer`.
     """
 
-    def __init__(self, *, slo_ms: float) -> None:
-        self.slo_ms = slo_ms
+    def __init__(
+        self, controller: BaselineController, *, slo_ms: float, fallback: BaselineController | None = None
+    ) -> None:
+        self.controller, self.slo_ms, self.fallback = controller, slo_ms, fallback
 
     def __call__(self, decisions: Sequence[ServiceDecision], reading: Reading, decided: bool) -> list[ServiceDecision]:
         """The decisions with inputs and reason."""
         if not decided:
-            return _undecided(decisions, reading)
+            return _undecided(decisions, reading, self.fallback)
         column = {name: i for i, name in enumerate(reading.mesh.names)}
-        return [_explained(one, self._inputs(reading, column[one.service])) for one in decisions]
+        return [
+            _explained(
+                one,
+                self._inputs(reading, column[one.service]),
+                grounds=self.controller.autoscaler.grounds(0, column[one.service]),
+            )
+            for one in decisions
+        ]
 
     def _inputs(self, reading: Reading, column: int) -> dict[str, float]:
         """Named as the columns of an observation are; CPU is the application's, as the metrics of an HPA have it."""
@@ -110,13 +131,26 @@ class BaselineExplainer:
         return inputs
 
 
-def _undecided(decisions: Sequence[ServiceDecision], reading: Reading) -> list[ServiceDecision]:
+def _undecided(
+    decisions: Sequence[ServiceDecision], reading: Reading, fallback: BaselineController | None
+) -> list[ServiceDecision]:
     cause = "; ".join(reading.blocking) or "the policy failed"
-    return [_explained(one, {}, undecided=cause) for one in decisions]
+    column = {name: i for i, name in enumerate(reading.mesh.names)}
+    explained = []
+    for one in decisions:
+        # Who acted is the fallback then.
+        acted = fallback is not None and FALLBACK_FLOOR in one.guardrails
+        grounds = fallback.autoscaler.grounds(0, column[one.service]) if acted and fallback is not None else ()
+        explained.append(_explained(one, {}, grounds=grounds, undecided=cause))
+    return explained
 
 
 def _explained(
-    one: ServiceDecision, inputs: dict[str, float], influences: tuple[Influence, ...] = (), undecided: str = ""
+    one: ServiceDecision,
+    inputs: dict[str, float],
+    influences: tuple[Influence, ...] = (),
+    grounds: Sequence[str] | None = None,
+    undecided: str = "",
 ) -> ServiceDecision:
     reason = explain(
         current=one.current,
@@ -125,6 +159,7 @@ def _explained(
         inputs=inputs,
         guardrails=one.guardrails,
         influences=influences,
+        grounds=grounds,
         undecided=undecided,
     )
     return replace(one, inputs=inputs, influences=influences, reason=reason)

@@ -27,7 +27,7 @@ NAMED: Final = 2
 LEAST_WEIGHT: Final = 0.005
 """Replicas; an influence below it rounds to nothing."""
 LEAST_TREND: Final = 0.05
-"""Replicas' worth of work; a change below it is called neither rising nor falling."""
+"""CPU limits of one pod; a change below it is called neither rising nor falling."""
 
 
 def inputs_of(obs: GraphObservation, slot: int, schema: GraphSchema) -> dict[str, float]:
@@ -98,6 +98,7 @@ def explain(
     inputs: Mapping[str, float],
     guardrails: Sequence[str] = (),
     influences: Sequence[Influence] = (),
+    grounds: Sequence[str] | None = None,
     undecided: str = "",
 ) -> str:
     """One line, at most `MAX_REASON` characters: the change; what was seen; what weighed; what the guardrails did.
@@ -111,11 +112,13 @@ def explain(
         wish: replicas wanted.
         final: replicas after the guardrails.
         inputs: columns by name, as `inputs_of` gives them; those that are absent or not finite are not spoken of.
+        grounds: what a rule's decision rests on, in its own words, spoken of instead of the inputs; None = a policy decided, which
+            read them all.
         guardrails: names of those that acted, in order.
         influences: largest first.
         undecided: why nobody decided in this interval; empty = somebody did.
     """
-    seen, change = _seen(inputs), _change(current, wish, final)
+    seen, change = _seen(inputs) if grounds is None else list(grounds), _change(current, wish, final)
     if undecided:
         shortened = undecided if len(undecided) <= MAX_CAUSE else undecided[: MAX_CAUSE - 3] + "..."
         seen = [f"no decision ({shortened})", *seen]
@@ -143,16 +146,17 @@ def _change(current: int, wish: int, final: int) -> str:
 
 def _seen(inputs: Mapping[str, float]) -> list[str]:
     known = {name: value for name, value in inputs.items() if math.isfinite(value)}
-    replicas = known.get("ready", known.get("pods"))
-    on = "" if replicas is None else f" on {replicas:.0f}"
+    replicas = known.get("ready", known.get("pods", 0.0))
+    on = f" on {replicas:.0f}" if "ready" in known or "pods" in known else ""
     said = []
-    if "busy_replicas" in known:
-        said.append(f"load {_number(known['busy_replicas'])} replicas' worth{on}")
+    # `busy_replicas` is CPU in limits of one pod; told as a share of the limits there are, so that nobody takes it for replicas to be had.
+    if "busy_replicas" in known and replicas > 0.0:
+        said.append(f"CPU {100.0 * known['busy_replicas'] / replicas:.0f} % of the limits{on}")
     elif "cpu_millicores" in known:
         said.append(f"CPU {known['cpu_millicores']:.0f} m{on}")
     trend = known.get("busy_trend", 0.0)
-    if abs(trend) >= LEAST_TREND:
-        said.append(f"{'rising' if trend > 0.0 else 'falling'} ({trend:+.1f})")
+    if abs(trend) >= LEAST_TREND and replicas > 0.0:
+        said.append(f"{'rising' if trend > 0.0 else 'falling'} ({100.0 * trend / replicas:+.0f} %)")
     if "busy_replicas" not in known and "rps_in" in known:
         said.append(f"{_number(known['rps_in'])} requests/s")
     said += _latency(known)

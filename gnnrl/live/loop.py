@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -133,7 +134,9 @@ class LiveLoop:
         written = time.perf_counter()
         if plan is not None and self.explain is not None:
             services = self.explain(services, plan.reading, plan.valid)
-        window = None if plan is None else plan.reading.window
+        # Without a graph nothing is known of the traffic, and the window still shows what it showed before.
+        known = plan is not None and "graph" in plan.reading.age_seconds
+        window = plan.reading.window if plan is not None and known else None
         record = IntervalRecord(
             number=self._number,
             seconds=seconds,
@@ -144,8 +147,8 @@ class LiveLoop:
             problems=problem if plan is None else plan.problems,
             api_errors=dict(Counter(found.source for found in snapshot.problems if not found.service)),
             services=tuple(services),
-            external_rps=0.0 if window is None else float(window.external_rps[0]),
-            latency_p95_ms=0.0 if window is None else float(window.latency_p95_ms[0]),
+            external_rps=math.nan if window is None else float(window.external_rps[0]),
+            latency_p95_ms=math.nan if window is None else float(window.latency_p95_ms[0]),
             slo_ms=self.sensing.slo_ms,
             read_seconds=read - started,
             decide_seconds=decided - read + (time.perf_counter() - written),

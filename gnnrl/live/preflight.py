@@ -205,8 +205,7 @@ def _graph_alone(options: LiveOptions, clock: Clock | None, parts: LiveParts) ->
 def _sources(options: LiveOptions, parts: LiveParts, snapshot: ClusterSnapshot, known: str) -> Iterator[Finding]:
     unusable: list[str] = []
     for problem in snapshot.problems:
-        # The second one names the request, where a source has several.
-        message = problem.message.removeprefix(f"{problem.source}: ").removeprefix(f"{problem.source}: ")
+        message = problem.message.removeprefix(f"{problem.source}: ")
         # Told already: as a missing permission, or as a source that could not be made.
         told_before = all(part in known for part in message.split("; "))
         if told_before or (problem.source == "graph" and parts.graph is None):

@@ -81,7 +81,7 @@ class StatusScreen:
 
     def note(self, record: IntervalRecord) -> None:
         """Take an interval into the history without showing it."""
-        self._replicas.append(float(sum(decision.final for decision in record.services)))
+        self._replicas.append(float(sum(one.final for one in record.services)) if record.services else math.nan)
         self._latency.append(record.latency_p95_ms)
         if record.valid:
             self._last_valid = record.seconds
@@ -120,7 +120,6 @@ class StatusScreen:
         return title
 
     def _facts(self, record: IntervalRecord) -> list[Text]:
-        before, after = (sum(getattr(one, name) for one in record.services) for name in ("current", "final"))
         ages = record.data_age_seconds
         said = ", ".join(f"{name} {short_seconds(ages[name])}" for name in sorted(ages))
         missing = [name for name in ("graph", "metrics") if name not in ages]
@@ -132,7 +131,7 @@ class StatusScreen:
             *(Text(f"{name} MISSING", style="bold red") for name in missing),
             Text(f"load {short_number(record.external_rps)}/s"),
             _latency(record),
-            Text(f"replicas {before}" if before == after else f"replicas {before} -> {after}"),
+            _replicas(record),
         ]
         return [fact for fact in facts if fact.plain]
 
@@ -199,6 +198,14 @@ def _problems(record: IntervalRecord) -> list[str]:
     return [clean(problem) for problem in (*failed, *record.problems)]
 
 
+def _replicas(record: IntervalRecord) -> Text:
+    """Of all services together, before and after."""
+    if not record.services:
+        return Text("replicas unknown", style="yellow")
+    before, after = (sum(getattr(one, name) for one in record.services) for name in ("current", "final"))
+    return Text(f"replicas {before}" if before == after else f"replicas {before} -> {after}")
+
+
 def _latency(record: IntervalRecord) -> Text:
     p95, slo = record.latency_p95_ms, record.slo_ms
     if not math.isfinite(p95):
@@ -212,7 +219,6 @@ def _latency(record: IntervalRecord) -> Text:
 
 def compact_line(record: IntervalRecord) -> str:
     """An interval in one line, for logs and pipes."""
-    before, after = (sum(getattr(one, name) for one in record.services) for name in ("current", "final"))
     changed = sorted((one for one in record.services if one.changed), key=lambda one: one.service)
     names = [f"{one.service} {one.current}->{one.final} {one.outcome}" for one in changed[:NAMED_CHANGES]]
     if len(changed) > NAMED_CHANGES:
@@ -225,7 +231,7 @@ def compact_line(record: IntervalRecord) -> str:
         record.policy,
         *([] if record.is_leader else ["not leader"]),
         "valid" if record.valid else "NO DECISION",
-        f"replicas {before} -> {after}",
+        _replicas(record).plain,
         f"load {short_number(record.external_rps)}/s",
         _latency(record).plain,
         "age "

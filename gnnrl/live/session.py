@@ -164,20 +164,21 @@ class LiveSession:
         sensing = sensing_for(options, snapshot, self.trained, slo_ms)
         environment = live_environment(self.trained, config, sensing.max_nodes, sensing.max_edges)
         told = {"slo_ms": slo_ms, "violation_weight": config.violation_weight}
+        floor = baseline_controller(config.guardrails.fallback, environment)
         if self._agent is not None:
             policy = policy_controller(self._agent, environment, config)
             controller = TrackedController(policy, **told)
-            explain: PolicyExplainer | BaselineExplainer = PolicyExplainer(policy, self._agent)
+            explain: PolicyExplainer | BaselineExplainer = PolicyExplainer(policy, self._agent, fallback=floor)
         else:
-            controller = TrackedController(baseline_controller(options.policy, environment), **told)
-            explain = BaselineExplainer(slo_ms=slo_ms)
-        fallback = TrackedController(baseline_controller(config.guardrails.fallback, environment), **told)
+            rule = baseline_controller(options.policy, environment)
+            controller = TrackedController(rule, **told)
+            explain = BaselineExplainer(rule, slo_ms=slo_ms, fallback=floor)
         event_sink = (self.events,) if options.mode == "live" else ()
         self.loop = LiveLoop(
             config=config,
             namespace=options.namespace,
             controller=controller,
-            fallback=fallback,
+            fallback=TrackedController(floor, **told),
             sensing=sensing,
             reader=UnownedReader(self.reader) if options.for_keda else self.reader,
             writer=self.actuator,

@@ -164,6 +164,14 @@ def status(code: int, message: str) -> Reply:
     return Reply(code, {"kind": "Status", "status": "Failure", "code": code, "message": message})
 
 
+def rbac(verb: str, resource: str, group: str, *, name: str = "", where: str = 'in the namespace "shop"') -> str:
+    """In the API server's own words."""
+    plural = resource.partition("/")[0] + (f".{group}" if group else "")
+    what = f'{plural} "{name}"' if name else plural
+    user = "system:serviceaccount:shop:gnnrl"
+    return f'{what} is forbidden: User "{user}" cannot {verb} resource "{resource}" in API group "{group}" {where}'
+
+
 def kubeconfig(
     folder: Path, url: str, token: str | None = TOKEN, user: dict[str, Any] | None = None, **cluster: Any
 ) -> Path:

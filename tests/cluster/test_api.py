@@ -34,7 +34,7 @@ from gnnrl.cluster.errors import (
     ClusterUnavailableError,
 )
 
-from .fake_api import TOKEN, FakeApi, Reply, Seen, kubeconfig, serving, status
+from .fake_api import TOKEN, FakeApi, Reply, Seen, kubeconfig, rbac, serving, status
 
 PODS = paths.pods_path("shop")
 DEPLOYMENTS = paths.deployments_path("shop")
@@ -210,14 +210,6 @@ def test_what_is_not_allowed_is_named(server: FakeApi, api: ClusterApi) -> None:
     with pytest.raises(ClusterForbiddenError) as caught:
         api.list(paths.pod_metrics_path("shop"))
     assert (caught.value.verb, caught.value.resource) == ("list", "pods.metrics.k8s.io")
-
-
-def rbac(verb: str, resource: str, group: str, *, name: str = "", where: str = 'in the namespace "shop"') -> str:
-    """In the API server's own words."""
-    plural = resource.partition("/")[0] + (f".{group}" if group else "")
-    what = f'{plural} "{name}"' if name else plural
-    user = "system:serviceaccount:shop:gnnrl"
-    return f'{what} is forbidden: User "{user}" cannot {verb} resource "{resource}" in API group "{group}" {where}'
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from gnnrl.cluster.models import ClusterSnapshot, ContainerUsage, Problem, Quota
 from gnnrl.cluster.reader import ClusterReader
 from kiali_client import KialiPayloadError, ServiceGraph
 
-from .fake_api import TOKEN, FakeApi, Reply, kubeconfig, rfc3339, serving, status
+from .fake_api import TOKEN, FakeApi, Reply, kubeconfig, rbac, rfc3339, serving, status
 
 NOW = 1_700_000_000.0
 NAMESPACE = "shop"
@@ -460,7 +460,7 @@ def test_a_graph_of_another_time_is_none(reader: ClusterReader, graph: FakeGraph
     assert reader.read().problems == ()
 
 
-FORBIDDEN = status(403, 'User "system:serviceaccount:shop:gnnrl" cannot list resource')
+FORBIDDEN = status(403, rbac("list", "pods", ""))
 
 
 @pytest.mark.parametrize(
@@ -558,7 +558,8 @@ def test_one_slow_source_costs_the_deadline_and_nothing_else(server: FakeApi, gr
         # The first interval waits for it; while it hangs, the others do not, and it is not asked again.
         assert time.monotonic() - started < (0.8 if interval == 0 else 0.35)
         assert only_problem(snapshot).source == "graph"
-        assert ("no answer within 0.4 s" if interval == 0 else "still waiting") in only_problem(snapshot).message
+        said = "graph: no answer within 0.4 s" if interval == 0 else "graph: still waiting"
+        assert only_problem(snapshot).message.startswith(said), "its source is named once"
         assert len(snapshot.deployments) == 2 and len(snapshot.usage) == 4
         threads.append(sum(thread.name.startswith("read") for thread in threading.enumerate()))
     assert len(graph.asked) == 1

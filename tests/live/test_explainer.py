@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from gnnrl.agents import PPO_GNN
 from gnnrl.agents.attribution import attribute
 from gnnrl.cluster.clock import SteppedClock
+from gnnrl.cluster.guardrails.names import FALLBACK_FLOOR
 from gnnrl.config.experiment import EncoderConfig
 from gnnrl.config.live import LiveConfig
-from gnnrl.domains.autoscaling.baselines import ReplicaBounds
+from gnnrl.domains.autoscaling.baselines import FeedForward, ReplicaBounds
 from gnnrl.domains.autoscaling.baselines.hpa import HorizontalPodAutoscaler
 from gnnrl.domains.autoscaling.env import MeshEnv
 from gnnrl.domains.autoscaling.episode import Split, draw_episode, warm_up_seconds
@@ -148,7 +150,7 @@ def test_a_baseline_is_explained_by_the_figures_it_was_shown():
         ReplicaBounds(min_replicas=1, max_replicas=20), CONFIG.max_nodes, target_percent=80.0
     )
     controller = BaselineController(rule, LIVE)
-    loop, cluster, clock = running(controller, lambda episode: BaselineExplainer(slo_ms=episode.slo_ms))
+    loop, cluster, clock = running(controller, lambda episode: BaselineExplainer(controller, slo_ms=episode.slo_ms))
     for _ in range(4):
         record = loop.interval()
         window, names = loop.reading.window, loop.reading.mesh.names
@@ -158,8 +160,23 @@ def test_a_baseline_is_explained_by_the_figures_it_was_shown():
             limit = one.inputs["cpu_limit_millicores"]
             assert one.inputs["busy_replicas"] == pytest.approx(float(window.app_cpu_millicores[0, i]) / limit)
             assert one.inputs["latency_p95_over_slo"] <= 2.0
-            assert f"load {one.inputs['busy_replicas']:.1f} replicas' worth on {one.ready}" in one.reason
+            seen = rule.grounds(0, i)
+            assert all(part in one.reason for part in seen) and "of the requests on" in seen[0]
+            assert not re.search("P95|requests/s|errors|limits", one.reason)
         assert np.ptp([one.inputs["rps_in"] for one in record.services]) > 0.0
         clock.sleep_until(clock.now() + 15)
     cluster.blind = True
     assert all("no decision (graph: " in one.reason for one in loop.interval().services)
+
+
+def test_where_the_fallback_raises_it_is_the_fallback_that_is_quoted():
+    bounds = ReplicaBounds(min_replicas=1, max_replicas=20)
+    controller = BaselineController(FeedForward(bounds, CONFIG.max_nodes, estimated=True), LIVE)
+    fallback = BaselineController(HorizontalPodAutoscaler(bounds, CONFIG.max_nodes), LIVE)
+    loop, _, _ = running(controller, lambda _: None)
+    loop.fallback = TrackedController(fallback, slo_ms=500.0, violation_weight=200.0)
+    (first, second, *_) = loop.interval().services
+    explain = BaselineExplainer(controller, slo_ms=500.0, fallback=fallback)
+    raised, held = explain([replace(first, guardrails=(FALLBACK_FLOOR,)), second], loop.reading, False)
+    assert "CPU" in raised.reason and "% of the requests on" in raised.reason and "requests/s" not in raised.reason
+    assert "CPU" not in held.reason

@@ -22,31 +22,40 @@ SLOTS = {"a": 0, "b": 1, "c": 2, "d": 3, "e": 5, "f": 6}
 
 def test_the_whole_reason_is_made_of_the_numbers_that_were_seen():
     assert explain(current=4, wish=9, final=6, inputs=CART, guardrails=("rate_up",), influences=HEAVY) == (
-        "raise 4 -> 6 (wanted 9): load 1.8 replicas' worth on 4, rising (+0.4), P95 420 of 486 ms; "
+        "raise 4 -> 6 (wanted 9): CPU 45 % of the limits on 4, rising (+10 %), P95 420 of 486 ms; "
         "cartservice and frontend -> cartservice weighed most; limited by rate_up"
     )
 
 
 def test_a_baseline_is_explained_by_its_inputs_alone():
     assert explain(current=4, wish=2, final=2, inputs={**CART, "busy_trend": -0.3}) == (
-        "lower 4 -> 2: load 1.8 replicas' worth on 4, falling (-0.3), P95 420 of 486 ms"
+        "lower 4 -> 2: CPU 45 % of the limits on 4, falling (-8 %), P95 420 of 486 ms"
     )
     basic = {"pods": 3.0, "cpu_millicores": 912.4, "rps_in": 120.04, "rps_out": 7.0}
     assert explain(current=3, wish=3, final=3, inputs=basic) == "hold 3: CPU 912 m on 3, 120 requests/s"
     assert explain(current=3, wish=3, final=3, inputs={}) == "hold 3"
 
 
+def test_of_a_rule_nothing_is_said_but_what_it_read_itself():
+    told = {"current": 11, "wish": 15, "final": 15, "inputs": {**CART, "error_share": 0.5, "starting": 3.0}}
+    assert explain(**told, grounds=("CPU 105 % of the requests on 11, target 80 %",)) == (
+        "raise 11 -> 15: CPU 105 % of the requests on 11, target 80 %"
+    )
+    assert explain(**told, grounds=()) == "raise 11 -> 15"
+
+
 @pytest.mark.parametrize(
     ("inputs", "said", "unsaid"),
     [
         ({"busy_trend": 0.04}, [], ["rising", "falling"]),
-        ({"busy_trend": math.nan, "busy_replicas": math.inf}, ["P95 420"], ["nan", "inf", "load"]),
+        ({"busy_trend": math.nan, "busy_replicas": math.inf}, ["P95 420"], ["nan", "inf", "CPU"]),
         ({"latency_p95_over_slo": 2.0}, ["P95 at least 972 of 486 ms"], []),
         ({"slo_seconds": 0.0, "p95_ms": 31.4}, ["P95 31 ms"], ["of 486"]),
         ({"error_share": 0.021}, ["2 % errors"], []),
         ({"error_share": 0.001}, [], ["errors"]),
         ({"starting": 2.0}, ["2 starting"], []),
-        ({"busy_replicas": 240.4}, ["load 240 replicas"], []),
+        ({"busy_replicas": 240.4}, ["CPU 6010 % of the limits on 4"], []),
+        ({"ready": 0.0, "cpu_millicores": 12.0}, ["CPU 12 m on 0"], ["inf", "limits", "rising"]),
     ],
 )
 def test_what_is_said_of_an_input(inputs, said, unsaid):
@@ -109,7 +118,7 @@ def test_a_reason_is_never_longer_than_its_limit_and_keeps_change_and_guardrails
     crowd = {**CART, "error_share": 0.5, "starting": 3.0}
     reason = explain(current=4, wish=9, final=6, inputs=crowd, guardrails=("rate_up", "quota"), influences=influences)
     assert len(reason) <= MAX_REASON
-    assert reason.startswith("raise 4 -> 6 (wanted 9): load 1.8") and "limited by rate_up, quota" in reason
+    assert reason.startswith("raise 4 -> 6 (wanted 9): CPU 45 %") and "limited by rate_up, quota" in reason
     assert ("weighed most" in reason) == (length <= 40)
     assert len(explain(current=1, wish=2, final=1, inputs=crowd, guardrails=tuple(GUARDRAILS))) <= MAX_REASON
 

@@ -20,7 +20,7 @@ def decision(name="cartservice", current=4, wish=9, final=6, **changes):
     facts = {
         "ready": 3,
         "guardrails": ("rate_up",) if final != wish else (),
-        "reason": f"raise {current} -> {final} (wanted {wish}): load 1.8 replicas' worth on 3; limited by rate_up",
+        "reason": f"raise {current} -> {final} (wanted {wish}): CPU 60 % of the limits on 3; limited by rate_up",
         "inputs": {"rps_in": 412.3, "busy_replicas": 2.4, "p95_ms": 31.46},
         "outcome": "patched" if final != current else "none",
     }
@@ -95,7 +95,7 @@ def test_the_screen_shows_every_number_of_the_interval():
     assert row_of(text, "cartservice").split()[:11] == [
         *["cartservice", "3/4", "9", "6", "▲", "+2", "412", "80", "%", "31.5", "rate_up"]
     ]
-    assert "patched  load 1.8 replicas' worth on 3; limited by rate_up" in row_of(text, "cartservice")
+    assert "patched  CPU 60 % of the limits on 3; limited by rate_up" in row_of(text, "cartservice")
 
 
 def test_nothing_rests_on_colour_alone():
@@ -172,7 +172,7 @@ def test_columns_leave_in_the_order_of_what_is_missed_least():
 def test_narrow_terminals_are_told_whole_reasons_below_the_table():
     text = shown(record(), width=80)
     assert "raise 4 -> 6 (wanted 9): load" not in row_of(text, "cartservice ")
-    assert "cartservice: raise 4 -> 6 (wanted 9): load 1.8 replicas' worth on 3; limited by\nrate_up\n" in text
+    assert "cartservice: raise 4 -> 6 (wanted 9): CPU 60 % of the limits on 3; limited by\nrate_up\n" in text
 
 
 def test_a_thousand_services_show_those_that_change_and_the_largest():
@@ -282,6 +282,13 @@ def test_a_terminal_without_unicode_gets_ascii():
         screen.show(one)
     text = ESCAPES.sub("", written(to))
     assert "^ +2" in text and "v -2" in text and text.isascii()
+
+
+def test_where_nothing_was_read_nothing_is_counted():
+    blind = record((), valid=False, external_rps=math.nan, latency_p95_ms=math.nan, data_age_seconds={})
+    assert "| replicas unknown | load -/s | P95 unknown | age unknown |" in compact_line(blind)
+    text = shown(record(), blind)
+    assert "replicas unknown" in text and "0 -> 0" not in text and not re.search(r"\b0 \.\.", text)
 
 
 def test_where_there_is_no_terminal_each_interval_is_one_line():

@@ -204,6 +204,20 @@ def test_a_scale_down_waits_for_the_window_and_a_scale_up_does_not() -> None:
     assert decided[21] == 2
 
 
+def test_its_grounds_are_cpu_against_requests_and_the_recommendation_that_stands() -> None:
+    hpa = HorizontalPodAutoscaler(ReplicaBounds(min_replicas=1, max_replicas=20), 2)
+    hpa.reset([one_service_mesh()])
+    assert int(hpa.decide(telemetry(4, 4 * 160.0), 0.0)[0, 0]) == 8
+    assert hpa.grounds(0, 0) == ("CPU 160 % of the requests on 4, target 80 %",)
+    assert int(hpa.decide(telemetry(8, 8 * 20.0), 15.0)[0, 0]) == 8
+    assert hpa.grounds(0, 0) == (
+        "CPU 20 % of the requests on 8, target 80 %",
+        "asks for 2, but for 8 within 300 s",
+    )
+    hpa.decide(telemetry(8, 8 * 20.0, ready=8, before=0), 30.0)
+    assert hpa.grounds(0, 0) == ("no ready pod whose CPU was sampled",)
+
+
 def test_a_pod_counts_once_its_whole_metrics_window_was_ready() -> None:
     hpa = HorizontalPodAutoscaler(
         ReplicaBounds(min_replicas=1, max_replicas=20), 2, target_percent=50, down_window_seconds=0

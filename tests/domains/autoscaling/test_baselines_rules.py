@@ -60,6 +60,25 @@ def test_feed_forward_is_load_times_calls_times_cost_over_headroom() -> None:
     assert rule.decide(telemetry(1e4), 30.0).tolist() == [[20, 20, 1, 0]]
 
 
+def test_the_grounds_of_feed_forward_are_the_load_at_the_root_and_what_of_it_comes_here() -> None:
+    rule = FeedForward(BOUNDS, COLUMNS, headroom=0.7, estimated=True)
+    rule.reset([mesh()])
+    rule.decide(telemetry(50.0), 0.0)
+    # 50 x 6 / (0.7 x 100) = 4.29: the sum that a reader can do.
+    assert rule.grounds(0, 1) == (
+        "50 requests/s enter the mesh, 6 millicores here for each",
+        "70 % of a limit of 100 to be used",
+    )
+
+
+def test_the_grounds_of_kpa_are_calls_in_flight() -> None:
+    kpa = KnativePodAutoscaler(BOUNDS, COLUMNS, concurrency=2.0 / 0.7)
+    kpa.reset([mesh()])
+    kpa.decide(telemetry(1.0, (10, 1, 1, 0), concurrency=6.0), 0.0)
+    assert kpa.grounds(0, 0) == ("6 calls in flight on 10, target 2 a pod", "in panic: not lowered")
+    assert kpa.grounds(0, 1) == ("6 calls in flight on 1, target 2 a pod", "in panic: not lowered")
+
+
 def test_whole_pods_are_not_rounded_up_by_a_binary_fraction() -> None:
     assert replicas_for(0.7 * 3 * 200, 200, 0.7) == 3
 

@@ -76,6 +76,9 @@ class Autoscaler(Protocol):
     def remesh(self, b: int, mesh: AnyMesh, source: NDArray[np.int64]) -> None:
         """Mesh `b` changed: column `i` of its new mesh was column `source[i]` before, -1 = a new service."""
 
+    def grounds(self, b: int, column: int) -> tuple[str, ...]:
+        """What the last decision for a service rests on, in words and with units, the weightiest first: what was read, and no more."""
+
 
 @dataclass(eq=False)
 class MeshTable:
@@ -147,6 +150,10 @@ class Baseline:
 
     def begin(self, meshes: Sequence[AnyMesh]) -> None:
         """Clear the state of the last episode; a baseline without state has none to clear."""
+
+    def grounds(self, b: int, column: int) -> tuple[str, ...]:  # noqa: ARG002
+        """Of a baseline that reads nothing."""
+        return ()
 
     def service_state(self) -> Sequence[NDArray[Any]]:
         """Arrays `[..., B, S]` of what is remembered by service; 0 means nothing is."""

@@ -73,6 +73,8 @@ class FeedForward(Baseline):
         self._previous_rps = np.zeros(len(meshes))
         self._slope = np.zeros(len(meshes))
         self._decisions = 0
+        self._load_rps = np.zeros(len(meshes))
+        self._demand_millicores = np.zeros(shape)
 
     def service_state(self) -> Sequence[NDArray[Any]]:
         return (self._calls, self._cpu, self._received, self._requests)
@@ -80,8 +82,17 @@ class FeedForward(Baseline):
     def decide(self, telemetry: Telemetry, now_seconds: float) -> Replicas:  # noqa: ARG002
         rps = telemetry.external_rps.astype(np.float64)
         demand = self._estimate(telemetry) if self.estimated else self.table.demand_millicores
-        wanted = replicas_for(self._forecast(rps)[:, None] * demand, self.table.limit_millicores, self.headroom)
+        self._load_rps, self._demand_millicores = self._forecast(rps), demand
+        wanted = replicas_for(self._load_rps[:, None] * demand, self.table.limit_millicores, self.headroom)
         return self.bounds.clip(wanted, self.table, telemetry.desired.astype(np.int64))
+
+    def grounds(self, b: int, column: int) -> tuple[str, ...]:
+        """The load at the root, what of it comes to the service, and what a pod is meant to carry."""
+        headroom = np.broadcast_to(self.headroom[:, 0], len(self._load_rps))[b]
+        return (
+            f"{self._load_rps[b]:.4g} requests/s enter the mesh, {self._demand_millicores[b, column]:.3g} millicores here for each",
+            f"{100.0 * headroom:.0f} % of a limit of {self.table.limit_millicores[b, column]:.4g} to be used",
+        )
 
     def _forecast(self, rps: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._decisions > 0:

@@ -279,6 +279,9 @@ class HorizontalPodAutoscaler(Baseline):
         self._past_seconds = np.full(self._depth, -np.inf)
         self._seen_mask = np.zeros(shape[1:], dtype=np.bool_)
         self._sync = 0
+        # What the last sync saw and thought: pods that counted, their CPU each, and the proposal before and after its window.
+        self._counted, self._proposal, self._stabilised = (np.zeros(shape[1:], dtype=np.int64) for _ in range(3))
+        self._used_millicores = np.zeros(shape[1:])
 
     def service_state(self) -> Sequence[NDArray[Any]]:
         return (self._past, self._seen_mask)
@@ -310,8 +313,24 @@ class HorizontalPodAutoscaler(Baseline):
             up_window_seconds=0.0,
             down_window_seconds=self.down_window_seconds,
         )
+        self._counted, self._proposal, self._stabilised = ready, proposal, stabilised
+        self._used_millicores = telemetry.cpu_millicores / serving
         # One sync a period: with the default policies no earlier change is younger than their 15 s.
         limited = rate_limit(current, stabilised, np.zeros((0, *current.shape), dtype=np.int64), np.zeros((0, 1, 1)))
         # A failed metric ends the sync before anything is recorded.
         self._past[slot] = np.maximum(self._past[slot], np.where(valid, proposal, 0))
         return self.bounds.clip(np.where(valid, limited, current), self.table, current)
+
+    def grounds(self, b: int, column: int) -> tuple[str, ...]:
+        """CPU of the pods that counted, against their requests; and a higher recommendation that still stands."""
+        counted = int(self._counted[b, column])
+        if not counted:
+            return ("no ready pod whose CPU was sampled",)
+        share = self._used_millicores[b, column] / self.table.request_millicores[b, column]
+        target = np.broadcast_to(self.target_percent[:, 0], len(self._counted))[b]
+        said = [f"CPU {100.0 * share:.0f} % of the requests on {counted}, target {target:.0f} %"]
+        proposal, stabilised = int(self._proposal[b, column]), int(self._stabilised[b, column])
+        if stabilised > proposal:
+            window = np.broadcast_to(self.down_window_seconds[:, 0], len(self._counted))[b]
+            said.append(f"asks for {proposal}, but for {stabilised} within {window:.0f} s")
+        return tuple(said)

@@ -105,6 +105,7 @@ class KnativePodAutoscaler(Baseline):
         self._samples = np.zeros((int(STABLE_SECONDS / TICK_SECONDS), *shape))
         self._count = np.zeros(shape, dtype=np.int64)
         self._tick = 0
+        self._in_flight, self._pods = np.zeros(shape), np.zeros(shape, dtype=np.int64)
         self._state = PanicState(
             np.zeros(shape, dtype=np.bool_), np.full(shape, -np.inf), np.zeros(shape, dtype=np.int64)
         )
@@ -127,5 +128,12 @@ class KnativePodAutoscaler(Baseline):
         # Unfilled entries are 0, so a sum over the samples there are is a mean over what a young service has shown.
         stable = self._samples.sum(axis=0) / np.minimum(self._count, depth)
         panic = self._samples[recent].sum(axis=0) / np.minimum(self._count, len(recent))
+        self._in_flight, self._pods = stable, telemetry.ready.astype(np.int64)
         wanted = scale(self._state, telemetry.ready, stable, panic, self.target, now_seconds)
         return self.bounds.clip(wanted, self.table, telemetry.desired.astype(np.int64))
+
+    def grounds(self, b: int, column: int) -> tuple[str, ...]:
+        """Calls in flight, against those that a pod is meant to hold."""
+        target = np.broadcast_to(self.target[:, 0], len(self._in_flight))[b]
+        said = f"{self._in_flight[b, column]:.3g} calls in flight on {self._pods[b, column]}, target {target:.3g} a pod"
+        return (said, *(("in panic: not lowered",) if self._state.panicking[b, column] else ()))
