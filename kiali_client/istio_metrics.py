@@ -1,84 +1,31 @@
-"""The service graph in Istio's own metrics: the queries, and what their answers add up to. Pure: no network, no clock.
+"""The service graph in Istio's own metrics: what the answers to `istio_queries` add up to. Pure: no network, no clock.
 
-Every proxy reports what it sent (`reporter="source"`) and what it received (`destination`, or `waypoint` in an ambient mesh),
-so that a call inside the namespace is reported twice. Of the two the larger rate is taken, per edge and kind of answer: they
-agree where both saw the call, and a call that never arrived is known to its source alone. Response times are the callers'
-where they have them, as in Kiali; who was authenticated is known to the receiver alone.
+Every proxy reports what it sent (`reporter="source"`) and what it received (`destination`, or `waypoint` in an ambient mesh), so that a
+call inside the namespace is reported twice, and the two need not name it alike: the caller gave up (504) where the callee answered late
+(200) or saw the connection go (0). So the reporters are compared by edge, and only then divided by protocol and outcome (`EdgeReports`).
+Response times are the callers' where they have them, as in Kiali.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from kiali_client.errors import KialiSchemaError
-from kiali_client.models import Edge, Node, NodeKey, ServiceGraph, Traffic
+from kiali_client.flow_reports import EdgeReports, Flow, Witness
+from kiali_client.istio_queries import REPLICA_LABEL, SECURITY_LABEL, Query, Sample, istio_queries
+from kiali_client.models import NO_CLUSTERS, Edge, Node, NodeKey, ServiceGraph, Traffic
 from kiali_client.parse import LARGEST_RATE, SHOWN_PROBLEMS
+from kiali_client.sampling import SamplingMemory
 
 __all__ = ["Query", "Sample", "graph_from_samples", "istio_queries"]
 
-Measure = Literal["requests", "latency", "tcp"]
-Reporter = Literal["destination", "source"]
-
-REPORTERS: tuple[Reporter, ...] = ("destination", "source")
-
-EDGE_LABELS = (
-    "source_workload",
-    "source_workload_namespace",
-    "destination_workload",
-    "destination_workload_namespace",
-    "destination_service_name",
-)
-ANSWER_LABELS = ("request_protocol", "response_code", "grpc_response_status")
-SECURITY_LABEL = "connection_security_policy"
 MUTUAL_TLS = "mutual_tls"
-
 UNKNOWN = "unknown"
-ROUNDING = "0.001"
-"""Of every value, as Kiali has it."""
+WITNESSES = ("source", "destination", "waypoint")
 
-
-class Query(NamedTuple):
-    """What a query measures, and which of the two ends of a call reports it."""
-
-    measure: Measure
-    reporter: Reporter
-
-
-class Sample(NamedTuple):
-    """One series of an instant vector."""
-
-    labels: Mapping[str, str]
-    value: float
-    seconds: float | None = None
-    """Unix seconds that it is the value of; None = not told."""
-
-
-def istio_queries(namespaces: Sequence[str], duration_seconds: int) -> dict[Query, str]:
-    """PromQL for the calls into and out of the namespaces, means over the period.
-
-    Rates are requests/s, and bytes/s for tcp; latency is the 95th percentile in ms.
-    """
-    one = len(namespaces) == 1
-    namespace = f'="{namespaces[0]}"' if one else f'=~"{"|".join(namespaces)}"'
-    queries: dict[Query, str] = {}
-    for reporter in REPORTERS:
-        selector = f'{{reporter=~"waypoint|{reporter}",{reporter}_workload_namespace{namespace}}}[{duration_seconds}s]'
-        requests = _sum(f"istio_requests_total{selector}", (*EDGE_LABELS, *ANSWER_LABELS, SECURITY_LABEL))
-        buckets = _sum(
-            f"istio_request_duration_milliseconds_bucket{selector}", ("le", *EDGE_LABELS, "request_protocol")
-        )
-        tcp = _sum(f"istio_tcp_sent_bytes_total{selector}", (*EDGE_LABELS, SECURITY_LABEL))
-        queries[Query("requests", reporter)] = f"round({requests},{ROUNDING})"
-        queries[Query("latency", reporter)] = f"round(histogram_quantile(0.95,{buckets}),{ROUNDING})"
-        queries[Query("tcp", reporter)] = f"round({tcp},{ROUNDING})"
-    return queries
-
-
-def _sum(series: str, labels: Sequence[str]) -> str:
-    return f"sum(rate({series})) by ({','.join(labels)})"
+Times = dict[tuple["_Pair", str], dict[str, float]]
 
 
 class _Pair(NamedTuple):
@@ -86,144 +33,191 @@ class _Pair(NamedTuple):
     target: NodeKey
 
 
-class _Flow(NamedTuple):
-    """One kind of answer along an edge; its two reports are one fact."""
-
-    pair: _Pair
-    protocol: str
-    failed: bool
-    answer: str
-
-
-@dataclass
-class _Reported:
-    """What one end says of a flow."""
-
-    rate: float = 0.0
-    mutual_tls_rate: float = 0.0
-
-
-@dataclass
-class _Traffic:
-    """Sums over the flows of a protocol along an edge."""
-
-    rate: float = 0.0
-    failed_rate: float = 0.0
-    mutual_tls_rate: float = 0.0
-    times: dict[Reporter, float] = field(default_factory=dict)
-
-
 def graph_from_samples(
-    answers: Mapping[Query, Sequence[Sample]], *, namespaces: Sequence[str], timestamp: int, duration_seconds: int
+    answers: Mapping[Query, Sequence[Sample]],
+    *,
+    namespaces: Sequence[str],
+    timestamp: int,
+    duration_seconds: int,
+    cluster: str = "",
+    sampling: SamplingMemory | None = None,
 ) -> ServiceGraph:
     """The workload graph that the answers to `istio_queries` add up to.
+
+    Args:
+        answers: by query.
+        namespaces: that were asked for.
+        timestamp: unix seconds at the end of the period.
+        duration_seconds: the period.
+        cluster: whose workloads are `scalable`; the others' are marked as outside.
+        sampling: what was seen of the series before; None = nothing.
 
     Raises:
         KialiSchemaError: a rate is no finite number or negative; all of these at once.
     """
-    problems: list[str] = []
-    flows: dict[_Flow, dict[Reporter, _Reported]] = defaultdict(lambda: defaultdict(_Reported))
-    for query, samples in answers.items():
-        if query.measure == "latency":
-            continue
-        for sample in samples:
-            if not (0.0 <= sample.value <= LARGEST_RATE):
-                source, target = _pair(sample.labels)
-                problems.append(
-                    f"{query.measure}, {source} to {target}: a rate of {sample.value} is no finite number >= 0"
-                )
-                continue
-            reported = flows[_flow(query.measure, sample.labels)][query.reporter]
-            reported.rate += sample.value
-            if sample.labels.get(SECURITY_LABEL) == MUTUAL_TLS:
-                reported.mutual_tls_rate += sample.value
-    if problems:
-        more = len(problems) - SHOWN_PROBLEMS
-        raise KialiSchemaError(problems[:SHOWN_PROBLEMS] + ([f"and {more} more problems"] if more > 0 else []))
-    pairs: dict[_Pair, dict[str, _Traffic]] = {}
-    for flow, reports in flows.items():
-        traffic = pairs.setdefault(flow.pair, {}).setdefault(flow.protocol, _Traffic())
-        rate = max(report.rate for report in reports.values())
-        traffic.rate += rate
-        traffic.failed_rate += rate if flow.failed else 0.0
-        judge = reports.get("destination") or reports["source"]
-        traffic.mutual_tls_rate += rate * judge.mutual_tls_rate / judge.rate if judge.rate else 0.0
-    for query, samples in answers.items():
-        if query.measure == "latency":
-            for sample in samples:
-                _add_time(pairs, query.reporter, sample)
+    _check(answers)
+    names = _Names((sample.labels for samples in answers.values() for sample in samples), cluster)
+    requests, tcp = _reports(answers, "requests", names), _reports(answers, "tcp", names)
+    times = _times(answers, names)
+    thin = _thin_pairs(answers, names, float(timestamp), sampling or SamplingMemory())
+    pairs = dict.fromkeys((*requests, *tcp, *sorted(thin)))
     edges = tuple(
-        Edge(source=pair.source, target=pair.target, traffic=tuple(_as_traffic(p, t) for p, t in by_protocol.items()))
-        for pair, by_protocol in pairs.items()
+        Edge(
+            source=pair.source,
+            target=pair.target,
+            traffic=tuple(
+                _traffic(protocol, flow, times.get((pair, protocol), {}))
+                for reports in (requests.get(pair), tcp.get(pair))
+                if reports is not None
+                for protocol, flow in reports.merged().items()
+            ),
+            is_thinly_sampled=pair in thin,
+        )
+        for pair in pairs
     )
     return ServiceGraph(
         timestamp=timestamp,
         duration_seconds=duration_seconds,
         graph_type="workload",
-        nodes=_nodes(edges, namespaces),
+        nodes=_nodes(edges, namespaces, cluster),
         edges=edges,
     )
 
 
-def _add_time(pairs: Mapping[_Pair, Mapping[str, _Traffic]], reporter: Reporter, sample: Sample) -> None:
+def _check(answers: Mapping[Query, Sequence[Sample]]) -> None:
+    problems = []
+    for query, samples in answers.items():
+        for sample in samples if query.measure != "latency" else ():
+            if not (0.0 <= sample.value <= LARGEST_RATE):
+                source, target = _Names((), "").pair(sample.labels)
+                what = f"{query.measure}, {source} to {target}: a rate of {sample.value}"
+                problems.append(f"{what} is no finite number >= 0")
+    if problems:
+        more = len(problems) - SHOWN_PROBLEMS
+        raise KialiSchemaError(problems[:SHOWN_PROBLEMS] + ([f"and {more} more problems"] if more > 0 else []))
+
+
+class _Names:
+    """Which node a series means.
+
+    A proxy that could not learn of its peer leaves the peer's cluster unknown: it is that in which the workload is known otherwise.
+    """
+
+    def __init__(self, labels: Iterable[Mapping[str, str]], cluster: str) -> None:
+        clusters: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for each in labels:
+            for side in ("source", "destination"):
+                found = each.get(f"{side}_cluster", "")
+                if found not in NO_CLUSTERS:
+                    clusters[_workload(each, side)].add(found)
+        self._cluster_of = {
+            name: cluster if cluster in found else next(iter(found)) if len(found) == 1 else ""
+            for name, found in clusters.items()
+        }
+
+    def pair(self, labels: Mapping[str, str]) -> _Pair:
+        return _Pair(self._end(labels, "source"), self._end(labels, "destination"))
+
+    def _end(self, labels: Mapping[str, str], side: str) -> NodeKey:
+        """A workload; or, for a target that is none, the service that was called (an outside host, PassthroughCluster)."""
+        namespace, workload = _workload(labels, side)
+        service = (labels.get("destination_service_name") or UNKNOWN) if side == "destination" else UNKNOWN
+        if workload != UNKNOWN:
+            told = labels.get(f"{side}_cluster", "")
+            cluster = self._cluster_of.get((namespace, workload), "") if told in NO_CLUSTERS else told
+            return NodeKey(cluster, namespace, workload, "workload")
+        if service != UNKNOWN:
+            return NodeKey("", namespace, service, "service")
+        return NodeKey("", UNKNOWN, UNKNOWN, "unknown")
+
+
+def _workload(labels: Mapping[str, str], side: str) -> tuple[str, str]:
+    return labels.get(f"{side}_workload_namespace") or UNKNOWN, labels.get(f"{side}_workload") or UNKNOWN
+
+
+def _witness(query: Query, labels: Mapping[str, str]) -> Witness:
+    asked = "source" if query.reporter == "entry" else query.reporter
+    told = labels.get("reporter", asked)
+    return Witness(told if told in WITNESSES else asked, labels.get(REPLICA_LABEL, ""))
+
+
+def _reports(answers: Mapping[Query, Sequence[Sample]], measure: str, names: _Names) -> dict[_Pair, EdgeReports]:
+    found: dict[_Pair, EdgeReports] = defaultdict(EdgeReports)
+    told: dict[Hashable, Query] = {}
+    for query, samples in answers.items():
+        for sample in samples if query.measure == measure else ():
+            labels, witness = sample.labels, _witness(query, sample.labels)
+            # Two queries may select the same series (a waypoint's); within one answer each stands once.
+            if told.setdefault((witness, *sorted(labels.items())), query) != query:
+                continue
+            protocol = "tcp" if measure == "tcp" else _protocol(labels)
+            secured = labels.get(SECURITY_LABEL) == MUTUAL_TLS
+            failed = measure != "tcp" and _failed(labels)
+            found[names.pair(labels)].add(witness, protocol, sample.value, failed=failed, mutual_tls=secured)
+    return found
+
+
+def _times(answers: Mapping[Query, Sequence[Sample]], names: _Names) -> Times:
     """Of several services of one workload, the slowest counts. NaN (no request in the period) and +Inf are no times."""
-    traffic = pairs.get(_pair(sample.labels), {}).get(_protocol(sample.labels))
-    if traffic is not None and 0.0 <= sample.value <= LARGEST_RATE:
-        traffic.times[reporter] = max(sample.value, traffic.times.get(reporter, 0.0))
+    times: Times = defaultdict(dict)
+    for query, samples in answers.items():
+        for sample in samples if query.measure == "latency" else ():
+            if 0.0 <= sample.value <= LARGEST_RATE:
+                known = times[names.pair(sample.labels), _protocol(sample.labels)]
+                known[query.reporter] = max(sample.value, known.get(query.reporter, 0.0))
+    return times
 
 
-def _as_traffic(protocol: str, traffic: _Traffic) -> Traffic:
+def _thin_pairs(
+    answers: Mapping[Query, Sequence[Sample]], names: _Names, now: float, sampling: SamplingMemory
+) -> set[_Pair]:
+    """Calls of which no witness has all the samples that the period must hold: one that has is enough, the largest report counts."""
+    counted: dict[str, dict[Hashable, float]] = {"samples": {}, "long_samples": {}}
+    for query, samples in answers.items():
+        if query.measure in counted:
+            least = min if query.measure == "samples" else max
+            into = counted[query.measure]
+            for sample in samples:
+                key = (names.pair(sample.labels), _witness(query, sample.labels))
+                into[key] = least(sample.value, into.get(key, sample.value))
+    thin = sampling.thin(now, counted["samples"], counted["long_samples"])
+    whole = {pair for (pair, _), is_thin in thin.items() if not is_thin}  # type: ignore[misc]
+    return {pair for pair, _ in thin} - whole  # type: ignore[misc]
+
+
+def _traffic(protocol: str, flow: Flow, times: Mapping[str, float]) -> Traffic:
     is_tcp = protocol == "tcp"
     return Traffic(
         protocol=protocol,
-        rps=0.0 if is_tcp else traffic.rate,
-        bytes_per_second=traffic.rate if is_tcp else 0.0,
-        error_share=traffic.failed_rate / traffic.rate if traffic.rate else 0.0,
-        response_time_ms=traffic.times.get("source", traffic.times.get("destination")),
-        mtls_share=traffic.mutual_tls_rate / traffic.rate if traffic.rate else 0.0,
+        rps=0.0 if is_tcp else flow.rate,
+        bytes_per_second=flow.rate if is_tcp else 0.0,
+        error_share=flow.failed_rate / flow.rate if flow.rate else 0.0,
+        response_time_ms=times.get("source", times.get("destination")),
+        mtls_share=flow.mutual_tls_rate / flow.rate if flow.rate else 0.0,
     )
 
 
-def _nodes(edges: Sequence[Edge], namespaces: Sequence[str]) -> tuple[Node, ...]:
+def _nodes(edges: Sequence[Edge], namespaces: Sequence[str], cluster: str) -> tuple[Node, ...]:
     called = {edge.target for edge in edges}
     keys = dict.fromkeys(key for edge in edges for key in (edge.source, edge.target))
     return tuple(
         Node(
             key=key,
             is_root=key not in called,
-            is_outside=key.namespace not in (*namespaces, UNKNOWN),
+            is_outside=key.namespace not in (*namespaces, UNKNOWN)
+            or (cluster != "" and key.cluster not in (*NO_CLUSTERS, cluster)),
             is_inaccessible=key.kind != "workload",
         )
         for key in keys
     )
 
 
-def _flow(measure: Measure, labels: Mapping[str, str]) -> _Flow:
-    if measure == "tcp":
-        return _Flow(_pair(labels), "tcp", failed=False, answer="")
-    protocol, code = _protocol(labels), labels.get("response_code", "")
-    # Proxies answer gRPC calls that they cannot pass on with 200 and a status; older ones with an HTTP code and none.
-    status = labels.get("grpc_response_status", "") if protocol == "grpc" else ""
-    failed = (status.isdigit() and int(status) != 0) or code[:1] in ("4", "5") or code == "0"
-    service = labels.get("destination_service_name", "")
-    return _Flow(_pair(labels), protocol, failed, f"{code}/{status}/{service}")
+def _failed(labels: Mapping[str, str]) -> bool:
+    """Proxies answer gRPC calls that they cannot pass on with 200 and a status; older ones with an HTTP code and none."""
+    code = labels.get("response_code", "")
+    status = labels.get("grpc_response_status", "") if _protocol(labels) == "grpc" else ""
+    return (status.isdigit() and int(status) != 0) or code[:1] in ("4", "5") or code == "0"
 
 
 def _protocol(labels: Mapping[str, str]) -> str:
     return "grpc" if labels.get("request_protocol") == "grpc" else "http"
-
-
-def _pair(labels: Mapping[str, str]) -> _Pair:
-    return _Pair(_end(labels, "source"), _end(labels, "destination"))
-
-
-def _end(labels: Mapping[str, str], side: str) -> NodeKey:
-    """A workload; or, for a target that is none, the service that was called (an outside host, PassthroughCluster)."""
-    namespace = labels.get(f"{side}_workload_namespace") or UNKNOWN
-    workload = labels.get(f"{side}_workload") or UNKNOWN
-    service = (labels.get("destination_service_name") or UNKNOWN) if side == "destination" else UNKNOWN
-    if workload != UNKNOWN:
-        return NodeKey("", namespace, workload, "workload")
-    if service != UNKNOWN:
-        return NodeKey("", namespace, service, "service")
-    return NodeKey("", UNKNOWN, UNKNOWN, "unknown")

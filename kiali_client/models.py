@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["Edge", "GraphType", "Node", "NodeKey", "NodeKind", "ServiceGraph", "Traffic"]
+__all__ = ["NO_CLUSTERS", "Edge", "GraphType", "Node", "NodeKey", "NodeKind", "ServiceGraph", "Traffic"]
 
 GraphType = Literal["app", "service", "versionedApp", "workload"]
 NodeKind = Literal["workload", "app", "service", "aggregate", "unknown"]
 
+NO_CLUSTERS = ("", "unknown")
+"""What stands for a cluster where none is known."""
 NOT_PODS = ("PassthroughCluster", "BlackHoleCluster", "unknown")
 
 
@@ -93,6 +95,8 @@ class Edge:
     target: NodeKey
     traffic: tuple[Traffic, ...] = ()
     """One entry a protocol."""
+    is_thinly_sampled: bool = False
+    """Whether the period holds fewer samples than it must for its rates to be whole: they read low. Kiali does not tell."""
 
     @property
     def rps(self) -> float:

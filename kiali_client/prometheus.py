@@ -18,9 +18,11 @@ from kiali_client.errors import (
     KialiSchemaError,
     KialiUnavailableError,
 )
-from kiali_client.istio_metrics import Query, Sample, graph_from_samples, istio_queries
+from kiali_client.istio_metrics import graph_from_samples
+from kiali_client.istio_queries import Query, Sample, istio_queries
 from kiali_client.models import ServiceGraph
 from kiali_client.refusal import Remedies, read_answer, refusal
+from kiali_client.sampling import SamplingMemory
 from kiali_client.secret import Secret, TokenSource
 from kiali_client.transport import Answer, Deadline, NoCredentials, Transport
 from kiali_client.vector import read_vector
@@ -46,6 +48,7 @@ class PrometheusClient:
         base_url: `http(s)://host[:port][/prefix]`, what stands before /api/v1/query.
         token: sent as a bearer token, or
         token_file: where it stands; read again at a 401.
+        cluster: as for `KialiClient`, by Istio's labels source_cluster and destination_cluster.
         ca_file, verify, timeout_seconds, retries, max_answer_bytes, session, now, rng: as for `KialiClient`.
 
     Raises:
@@ -64,6 +67,7 @@ class PrometheusClient:
         timeout_seconds: float = 5.0,
         retries: int = 2,
         max_answer_bytes: int = 64 * 1024 * 1024,
+        cluster: str | None = None,
         session: requests.Session | None = None,
         now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
@@ -80,6 +84,8 @@ class PrometheusClient:
             session=session,
             rng=rng,
         )
+        self._cluster = cluster or ""
+        self._sampling = SamplingMemory()
         self._now = now
         self._turn = threading.Lock()
         self._secret: Secret | None = None
@@ -141,7 +147,12 @@ class PrometheusClient:
         try:
             stated = _stated_seconds(answers, at)
             return graph_from_samples(
-                answers, namespaces=namespaces, timestamp=stated, duration_seconds=duration_seconds
+                answers,
+                namespaces=namespaces,
+                timestamp=stated,
+                duration_seconds=duration_seconds,
+                cluster=self._cluster,
+                sampling=self._sampling,
             )
         except KialiSchemaError as error:
             problems = error.problems

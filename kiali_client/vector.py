@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kiali_client.document import one_line, read_document, shown
 from kiali_client.errors import KialiPayloadError, KialiSchemaError, KialiUnavailableError
-from kiali_client.istio_metrics import Sample
+from kiali_client.istio_queries import Sample
 from kiali_client.parse import number
 
 __all__ = ["read_vector"]
@@ -12,6 +14,8 @@ __all__ = ["read_vector"]
 SHOWN_FAULTS = 3
 LATEST_SECONDS = 1e11
 """A time after this (the year 5138) is none."""
+PARTIAL_FLAGS = ("isPartial", "partial")
+"""True where a store did not answer."""
 OWN_NOTES = ("PromQL warning", "PromQL info")
 """Prefixes of warnings about the query; any other says that data is missing (a store that did not answer Thanos)."""
 
@@ -29,14 +33,9 @@ def read_vector(body: bytes) -> list[Sample]:
         raise KialiPayloadError(
             f"Prometheus answered with an error: {one_line(document.get('error', 'without a text'))}"
         )
-    warnings = document.get("warnings")
-    missing = [
-        one_line(warning)
-        for warning in (warnings if isinstance(warnings, list) else [])
-        if not str(warning).startswith(OWN_NOTES)
-    ]
+    missing = _missing(document)
     if missing:
-        raise KialiUnavailableError(f"a part of the data is missing ({missing[0]}); look at its stores")
+        raise KialiUnavailableError(f"a part of the data is missing ({missing}); look at its stores")
     data = document.get("data")
     result = data.get("result") if isinstance(data, dict) and data.get("resultType") == "vector" else None
     if not isinstance(result, list):
@@ -52,6 +51,20 @@ def read_vector(body: bytes) -> list[Sample]:
     if problems:
         raise KialiSchemaError(problems)
     return samples
+
+
+def _missing(document: dict[str, Any]) -> str:
+    """What the answer says that it lacks; empty = it says that it is whole.
+
+    Thanos, Mimir, Promxy and Prometheus' own remote reads warn; a cluster of VictoriaMetrics sets `isPartial`. `infos` are notes on the
+    query. What is no list of texts, or no yes or no, is taken for the worse.
+    """
+    for name in PARTIAL_FLAGS:
+        if document.get(name) not in (None, False):
+            return f"{name}: {shown(document[name])}"
+    warnings = document.get("warnings") or []
+    listed = warnings if isinstance(warnings, list) else [warnings]
+    return next((one_line(warning) for warning in listed if not str(warning).startswith(OWN_NOTES)), "")
 
 
 def _sample(series: object) -> Sample | None:

@@ -49,6 +49,12 @@ class GuardrailConfig:
     """If more than this share of the services would be lowered at once by a quarter or more, none is lowered; 1 = no brake."""
     brake_intervals: AtLeastOne = 20
     """Intervals in a row that the brake holds; what is asked for longer is believed."""
+    half_window_seconds: Window = 90.0
+    """Nothing is lowered for so long after a start, nor after a reading whose rates failed, were empty or zero, or had too few samples: a
+    window of the graph (`graph_window_seconds`), and half of one for the scrape interval and the lag. 0 = only in that reading itself."""
+    violation_hold_share: Annotated[float, Ge(0.0), Le(1000.0)] = 1.0
+    """Nothing is lowered while the 95th percentile end to end is above this share of the objective, nor a service while its own is above that
+    of its own objective (`gnnrl.io/slo-ms` of the Deployment); 0 = violations hold nothing."""
     cooldown_intervals: Count = 2
     """Intervals without lowering after one with an error, in which nothing is lowered either."""
     change_budget_replicas: AtLeastOne = 60
@@ -67,6 +73,9 @@ class LiveConfig:
     """Graph or metrics older than this are stale: nothing is lowered on them."""
     graph_window_seconds: Annotated[int, Ge(30)] = 60
     """Kiali's `duration`: rates are means over it; must be the `graph_window_seconds` that the policy was trained with."""
+    cluster: str = ""
+    """Name of the cluster that is scaled, as the graph has it (Kiali's `cluster`, Istio's `source_cluster`); "" = the graph's only one. A
+    graph of several is refused until one is named."""
     slo_ms: NonNegative = 0.0
     """Objective of the 95th percentile end to end; 0 = the annotation `gnnrl.io/slo-ms` of the namespace."""
     violation_weight: Positive = 400.0

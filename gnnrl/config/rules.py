@@ -214,8 +214,19 @@ def _whole_windows(config: LiveConfig) -> Faults:
         )
 
 
+def _whole_hold(config: LiveConfig) -> Faults:
+    hold = config.guardrails.half_window_seconds
+    if 0.0 < hold < config.graph_window_seconds:
+        yield (
+            "guardrails.half_window_seconds",
+            f"{hold:g} is shorter than graph_window_seconds, which is {config.graph_window_seconds}: the window would still be half filled; "
+            f"{1.5 * config.graph_window_seconds:g}, or 0 for none",
+        )
+
+
 LIVE_RULES: tuple[Rule[LiveConfig], ...] = (
     Rule(paths=("guardrails.min_replicas", "guardrails.max_replicas"), check=_live_replica_limits),
     Rule(paths=("read_deadline_seconds", "interval_seconds"), check=_read_in_time),
     Rule(paths=("graph_window_seconds", "interval_seconds"), check=_whole_windows),
+    Rule(paths=("guardrails.half_window_seconds", "graph_window_seconds"), check=_whole_hold),
 )

@@ -21,7 +21,7 @@ from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.objective import objective
 from gnnrl.domains.autoscaling.observed import room_for_mesh
 from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS, MeshSimulation, PhysicsSettings
-from gnnrl.evaluation.controllers import Controller, column_sources
+from gnnrl.evaluation.controllers import Controller
 from gnnrl.evaluation.guarding import Guard
 from gnnrl.evaluation.scenarios import ScenarioSet
 
@@ -166,7 +166,7 @@ class _Churn:
                 self._simulation.change_mesh(b, changed)
                 self._controller.remesh(b, mesh, changed)
                 if self._guard is not None:
-                    self._guard.remesh(b, column_sources(mesh, changed))
+                    self._guard.remesh(b, mesh, changed)
                 self._install(b, changed)
                 self.changed.append((b, scored_second))
 
@@ -206,12 +206,17 @@ def play(
     for b, episode in enumerate(episodes):
         simulation.load(b, episode.mesh, slo_ms=episode.slo_ms)
     controller.reset(episodes)
+    guard = None if guardrails is None else Guard(guardrails, config, len(episodes), period)
+    if guard is not None:
+        guard.start(episodes)
+    watching = (controller,) if guard is None else (controller, guard)
     for second in range(0, warm_up, period):
         simulation.advance(rps[:, second : second + period])
-        controller.observe(simulation.scrape())
+        window = simulation.scrape()
+        for each in watching:
+            each.observe(window)
 
     score = _Score(simulation.window.latency_histogram.shape, (end - warm_up) // period)
-    guard = None if guardrails is None else Guard(guardrails, config, len(episodes), period)
     churn = _Churn(scenarios, simulation, controller, guard)
     for second in range(warm_up, end, period):
         churn.apply(second - warm_up)
@@ -223,7 +228,8 @@ def play(
         simulation.set_desired(desired)
         simulation.advance(rps[:, second : second + period])
         window = simulation.scrape()
-        controller.observe(window)
+        for each in watching:
+            each.observe(window)
         score.add(window, np.abs(desired - current))
     steps = [step_second(episode.rps[warm_up:]) for episode in episodes]
     metrics = score.metrics(violation_weight, config.change_weight * config.decision_seconds)

@@ -195,7 +195,11 @@ class LiveLoop:
         # A quota that cannot be read only forbids raises.
         unread = any(not problem.service and problem.source != "quota" for problem in snapshot.problems)
         has_error = unread or bool(reading.blocking) or self._write_failed or not valid
-        verdict = self.guardrails.apply(proposal_of(snapshot, reading, limits, wish, floor=floor, has_error=has_error))
+        share = self.config.guardrails.violation_hold_share
+        proposal = proposal_of(
+            snapshot, reading, limits, wish, floor=floor, has_error=has_error, violation_hold_share=share
+        )
+        verdict = self.guardrails.apply(proposal)
         plan = _Plan(reading=reading, wish=wish, limits=limits, verdict=verdict, problems=tuple(problems), valid=valid)
         return plan, ()
 

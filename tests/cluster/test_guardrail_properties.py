@@ -56,6 +56,8 @@ def proposals(draw: Any, services: int, sane: bool = False) -> Proposal:
         owned_mask=~column(mostly, np.bool_),
         paused_mask=~column(mostly, np.bool_),
         untrusted_mask=~column(mostly, np.bool_),
+        half_window_mask=~column(mostly, np.bool_),
+        violated_mask=~column(mostly, np.bool_),
         min_replicas=low,
         max_replicas=low + column(small, np.int64) if sane else column(counts, np.int64),
         min_available=column(small if sane else counts, np.int64),
@@ -198,7 +200,10 @@ def test_meshes_do_not_know_of_each_other(config: GuardrailConfig, services: int
     for pair in zip(*courses, strict=True):
         whole = [replace(p, quota_headroom=p.quota_headroom, rank=np.arange(services)[None]) for p in pair]
         whole = [replace(p, quota_headroom=np.array([UNLIMITED])) if p.quota_headroom is None else p for p in whole]
-        stacked = {f.name: np.concatenate([getattr(p, f.name) for p in whole]) for f in fields(Proposal)}
+        stacked = {
+            f.name: None if getattr(whole[0], f.name) is None else np.concatenate([getattr(p, f.name) for p in whole])
+            for f in fields(Proposal)
+        }
         found = together.apply(Proposal(**stacked)).final
         for b in range(2):
             np.testing.assert_array_equal(found[b], alone[b].apply(whole[b]).final[0])

@@ -21,6 +21,7 @@ WIDE = GuardrailConfig(
     change_budget_replicas=100_000,
     brake_share=1.0,
     cooldown_intervals=0,
+    half_window_seconds=0.0,
 )
 """Guardrails that are in nobody's way."""
 

@@ -69,14 +69,20 @@ class FakePrometheus:
             return Response("404 page not found", status=404)
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return Response("Unauthorized", status=401)
+        query = request.args["query"]
         found = re.search(
-            r"(requests_total|duration_milliseconds_bucket|tcp_sent_bytes_total).*waypoint\|(\w+)",
-            request.args["query"],
+            r"(requests_total|duration_milliseconds_bucket|tcp_sent_bytes_total)\{reporter=~?\"(?:waypoint\|)?(\w+)",
+            query,
         )
         assert found is not None
+        metric, reporter = found.groups()
+        if "count_over_time" in query:
+            metric, reporter = ("samples" if query.startswith("min") else "long_samples"), "any"
+        elif 'source",source_workload_namespace!=' in query:
+            reporter = "entry"
         result = [
-            {"metric": labels, "value": [self.stamp, value]} for labels, value in self.series.get(found.groups(), [])
-        ]  # type: ignore[call-overload]
+            {"metric": labels, "value": [self.stamp, value]} for labels, value in self.series.get((metric, reporter), [])
+        ]
         return as_json({"status": "success", "data": {"resultType": "vector", "result": result}})
 
 
@@ -104,10 +110,14 @@ def test_answers_of_another_time_than_asked_for_say_so(prometheus: FakePrometheu
 
 def test_the_queries_are_those_of_kiali() -> None:
     queries = list(istio_queries(["shop"], 90).values())
-    labels = "source_workload,source_workload_namespace,destination_workload,destination_workload_namespace,destination_service_name"
+    labels = (
+        "source_cluster,source_workload,source_workload_namespace,"
+        "destination_cluster,destination_workload,destination_workload_namespace,destination_service_name"
+    )
+    witness = "reporter,prometheus_replica"
     assert queries[0] == (
         'round(sum(rate(istio_requests_total{reporter=~"waypoint|destination",destination_workload_namespace="shop"}[90s])) by '
-        f"({labels},request_protocol,response_code,grpc_response_status,connection_security_policy),0.001)"
+        f"({labels},request_protocol,response_code,grpc_response_status,connection_security_policy,{witness}),0.001)"
     )
     assert queries[4] == (
         "round(histogram_quantile(0.95,sum(rate(istio_request_duration_milliseconds_bucket"
@@ -116,10 +126,19 @@ def test_the_queries_are_those_of_kiali() -> None:
     )
     assert queries[2] == (
         'round(sum(rate(istio_tcp_sent_bytes_total{reporter=~"waypoint|destination",destination_workload_namespace="shop"}[90s]))'
-        f" by ({labels},connection_security_policy),0.001)"
+        f" by ({labels},connection_security_policy,{witness}),0.001)"
     )
     assert 'source_workload_namespace=~"shop|bank"}[60s]' in list(istio_queries(["shop", "bank"], 60).values())[3]
-    assert len(set(queries)) == 6
+    assert queries[6] == (
+        'round(sum(rate(istio_requests_total{reporter="source",source_workload_namespace!="shop",destination_workload_namespace="shop"}'
+        f"[90s])) by ({labels},request_protocol,response_code,grpc_response_status,connection_security_policy,{witness}),0.001)"
+    )
+    called = 'istio_requests_total{reporter=~"destination|source|waypoint",destination_workload_namespace="shop"}'
+    assert queries[7:] == [
+        f"min(count_over_time({called}[90s])) by ({labels},{witness})",
+        f"max(count_over_time({called}[450s])) by ({labels},{witness})",
+    ]
+    assert len(set(queries)) == 9
 
 
 def test_a_call_that_both_ends_report_counts_once(prometheus: FakePrometheus) -> None:
@@ -144,9 +163,9 @@ def test_a_call_that_both_ends_report_counts_once(prometheus: FakePrometheus) ->
     edges = {(edge.source, edge.target): edge for edge in graph.edges}
     assert set(edges) == {(INGRESS, WEB), (WEB, CART)}
     inner = edges[WEB, CART]
-    assert inner.rps == 18.0 + 3.0 + 1.0
-    assert inner.error_share == pytest.approx(4.0 / 22.0)
-    assert inner.mtls_share == pytest.approx(18.0 * (12.0 / 18.0) / 22.0)
+    assert inner.rps == 17.5 + 3.0 + 1.0, "the caller saw more than the 19 that arrived"
+    assert inner.error_share == pytest.approx(4.0 / 21.5)
+    assert inner.mtls_share == pytest.approx(12.0 / 19.0)
     assert inner.response_time_ms == 25.5, "what the caller waits for"
     assert (edges[INGRESS, WEB].rps, edges[INGRESS, WEB].mtls_share, edges[INGRESS, WEB].response_time_ms) == (
         30.0,
@@ -240,7 +259,7 @@ def test_what_is_no_workload_is_not_scalable(prometheus: FakePrometheus) -> None
 
 def test_no_metrics_are_an_empty_graph(prometheus: FakePrometheus) -> None:
     graph = fetch(prometheus)
-    assert (graph.nodes, graph.edges, len(prometheus.asked)) == ((), (), 6)
+    assert (graph.nodes, graph.edges, len(prometheus.asked)) == ((), (), 9)
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "1e300"])
@@ -308,19 +327,19 @@ def test_a_token_is_sent_and_its_file_read_again_at_a_401(prometheus: FakePromet
     client.fetch_service_graph("shop")
     path.write_text(RENEWED)
     client.fetch_service_graph("shop")
-    assert len(prometheus.asked) == 12
+    assert len(prometheus.asked) == 18
     prometheus.token = RENEWED
     client.fetch_service_graph("shop")
-    assert len(prometheus.asked) == 19
+    assert len(prometheus.asked) == 28
     prometheus.token = "another"
     with pytest.raises(KialiAuthenticationError, match=f"refuses the token in {path}") as caught:
         client.fetch_service_graph("shop")
-    assert len(prometheus.asked) == 21
+    assert len(prometheus.asked) == 30
     assert TOKEN not in str(caught.value) and RENEWED not in str(caught.value)
     fixed = PrometheusClient(prometheus.url, token=TOKEN)
     with pytest.raises(KialiAuthenticationError, match="refuses the token given"):
         fixed.fetch_service_graph("shop")
-    assert len(prometheus.asked) == 22, "a token that cannot change is not sent again"
+    assert len(prometheus.asked) == 31, "a token that cannot change is not sent again"
 
 
 def test_an_unreachable_prometheus_is_named() -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gnnrl.cluster.guardrails.proposal import LARGEST_REPLICAS
 from gnnrl.config.live import GuardrailConfig
 
-__all__ = ["MAX", "MIN", "PAUSE", "SLO_MS", "STATEFUL", "Limits", "limits_of"]
+__all__ = ["MAX", "MIN", "PAUSE", "SLO_MS", "STATEFUL", "Limits", "limits_of", "objective_ms"]
 
 PREFIX = "gnnrl.io/"
 MIN, MAX, PAUSE, SLO_MS, STATEFUL = (f"{PREFIX}{name}" for name in ("min", "max", "pause", "slo-ms", "stateful"))
@@ -18,6 +18,9 @@ KNOWN = (MIN, MAX, PAUSE, SLO_MS, STATEFUL)
 LONGEST_SHOWN = 40
 """Characters of somebody else's text that an error repeats."""
 
+LONGEST_OBJECTIVE_MS = 1e7
+
+_DECIMAL = re.compile(r"[0-9]{1,8}(\.[0-9]{1,6})?", flags=re.ASCII)
 _WHOLE = re.compile(r"[1-9][0-9]{0,9}", flags=re.ASCII)
 
 
@@ -63,6 +66,8 @@ def _problems(place: str, stated: Mapping[str, str]) -> Iterator[str]:
             yield f"annotation {name[: 2 * LONGEST_SHOWN]} of the {place} is unknown, {hint}; paused until it is mended"
         elif name in (PAUSE, STATEFUL) and value not in ("true", "false"):
             yield f'annotation {name}: {shown} of the {place} is neither "true" nor "false"; paused until it is mended'
+        elif name == SLO_MS and place == "Deployment" and objective_ms(value) is None:
+            yield f"annotation {name}: {shown} of the {place} is no time in milliseconds; paused until it is mended"
         elif name in (MIN, MAX) and _whole(value) is None:
             yield (
                 f"annotation {name}: {shown} of the {place} is not a whole number from 1 to {LARGEST_REPLICAS}; "
@@ -76,6 +81,14 @@ def _limit(name: str, places: tuple[tuple[str, Mapping[str, str]], ...], default
         if found is not None:
             return found, place
     return default, "configuration"
+
+
+def objective_ms(text: str) -> float | None:
+    """What a Deployment's `gnnrl.io/slo-ms` says: an objective of its own 95th percentile in milliseconds, or None for what is no number above 0."""
+    if not _DECIMAL.fullmatch(text):
+        return None
+    found = float(text)
+    return found if 0.0 < found < LONGEST_OBJECTIVE_MS else None
 
 
 def _whole(text: str) -> int | None:

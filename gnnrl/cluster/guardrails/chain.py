@@ -69,7 +69,8 @@ class Guardrails:
         wishes = np.where(wished_mask, proposal.wish, 0).astype(np.int64)
         undecided = self._memory.undecided(decided_mask | ~proposal.mask)
         fallback_mask = undecided >= self.config.fallback_after_intervals
-        lowest, highest = self._memory.wishes(proposal, wishes, wished_mask)
+        half_window_mask = self._memory.half_windows(proposal)
+        lowest, highest = self._memory.wishes(proposal, wishes, wished_mask, proposal.untrusted_mask | half_window_mask)
 
         draft = _Draft(proposal.current, np.where(wished_mask, wishes, proposal.current))
         frozen_mask = self._freeze(draft, proposal)
@@ -81,6 +82,9 @@ class Guardrails:
         due_mask = fallback_mask & ~frozen_mask
         draft.put(names.FALLBACK_FLOOR, per_service.fallback_floor(draft.numbers, proposal.floor, due_mask))
         self._limit(draft, proposal, decided_mask, frozen_mask)
+        draft.put(names.HALF_WINDOW, per_service.never_lower(draft.numbers, draft.current, half_window_mask))
+        violated_mask = np.zeros_like(half_window_mask) if proposal.violated_mask is None else proposal.violated_mask
+        draft.put(names.SLO_VIOLATED, per_service.never_lower(draft.numbers, draft.current, violated_mask))
         self._share(draft, proposal, frozen_mask)
         limits = (proposal.min_replicas, proposal.max_replicas)
         draft.put(names.BOUNDS, per_service.bounds(draft.numbers, draft.current, *limits))

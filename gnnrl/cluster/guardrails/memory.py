@@ -33,6 +33,7 @@ class Memory:
             max(math.ceil(seconds / interval_seconds) - 1, 0)
             for seconds in (config.stabilise_up_seconds, config.stabilise_down_seconds)
         )
+        self._half_window_intervals = math.ceil(config.half_window_seconds / interval_seconds)
         self.config = config
         by_service = (batch_size, columns)
         self._by_service: dict[str, NDArray[Any]] = {
@@ -40,6 +41,7 @@ class Memory:
             "highest_wishes": np.zeros((down, *by_service), dtype=np.int64),
             "seen": np.zeros(by_service, dtype=np.bool_),
             "undecided": np.zeros(by_service, dtype=np.int64),
+            "half_window": np.zeros(by_service, dtype=np.int64),
         }
         self._by_mesh: dict[str, NDArray[np.int64]] = {
             "cooldown": np.zeros(batch_size, dtype=np.int64),
@@ -52,14 +54,25 @@ class Memory:
         batch_size, columns = self._by_service["seen"].shape
         return batch_size, columns
 
-    def wishes(self, proposal: Proposal, wishes: Replicas, valid_mask: Bools) -> tuple[Replicas, Replicas]:
+    def half_windows(self, proposal: Proposal) -> Bools:
+        """[B, S] whether the window of a service's rates may be half filled: it is said to be, or was not long enough ago, or the service is
+        seen for the first time. To be asked before `wishes`."""
+        doubt_mask = np.zeros(self.shape, np.bool_) if proposal.half_window_mask is None else proposal.half_window_mask
+        anew_mask = doubt_mask | (proposal.mask & ~self._by_service["seen"])
+        left = np.where(anew_mask, self._half_window_intervals, self._by_service["half_window"])
+        self._by_service["half_window"] = np.maximum(left - 1, 0)
+        return doubt_mask | (left > 0)
+
+    def wishes(
+        self, proposal: Proposal, wishes: Replicas, valid_mask: Bools, doubt_mask: Bools
+    ) -> tuple[Replicas, Replicas]:
         """The lowest and the highest wish of the two windows [B, S], that of this interval included, which is remembered.
 
-        A wish on data that are not trusted counts as one for at least what is there; no valid wish counts as none.
+        A wish on data that are in doubt counts as one for at least what is there; no valid wish counts as none.
         """
         current = proposal.current
         lowest = np.where(valid_mask, wishes, LARGEST_REPLICAS)
-        highest = np.where(proposal.untrusted_mask, np.maximum(wishes, current), wishes)
+        highest = np.where(doubt_mask, np.maximum(wishes, current), wishes)
         highest = np.where(valid_mask, highest, 0)
         new_mask = proposal.mask & ~self._by_service["seen"]
         lowest = np.where(new_mask, np.minimum(lowest, current), lowest)
@@ -104,6 +117,7 @@ class Memory:
         self._push("highest_wishes", np.zeros(shape, dtype=np.int64))
         self.undecided(np.zeros(shape, dtype=np.bool_))
         self.cooling(np.ones(shape[0], dtype=np.bool_))
+        self._by_service["half_window"][:] = max(self._half_window_intervals - 1, 0)
 
     def remesh(self, b: int, source: NDArray[np.int64]) -> None:
         """Column `i` of mesh `b` was column `source[i]` before, -1 = a new service; columns are added where more are there."""

@@ -15,6 +15,7 @@ __all__ = [
     "DISRUPTION_BUDGET",
     "FALLBACK_FLOOR",
     "GUARDRAILS",
+    "HALF_WINDOW",
     "INVALID",
     "MIN_MAX",
     "NOT_SCALABLE",
@@ -24,6 +25,7 @@ __all__ = [
     "RATE_DOWN",
     "RATE_UP",
     "SCALED_TO_ZERO",
+    "SLO_VIOLATED",
     "STABILISE_DOWN",
     "STABILISE_UP",
     "UNTRUSTED",
@@ -44,6 +46,8 @@ RATE_UP: Final = "rate_up"
 RATE_DOWN: Final = "rate_down"
 MIN_MAX: Final = "min_max"
 DISRUPTION_BUDGET: Final = "disruption_budget"
+HALF_WINDOW: Final = "half_window"
+SLO_VIOLATED: Final = "slo_violated"
 BRAKE: Final = "brake"
 COOLDOWN: Final = "cooldown"
 QUOTA: Final = "quota"
@@ -66,6 +70,8 @@ GUARDRAILS: Mapping[str, str] = {
     RATE_DOWN: "lowered by no more than an interval allows",
     MIN_MAX: "brought within its replica limits",
     DISRUPTION_BUDGET: "not lowered below its PodDisruptionBudget",
+    HALF_WINDOW: "the window of its rates may be half filled: not lowered",
+    SLO_VIOLATED: "its objective is violated: not lowered",
     BRAKE: "almost everything would be lowered at once: not lowered",
     COOLDOWN: "an error just happened: not lowered",
     QUOTA: "raised no further than the namespace's quota has room",

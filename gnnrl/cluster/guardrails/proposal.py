@@ -46,6 +46,11 @@ class Proposal:
     """An annotation says hands off, or is malformed (`limits_of`)."""
     untrusted_mask: Bools
     """Its data are stale, missing or contradictory."""
+    half_window_mask: Bools | None = None
+    """The window of its rates may be half filled: a reading that failed, was empty or zero, or has too few samples. It is not lowered for
+    `half_window_seconds` after that either. None = nobody's."""
+    violated_mask: Bools | None = None
+    """Its objective, or the mesh's, is shown violated; None = nobody's."""
     min_replicas: Replicas
     max_replicas: Replicas
     """Limits with the annotations applied (`limits_of`)."""

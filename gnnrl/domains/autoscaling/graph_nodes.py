@@ -63,6 +63,11 @@ class GraphNodes:
         taken = self._names | set(self.name_of.values())
         return next((form for form in forms if form not in taken), str(key))
 
+    def thinly_sampled(self) -> set[str]:
+        """Deployments of whose calls the window holds too few samples: their rates read low."""
+        thin = [target for (_, target), edge in self.edges.items() if edge.is_thinly_sampled]
+        return {target.name for target in thin if self.is_deployment(target)}
+
     def drop_other(self, key: NodeKey) -> None:
         self.others.remove(key)
         self.edges = {pair: edge for pair, edge in self.edges.items() if key not in pair}

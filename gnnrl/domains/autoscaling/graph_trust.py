@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gnnrl.cluster.models import PROXY_CONTAINERS, ClusterSnapshot
-from kiali_client import NodeKey, ServiceGraph
+from kiali_client import NO_CLUSTERS, NodeKey, ServiceGraph
 
 __all__ = ["BUSY_SHARE", "CPU_CHANGE", "GraphTrust"]
 
@@ -37,10 +37,12 @@ class GraphTrust:
 
     Args:
         stale_after_seconds: for how long every rate may be the same while the pods' CPU changes.
+        cluster: whose Deployments these are, as the graph names it; "" = there is only one.
     """
 
-    def __init__(self, stale_after_seconds: float) -> None:
+    def __init__(self, stale_after_seconds: float, cluster: str = "") -> None:
         self.stale_after_seconds = stale_after_seconds
+        self.cluster = cluster
         self._still: _Still | None = None
 
     def frozen(self, snapshot: ClusterSnapshot, graph: ServiceGraph) -> str:
@@ -66,6 +68,9 @@ class GraphTrust:
 
     def impossible(self, snapshot: ClusterSnapshot, graph: ServiceGraph) -> str:
         """Why no decision can rest on this graph; empty = one can."""
+        ambiguous = self._ambiguous(snapshot, graph)
+        if ambiguous:
+            return ambiguous
         called = {edge.target.name for edge in graph.edges if edge.target.namespace == snapshot.namespace}
         callers = {edge.source.name for edge in graph.edges if edge.source.namespace == snapshot.namespace}
         if graph.edges and snapshot.deployments and not (called | callers) & snapshot.by_name.keys():
@@ -82,6 +87,28 @@ class GraphTrust:
             f"graph: {len(graph.edges)} calls and no request on any of them, though the pods of {', '.join(busy[:3])} are busy; does "
             "its Prometheus still scrape the proxies?"
         )
+
+    def _ambiguous(self, snapshot: ClusterSnapshot, graph: ServiceGraph) -> str:
+        """Whose Deployments the workloads of the namespace are cannot be told where they are of several clusters and none is named."""
+        clusters = sorted(clusters_of(graph, snapshot.namespace))
+        if not self.cluster and len(clusters) > 1:
+            return (
+                f"graph: namespace {snapshot.namespace!r} is in the clusters {', '.join(clusters)}; name the one that is scaled: "
+                f"--cluster {clusters[0]} (cluster in the configuration)"
+            )
+        if self.cluster and clusters and self.cluster not in clusters:
+            return (
+                f"graph: no workload of namespace {snapshot.namespace!r} is in cluster {self.cluster!r}, they are in "
+                f"{', '.join(clusters)}; correct --cluster (cluster in the configuration)"
+            )
+        return ""
+
+
+def clusters_of(graph: ServiceGraph, namespace: str) -> set[str]:
+    """The clusters that a graph names for the workloads of a namespace."""
+    keys = (node.key for node in graph.nodes)
+    keys_here = (key for key in keys if key.namespace == namespace and key.kind in ("workload", "app"))
+    return {key.cluster for key in keys_here} - set(NO_CLUSTERS)
 
 
 def _is_busy(snapshot: ClusterSnapshot, name: str) -> bool:

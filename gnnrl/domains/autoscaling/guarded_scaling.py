@@ -24,7 +24,7 @@ HARMLESS = ("patched", "unchanged", "dry-run", "shadow")
 
 
 def wide_guardrails(min_replicas: int, max_replicas: int) -> GuardrailConfig:
-    """Limits, and nothing else that can be set: no rates, windows, brake, cool-down or budget."""
+    """Limits, and nothing else that can be set: no rates, windows, brake, holds, cool-down or budget."""
     return GuardrailConfig(
         min_replicas=min_replicas,
         max_replicas=max_replicas,
@@ -32,6 +32,8 @@ def wide_guardrails(min_replicas: int, max_replicas: int) -> GuardrailConfig:
         max_down_replicas=LARGEST_REPLICAS,
         max_down_share=1.0,
         brake_share=1.0,
+        half_window_seconds=0.0,
+        violation_hold_share=0.0,
         cooldown_intervals=0,
         change_budget_replicas=LARGEST_REPLICAS,
     )
@@ -105,7 +107,14 @@ class GuardedScaling:
             source[: len(names)] = [column.get(name, -1) for name in names]
             self._guardrails.remesh(0, source)
             self._names = names
-        proposal = proposal_of(snapshot, reading, limits, wish, has_error=self._write_failed)
+        proposal = proposal_of(
+            snapshot,
+            reading,
+            limits,
+            wish,
+            has_error=self._write_failed,
+            violation_hold_share=self.config.violation_hold_share,
+        )
         return self._send(reading, wish, limits, self._guardrails.apply(proposal))
 
     def restore(self, snapshot: ClusterSnapshot, reading: Reading, targets: Mapping[str, int]) -> Sent:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gnnrl.cluster.actuator import ScaleRequest
 from gnnrl.cluster.guardrails import NO_FLOOR, UNLIMITED, Limits, Proposal, Verdict, limits_of
+from gnnrl.cluster.guardrails.annotations import SLO_MS, objective_ms
 from gnnrl.cluster.models import ClusterSnapshot
 from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.sensing import Reading
@@ -33,6 +34,7 @@ def proposal_of(
     floor: NDArray[np.int64] | None = None,
     has_error: bool = False,
     trusted: bool = False,
+    violation_hold_share: float = 0.0,
 ) -> Proposal:
     """What the guardrails judge, as a batch of one.
 
@@ -43,6 +45,7 @@ def proposal_of(
         floor: the fallback's, [S]; None = it has none.
         has_error: something failed in this interval.
         trusted: whatever the data, they are not what the wish rests on (a restoration).
+        violation_hold_share: of an objective, above which it counts as violated; 0 = nothing does.
     """
     columns, count = len(wish), len(reading.deployments)
     current, low, high, available = np.zeros((4, 1, columns), dtype=np.int64)
@@ -64,6 +67,8 @@ def proposal_of(
         owned_mask=owned_mask,
         paused_mask=paused_mask,
         untrusted_mask=nowhere_mask if trusted else reading.untrusted_mask[None],
+        half_window_mask=nowhere_mask if trusted else reading.half_window_mask[None],
+        violated_mask=_violated_mask(reading, violation_hold_share, columns)[None],
         min_replicas=low,
         max_replicas=high,
         min_available=available,
@@ -71,6 +76,18 @@ def proposal_of(
         floor=np.full((1, columns), NO_FLOOR, dtype=np.int64) if floor is None else floor[None],
         quota_headroom=np.array([UNLIMITED if snapshot.quota.pods is None else snapshot.quota.pods]),
     )
+
+
+def _violated_mask(reading: Reading, share: float, columns: int) -> NDArray[np.bool_]:
+    """[S] services whose own objective is shown violated, or all where that of the mesh is."""
+    mask = np.zeros(columns, dtype=np.bool_)
+    if share > 0.0:
+        mask[:] = reading.window.latency_p95_ms[0] > share * reading.slo_ms
+        for i, deployment in enumerate(reading.deployments):
+            own_ms = objective_ms(deployment.annotations.get(SLO_MS, ""))
+            if own_ms is not None:
+                mask[i] |= reading.window.p95_ms[0, i] > share * own_ms
+    return mask
 
 
 def changes_of(reading: Reading, limits: Sequence[Limits], verdict: Verdict) -> dict[str, ScaleRequest]:

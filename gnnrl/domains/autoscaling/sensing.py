@@ -7,7 +7,7 @@ workloads of other kinds. Those are seen by a policy and never scaled.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from gnnrl.domains.autoscaling.kiali_import import LOAD_GENERATOR
 from gnnrl.domains.autoscaling.mesh import Call
 from gnnrl.domains.autoscaling.monitoring_kernel import assemble_calls, pod_sums
 from gnnrl.domains.autoscaling.observed import ObservedMesh, ObservedService
+from gnnrl.domains.autoscaling.rate_trust import RateJudgement, RateTrust
 from gnnrl.domains.autoscaling.telemetry import Telemetry, make_telemetry
 from kiali_client import NodeKey, ServiceGraph
 
@@ -50,12 +51,16 @@ class Reading:
     """Of the first columns, in their order."""
     untrusted_mask: NDArray[np.bool_]
     """[S] services whose data are missing or contradict themselves."""
+    half_window_mask: NDArray[np.bool_]
+    """[S] services whose rates' window may be half filled: nothing of it was read, or it is zero, thinly sampled or just back."""
     unmeasured_mask: NDArray[np.bool_]
     """[S] services whose pods are not all measured, or not lately: their CPU is no ground for more replicas."""
     age_seconds: Mapping[str, float]
     """Of `graph` and `metrics`."""
     blocking: tuple[str, ...]
     """Why no decision can rest on this reading; empty = one can."""
+    slo_ms: float
+    """Objective of the 95th percentile end to end."""
     problems: tuple[str, ...]
     """Everything that was wrong, for people."""
     left_out: tuple[str, ...] = ()
@@ -85,6 +90,7 @@ class Sensing:
         stale_after_seconds: graph or metrics older than this block a decision.
         slo_ms: objective of the 95th percentile end to end.
         past_capacity: `error`, or `drop_least_active`.
+        cluster: whose Deployments these are, as the graph names it; "" = there is only one.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class Sensing:
         stale_after_seconds: float,
         slo_ms: float,
         past_capacity: str = "error",
+        cluster: str = "",
     ) -> None:
         self.max_nodes, self.max_edges = max_nodes, max_edges
         self.interval_seconds = interval_seconds
@@ -103,7 +110,8 @@ class Sensing:
         self.slo_ms = slo_ms
         self.past_capacity = past_capacity
         self._known: dict[str, _Memory] = {}
-        self._trust = GraphTrust(stale_after_seconds)
+        self._trust = GraphTrust(stale_after_seconds, cluster)
+        self._rates = RateTrust()
         self._window = make_telemetry(1, max_nodes, max_edges, histogram=False)
         self._active = np.ones(1, np.bool_)
 
@@ -139,6 +147,13 @@ class Sensing:
         self._fill_counts(nodes.deployments, snapshot.taken_seconds)
         missing = self._fill_pods(nodes.deployments, snapshot)
         self._fill_calls(mesh, nodes)
+        without_rates = bool(frozen or _without_rates(blocking, snapshot, graph))
+        half_window_mask = np.full(self.max_nodes, without_rates, np.bool_)
+        if graph is not None and not without_rates:
+            judged = self._judged(nodes, snapshot, graph.duration_seconds, {name for name, _ in missing})
+            untrusted_mask |= self._and_behind(mesh, judged.doubted)
+            half_window_mask |= self._and_behind(mesh, judged.half_filled | nodes.thinly_sampled())
+            problems += [_told(name, message) for name, message in judged.doubted.items()]
         unmeasured_mask = np.zeros(self.max_nodes, np.bool_)
         unmeasured_mask[[column[name] for name, _ in missing]] = True
         untrusted_mask[[column[name] for name in shorted]] = True
@@ -157,9 +172,11 @@ class Sensing:
             window=self._window,
             deployments=tuple(nodes.deployments),
             untrusted_mask=untrusted_mask,
+            half_window_mask=half_window_mask,
             unmeasured_mask=unmeasured_mask,
             age_seconds=ages,
             blocking=blocking,
+            slo_ms=self.slo_ms,
             problems=(*problems, *(reason for reason in blocking if reason not in problems)),
             left_out=left_out,
         )
@@ -342,6 +359,32 @@ class Sensing:
             window.seconds, np.array([self.interval_seconds]),
         )  # fmt: skip
 
+    def _judged(
+        self, nodes: GraphNodes, snapshot: ClusterSnapshot, window_seconds: int, unmeasured: set[str]
+    ) -> RateJudgement:
+        """The rates of the Deployments against their pods' CPU, where that is measured."""
+        names = [deployment.name for deployment in nodes.deployments]
+        rps = {name: float(self._window.rps_in[0, i]) for i, name in enumerate(names)}
+        cpu = {
+            name: float(self._window.app_cpu_millicores[0, i]) for i, name in enumerate(names) if name not in unmeasured
+        }
+        return self._rates.judge(snapshot.taken_seconds, float(window_seconds), rps, cpu)
+
+    def _and_behind(self, mesh: ObservedMesh, names: Iterable[str]) -> NDArray[np.bool_]:
+        """[S] these services, and all that they call, directly or not: what those are said to need follows from them."""
+        targets: dict[str, list[str]] = {}
+        for call in mesh.calls:
+            targets.setdefault(call.source, []).append(call.target)
+        column = {name: i for i, name in enumerate(mesh.names)}
+        mask = np.zeros(self.max_nodes, np.bool_)
+        waiting = [name for name in names if name in column]
+        while waiting:
+            name = waiting.pop()
+            if not mask[column[name]]:
+                mask[column[name]] = True
+                waiting += targets.get(name, ())
+        return mask
+
     def _contradictions(self, deployments: Sequence[DeploymentState]) -> list[tuple[str, str]]:
         """Services that work, have been called before, and are said to receive nothing now."""
         window, found = self._window, []
@@ -370,6 +413,13 @@ def _ready_at(history: Sequence[tuple[float, int]], when: float, measured: int) 
     """Pods that were ready when the metrics window ended: as they were counted then, and at least those that were measured."""
     before = [count for seconds, count in history if seconds <= when + 1e-3]
     return max(before[-1], measured) if before else measured
+
+
+def _without_rates(blocking: Sequence[str], snapshot: ClusterSnapshot, graph: ServiceGraph | None) -> bool:
+    """Whether this reading has no rates of now: the graph failed, is empty, late or cannot be true."""
+    if graph is None:
+        return snapshot.graph is not None or snapshot.failed("graph")
+    return any(reason.startswith("graph:") for reason in blocking)
 
 
 def _told(service: str, message: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from gnnrl.cluster.clock import Clock
-from gnnrl.cluster.guardrails.names import OWNED, UNTRUSTED
+from gnnrl.cluster.guardrails.names import HALF_WINDOW, OWNED, UNTRUSTED
 from gnnrl.live.decision import IntervalRecord, ServiceDecision
 from gnnrl.live.keda.externalscaler_pb2 import (
     GetMetricSpecResponse,
@@ -119,7 +119,7 @@ class KedaScaler(ExternalScalerServicer):
                 f"{decision.service} was held because somebody else scales it: decide for KEDA with gnnrl serve-keda"
             )
         # HPA may have raised it since it was read: to hand on what was there then would lower it.
-        if UNTRUSTED in decision.guardrails and decision.final <= decision.current:
+        if {UNTRUSTED, HALF_WINDOW} & set(decision.guardrails) and decision.final <= decision.current:
             raise UnavailableDecisionError(f"the data of {decision.service} cannot be trusted{problems_of(record)}")
         return decision
 

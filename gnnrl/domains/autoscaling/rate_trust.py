@@ -1,0 +1,144 @@
+"""Whether the rates of a service can have fallen as far as they are said to: held against the CPU of its own pods, which is measured by
+somebody else.
+
+A rate over a window reads low, and nothing says so, wherever samples are missing: after a restart of Prometheus with empty storage, in and
+after a gap, for a service some of whose pods are not scraped. Traffic that is really gone takes CPU with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+__all__ = ["BELIEVED_SECONDS", "RateJudgement", "RateTrust"]
+
+TOLERANCE = 0.1
+"""Share by which a rate may fall without its CPU."""
+IDLE_SHARE = 0.2
+"""Of a service's CPU this much may be there without any requests: so much less of it need go with them."""
+DEVIATIONS = 2.0
+"""Standard deviations of a Poisson count that are no fall."""
+LOOK_BACK_WINDOWS = 2.5
+"""A gap shows within a window, and a short one is over after two: with what was before that nothing is compared."""
+BELIEVED_SECONDS = 600.0
+"""What has been said for so long is believed: requests do become cheaper or dearer, and services idle."""
+
+
+class RateJudgement(NamedTuple):
+    """What is to be thought of one reading of the rates."""
+
+    doubted: Mapping[str, str]
+    """Service -> why its rate cannot be believed."""
+    half_filled: frozenset[str]
+    """Services whose rate is zero and was not, or has just come back: its window may be half filled."""
+
+
+class _Seen(NamedTuple):
+    seconds: float
+    rps: float
+    cpu: float
+    """Mean over the window of the rate, in any unit."""
+
+
+@dataclass
+class _Service:
+    cpu: deque[tuple[float, float]] = field(default_factory=deque)
+    """(seconds, CPU) of the readings within a window."""
+    seen: deque[_Seen] = field(default_factory=deque)
+    """What was believed lately."""
+    reference: _Seen | None = None
+    """What the rate was before it fell too far; None = it did not."""
+    lowest: float = 0.0
+    """Rate since then."""
+    requested_seconds: float | None = None
+    """When requests were last seen; None = never, or so long ago that it is believed."""
+
+
+class RateTrust:
+    """Judges the rates of services, reading by reading."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, _Service] = {}
+
+    def judge(
+        self, now: float, window_seconds: float, rps: Mapping[str, float], cpu: Mapping[str, float]
+    ) -> RateJudgement:
+        """Take a reading.
+
+        Args:
+            now: unix seconds, rising from call to call.
+            window_seconds: that the rates are means over.
+            rps: requests/s that each service is said to receive.
+            cpu: of all its pods' applications, in any unit; what is not measured is left out.
+        """
+        self._services = {name: self._services.get(name, _Service()) for name in rps}
+        doubted: dict[str, str] = {}
+        half_filled: set[str] = set()
+        for name, rate in rps.items():
+            known = self._services[name]
+            if _stopped(known, now, rate):
+                half_filled.add(name)
+            if name in cpu:
+                fell_from, returned = _compared(known, now, window_seconds, rate, cpu[name])
+                if returned:
+                    half_filled.add(name)
+                if fell_from is not None:
+                    doubted[name] = (
+                        f"graph: {rate:.4g} requests/s after {fell_from:.4g}, and its pods' CPU has not gone with them; does its "
+                        "Prometheus scrape all of its pods?"
+                    )
+        return RateJudgement(doubted, frozenset(half_filled))
+
+
+def _stopped(known: _Service, now: float, rate: float) -> bool:
+    """Whether there are no requests, and were some not so long ago."""
+    if rate > 0.0:
+        known.requested_seconds = now
+    elif known.requested_seconds is not None and now - known.requested_seconds > BELIEVED_SECONDS:
+        known.requested_seconds = None
+    return rate == 0.0 and known.requested_seconds is not None
+
+
+def _compared(
+    known: _Service, now: float, window_seconds: float, rate: float, cpu_now: float
+) -> tuple[float | None, bool]:
+    """The rate that it fell from, further than its CPU allows (None = it did not), and whether it has come back from such a fall."""
+    known.cpu.append((now, cpu_now))
+    while known.cpu[0][0] <= now - window_seconds:
+        known.cpu.popleft()
+    cpu = sum(value for _, value in known.cpu) / len(known.cpu)
+    while known.seen and known.seen[0].seconds < now - LOOK_BACK_WINDOWS * window_seconds:
+        known.seen.popleft()
+    reference, returned = known.reference, False
+    if reference is not None:
+        if now - reference.seconds > BELIEVED_SECONDS:
+            known.seen.clear()
+            known.reference = None
+        elif not _fell(reference, rate, cpu, window_seconds):
+            # Either the CPU has gone as well by now, or the requests are back: then the window has only begun to fill.
+            returned = rate > (1.0 + TOLERANCE) * known.lowest
+            known.reference = None
+    elif known.seen:
+        highest = max(known.seen, key=lambda seen: _expected(seen, cpu))
+        if _fell(highest, rate, cpu, window_seconds):
+            known.reference, known.lowest = highest, rate
+    if known.reference is not None:
+        known.lowest = min(known.lowest, rate)
+        return known.reference.rps, False
+    known.seen.append(_Seen(now, rate, cpu))
+    return None, returned
+
+
+def _expected(seen: _Seen, cpu: float) -> float:
+    """Requests/s at least, at this CPU, if a request costs what it did then."""
+    gone = 1.0 - min(1.0, cpu / seen.cpu) if seen.cpu > 0.0 else 1.0
+    return seen.rps * max(0.0, 1.0 - gone / (1.0 - IDLE_SHARE))
+
+
+def _fell(seen: _Seen, rate: float, cpu: float, window_seconds: float) -> bool:
+    expected = _expected(seen, cpu)
+    noise = DEVIATIONS * math.sqrt(expected / window_seconds)
+    return rate < (1.0 - TOLERANCE) * expected - noise
