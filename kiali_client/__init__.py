@@ -10,15 +10,16 @@ from kiali_client.errors import (
     KialiSchemaError,
     KialiUnavailableError,
 )
+from kiali_client.identity import UNNAMED_CLUSTERS
 from kiali_client.istio_queries import istio_queries
-from kiali_client.models import NO_CLUSTERS, Edge, Node, NodeKey, ServiceGraph, Traffic
+from kiali_client.models import Edge, Node, NodeKey, ServiceGraph, Traffic
 from kiali_client.parse import parse_graph
 from kiali_client.prometheus import PrometheusClient
 from kiali_client.secret import Secret
 from kiali_client.versions import Status, Version
 
 __all__ = [
-    "NO_CLUSTERS",
+    "UNNAMED_CLUSTERS",
     "Edge",
     "KialiAuthenticationError",
     "KialiAuthorizationError",

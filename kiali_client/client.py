@@ -23,7 +23,8 @@ from kiali_client.errors import (
     KialiPayloadError,
     KialiUnavailableError,
 )
-from kiali_client.models import NO_CLUSTERS, GraphType, ServiceGraph
+from kiali_client.identity import UNNAMED_CLUSTERS
+from kiali_client.models import GraphType, ServiceGraph
 from kiali_client.parse import parse_graph
 from kiali_client.refusal import Remedies, read_answer, refusal
 from kiali_client.secret import Secret, TokenSource
@@ -295,6 +296,6 @@ class KialiClient:
     def _in_cluster(self, graph: ServiceGraph) -> ServiceGraph:
         if not self._cluster:
             return graph
-        elsewhere = {node.key for node in graph.nodes if node.key.cluster not in (*NO_CLUSTERS, self._cluster)}
+        elsewhere = {node.key for node in graph.nodes if node.key.cluster not in (*UNNAMED_CLUSTERS, self._cluster)}
         nodes = (replace(node, is_outside=True) if node.key in elsewhere else node for node in graph.nodes)
         return replace(graph, nodes=tuple(nodes))

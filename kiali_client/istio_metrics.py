@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from kiali_client.errors import KialiSchemaError
 from kiali_client.flow_reports import EdgeReports, Flow, Witness
+from kiali_client.identity import UNNAMED_CLUSTERS
 from kiali_client.istio_queries import REPLICA_LABEL, SECURITY_LABEL, Query, Sample, istio_queries
-from kiali_client.models import NO_CLUSTERS, Edge, Node, NodeKey, ServiceGraph, Traffic
+from kiali_client.models import Edge, Node, NodeKey, ServiceGraph, Traffic
 from kiali_client.parse import LARGEST_RATE, SHOWN_PROBLEMS
 from kiali_client.sampling import SamplingMemory
 
@@ -108,7 +109,7 @@ class _Names:
         for each in labels:
             for side in ("source", "destination"):
                 found = each.get(f"{side}_cluster", "")
-                if found not in NO_CLUSTERS:
+                if found not in UNNAMED_CLUSTERS:
                     clusters[_workload(each, side)].add(found)
         self._cluster_of = {
             name: cluster if cluster in found else next(iter(found)) if len(found) == 1 else ""
@@ -124,7 +125,7 @@ class _Names:
         service = (labels.get("destination_service_name") or UNKNOWN) if side == "destination" else UNKNOWN
         if workload != UNKNOWN:
             told = labels.get(f"{side}_cluster", "")
-            cluster = self._cluster_of.get((namespace, workload), "") if told in NO_CLUSTERS else told
+            cluster = self._cluster_of.get((namespace, workload), "") if told in UNNAMED_CLUSTERS else told
             return NodeKey(cluster, namespace, workload, "workload")
         if service != UNKNOWN:
             return NodeKey("", namespace, service, "service")
@@ -205,7 +206,7 @@ def _nodes(edges: Sequence[Edge], namespaces: Sequence[str], cluster: str) -> tu
             key=key,
             is_root=key not in called,
             is_outside=key.namespace not in (*namespaces, UNKNOWN)
-            or (cluster != "" and key.cluster not in (*NO_CLUSTERS, cluster)),
+            or (cluster != "" and key.cluster not in (*UNNAMED_CLUSTERS, cluster)),
             is_inaccessible=key.kind != "workload",
         )
         for key in keys

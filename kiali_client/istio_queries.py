@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["LONG_WINDOWS", "REPLICA_LABEL", "REPORTERS", "SECURITY_LABEL", "Query", "Reporter", "Sample", "istio_queries"]
+__all__ = [
+    "LONG_WINDOWS",
+    "REPLICA_LABEL",
+    "REPORTERS",
+    "SECURITY_LABEL",
+    "Query",
+    "Reporter",
+    "Sample",
+    "istio_queries",
+]
 
 Measure = Literal["requests", "latency", "tcp", "samples", "long_samples"]
 Reporter = Literal["destination", "source", "entry", "any"]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["NO_CLUSTERS", "Edge", "GraphType", "Node", "NodeKey", "NodeKind", "ServiceGraph", "Traffic"]
+__all__ = ["Edge", "GraphType", "Node", "NodeKey", "NodeKind", "ServiceEntryPlace", "ServiceGraph", "Traffic"]
 
 GraphType = Literal["app", "service", "versionedApp", "workload"]
 NodeKind = Literal["workload", "app", "service", "aggregate", "unknown"]
 
-NO_CLUSTERS = ("", "unknown")
-"""What stands for a cluster where none is known."""
+ServiceEntryPlace = Literal["inside", "outside"]
+
 NOT_PODS = ("PassthroughCluster", "BlackHoleCluster", "unknown")
 
 
@@ -58,15 +58,29 @@ class Node:
     is_waypoint: bool = False
     """A proxy of the ambient mesh."""
     has_virtual_service: bool = False
+    has_workload_entry: bool = False
+    """Machines of the mesh that are no pods stand behind it (WorkloadEntry, WorkloadGroup)."""
+    service_entry: ServiceEntryPlace | None = None
+    """A ServiceEntry describes it: of something inside the mesh that is no Kubernetes service, or outside of it."""
+
+    @property
+    def is_served_here(self) -> bool:
+        """Whether a workload stands behind it, in the mesh and in a namespace that was asked for."""
+        return (
+            self.key.kind in ("workload", "app", "service")
+            and self.key.name not in NOT_PODS
+            and not (self.is_outside or self.is_inaccessible or self.is_waypoint or self.service_entry == "outside")
+        )
+
+    @property
+    def runs_on_machines(self) -> bool:
+        """Whether a number of pods does not say what serves it."""
+        return self.has_workload_entry or self.service_entry == "inside"
 
     @property
     def scalable(self) -> bool:
         """Whether it stands for pods that the reader of this graph may scale."""
-        return (
-            self.key.kind in ("workload", "app")
-            and self.key.name not in NOT_PODS
-            and not (self.is_outside or self.is_inaccessible or self.is_waypoint)
-        )
+        return self.key.kind in ("workload", "app") and self.is_served_here and not self.runs_on_machines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ What has to be known about the answers: every number is a string; a rate that is
 out when it is 0; `traffic` may be empty or have no `rates`; times and percentages may be "+Inf" or "NaN" (a division by
 no traffic), rates may not; there is one edge per protocol for a pair of nodes; tcp is bytes; booleans stand there only
 when true, and `hasVS: {}` means true; `box` nodes only group others; Kiali 1.29 renamed isUnused to isIdle and isGroup
-to isBox.
+to isBox; a workload may stand there twice, with its traffic under its cluster and idle under the cluster "unknown"; one
+operation's name may stand there once for each service that has it.
 
 Whatever the bytes are, nothing but a `KialiError` is raised, and an error repeats little of them.
 """
@@ -13,11 +14,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any, get_args
 
 from kiali_client.document import json_kind, one_line, read_document, shown
 from kiali_client.errors import KialiPayloadError, KialiSchemaError
-from kiali_client.models import Edge, GraphType, Node, NodeKey, NodeKind, ServiceGraph, Traffic
+from kiali_client.identity import UNNAMED_CLUSTERS, one_identity
+from kiali_client.models import Edge, GraphType, Node, NodeKey, NodeKind, ServiceEntryPlace, ServiceGraph, Traffic
 
 __all__ = ["LARGEST_RATE", "SHOWN_PROBLEMS", "number", "parse_graph"]
 
@@ -72,6 +75,7 @@ class _Reader:
         self.problems: list[str] = []
         self.further_problems = 0
         self.keys: dict[str, NodeKey] = {}
+        self.operations: dict[NodeKey, int] = {}
 
     def problem(self, text: str) -> None:
         if len(self.problems) < SHOWN_PROBLEMS:
@@ -95,6 +99,7 @@ class _Reader:
         timestamp, duration = (self.whole_number(document, key) for key in ("timestamp", "duration"))
         nodes = self.nodes(self.items(elements, "nodes"))
         edges = self.edges(self.items(elements, "edges"))
+        nodes = self.without_doubtful_twins(nodes, edges)
         if self.problems:
             more = [f"and {self.further_problems} more problems"] if self.further_problems else []
             raise KialiSchemaError([*self.problems, *more])
@@ -120,21 +125,43 @@ class _Reader:
         return found
 
     def nodes(self, items: list[tuple[str, dict[str, Any]]]) -> tuple[Node, ...]:
-        nodes: dict[NodeKey, Node] = {}
+        found: list[tuple[NodeKey, dict[str, Any]]] = []
         for place, data in items:
             # Before 1.29 a box was an app node with isGroup.
             if data.get("nodeType") == "box" or _flag(data, "isBox") or _flag(data, "isGroup"):
                 continue
             identifier = data.get("id")
             key = self.key(place, data)
+            if key is not None and key.kind == "aggregate":
+                # Two ids of an operation are two nodes: requests to different services pass through them.
+                count = self.operations[key] = self.operations.get(key, 0) + 1
+                key = key._replace(name=f"{key.name}#{count}") if count > 1 else key
             if not isinstance(identifier, str) or not identifier:
                 self.problem(f"{place}: has no id")
             elif key is not None and self.keys.setdefault(identifier, key) != key:
                 self.problem(f"{place}: its id {shown(identifier)} is that of {self.keys[identifier]} already")
             elif key is not None:
-                # Two ids for one key are two views of the same thing (an app in two boxes); the first says what it is.
-                nodes.setdefault(key, _node(key, data))
-        return tuple(nodes.values())
+                found.append((key, data))
+        same = one_identity(key for key, _ in found)
+        self.keys = {identifier: same.get(key, key) for identifier, key in self.keys.items()}
+        nodes: dict[NodeKey, Node] = {}
+        # Two ids for one key are two views of the same thing (an app in two boxes); the first says what it is, and the one
+        # under the cluster's own name before the others.
+        for key, data in sorted(found, key=lambda item: item[0] in same):
+            own = same.get(key, key)
+            node = _node(own, data)
+            nodes[own] = replace(nodes[own], is_idle=nodes[own].is_idle and node.is_idle) if own in nodes else node
+        return tuple(nodes[key] for key in dict.fromkeys(same.get(key, key) for key, _ in found))
+
+    def without_doubtful_twins(self, nodes: tuple[Node, ...], edges: tuple[Edge, ...]) -> tuple[Node, ...]:
+        """Without nodes of no named cluster that nothing calls and that several clusters have: no further workloads."""
+        touched = {key for edge in edges for key in (edge.source, edge.target)}
+        named = {node.key[1:] for node in nodes if node.key.cluster not in UNNAMED_CLUSTERS}
+        return tuple(
+            node
+            for node in nodes
+            if node.key.cluster not in UNNAMED_CLUSTERS or node.key in touched or node.key[1:] not in named
+        )
 
     def key(self, place: str, data: dict[str, Any]) -> NodeKey | None:
         for field in TEXTS:
@@ -152,6 +179,8 @@ class _Reader:
             # An app node of a versionedApp graph stands for its workload, unless that is not known.
             hidden = node_type == "app" and field == "workload" and name == "unknown"
             if isinstance(name, str) and name and not hidden:
+                if kind == "aggregate":
+                    name += _owner(data)
                 return NodeKey(_text(data, "cluster"), _text(data, "namespace"), name, kind)
         if node_type == "unknown":
             return NodeKey(_text(data, "cluster"), _text(data, "namespace"), "unknown", "unknown")
@@ -254,7 +283,24 @@ def _node(key: NodeKey, data: dict[str, Any]) -> Node:
         is_gateway=_flag(data, "isGateway"),
         is_waypoint=_flag(data, "isWaypoint"),
         has_virtual_service=_flag(data, "hasVS"),
+        has_workload_entry=data.get("hasWorkloadEntry") not in (None, False, []),
+        service_entry=_service_entry(data),
     )
+
+
+def _owner(data: dict[str, Any]) -> str:
+    """Of an operation: services share names such as GET, and are told apart by whose it is."""
+    owner = next((_text(data, field) for field in ("service", "app", "workload") if _text(data, field)), "")
+    return f"@{owner}" if owner else ""
+
+
+def _service_entry(data: dict[str, Any]) -> ServiceEntryPlace | None:
+    """Where what a ServiceEntry describes runs; its location was a text before it was an object. Istio's default is outside."""
+    if not _flag(data, "isServiceEntry"):
+        return None
+    value = data["isServiceEntry"]
+    location = value.get("location") if isinstance(value, dict) else value
+    return "inside" if location == "MESH_INTERNAL" else "outside"
 
 
 def _merged(first: Traffic, second: Traffic) -> Traffic:

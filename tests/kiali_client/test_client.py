@@ -347,6 +347,8 @@ def test_workloads_of_other_clusters_are_outside(httpserver: HTTPServer) -> None
     kiali.graph["elements"]["nodes"][1]["data"]["cluster"] = "west"
     graph = client_of(kiali, cluster="east").fetch_service_graph("shop")
     assert [node.scalable for node in graph.nodes] == [True, False]
+    kiali.graph["elements"]["nodes"][1]["data"]["cluster"] = "unknown"
+    assert all(node.scalable for node in client_of(kiali, cluster="east").fetch_service_graph("shop").nodes)
     assert all(node.scalable for node in client_of(kiali).fetch_service_graph("shop").nodes)
 
 

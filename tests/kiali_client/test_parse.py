@@ -50,6 +50,42 @@ def test_numbers_are_read_from_text_with_their_units() -> None:
     assert found.source == NodeKey("east", "shop", "web-v1", "workload")
 
 
+def test_what_is_of_no_named_cluster_is_that_of_the_one_that_has_it() -> None:
+    twin = WEB | {"id": "3", "cluster": "unknown", "isIdle": True, "isDead": True}
+    for nodes in ([WEB, twin, CART], [twin, WEB, CART]):
+        graph = parse_graph(answer(nodes, [edge("1", "2", http="3.00"), edge("3", "2", http="2.00")]))
+        assert {node.key.cluster for node in graph.nodes} == {"east"} and len(graph.nodes) == 2
+        assert graph.by_key[NodeKey("east", "shop", "web-v1", "workload")].is_dead is False
+        assert graph.by_key[NodeKey("east", "shop", "web-v1", "workload")].is_idle is False
+        (found,) = graph.edges
+        assert found.rps == 5.0
+    # A service of that name, or the workload of another namespace, is another one.
+    others = [
+        WEB | {"id": "3", "cluster": "", "namespace": "b"},
+        {"id": "4", "nodeType": "service", "service": "web-v1"},
+    ]
+    assert len(parse_graph(answer([WEB, *others])).nodes) == 3
+
+
+def test_an_operation_is_one_node_an_id() -> None:
+    operation = {"nodeType": "aggregate", "namespace": "shop", "aggregate": "request_operation=GET"}
+    nodes = [operation | {"id": "3", "app": "web"}, operation | {"id": "4", "app": "cart"}, operation | {"id": "5"}]
+    graph = parse_graph(answer([*nodes, operation | {"id": "6"}]))
+    assert len({node.key for node in graph.nodes}) == 4
+
+
+def test_machines_and_what_is_outside_are_not_scalable() -> None:
+    def node(**data: Any):
+        return parse_graph(answer([WEB | data])).nodes[0]
+
+    assert (node().scalable, node().is_served_here, node().runs_on_machines) == (True, True, False)
+    machine = node(hasWorkloadEntry=[{"name": "vm"}])
+    assert (machine.scalable, machine.is_served_here, machine.runs_on_machines) == (False, True, True)
+    assert not node(isServiceEntry={"location": "MESH_EXTERNAL"}).is_served_here
+    assert not node(isServiceEntry={}).is_served_here
+    assert node(isServiceEntry={"location": "MESH_INTERNAL"}).runs_on_machines
+
+
 def test_an_edge_without_rates_or_with_empty_traffic_is_an_edge_without_load() -> None:
     for traffic in ({"protocol": "http"}, {"protocol": "http", "rates": {}}, {}, None):
         found = only_edge({"id": "e", "source": "1", "target": "2", "traffic": traffic, "responseTime": "20"})

@@ -81,7 +81,8 @@ class FakePrometheus:
         elif 'source",source_workload_namespace!=' in query:
             reporter = "entry"
         result = [
-            {"metric": labels, "value": [self.stamp, value]} for labels, value in self.series.get((metric, reporter), [])
+            {"metric": labels, "value": [self.stamp, value]}
+            for labels, value in self.series.get((metric, reporter), [])
         ]
         return as_json({"status": "success", "data": {"resultType": "vector", "result": result}})
 

@@ -44,8 +44,13 @@ CONFIG = AutoscalingConfig(
 )
 LIVE = replace(CONFIG, telemetry="exact", metrics_lag_seconds=0)
 WIDE = GuardrailConfig(
-    max_up_replicas=20, max_down_replicas=20, max_down_share=1.0, change_budget_replicas=1000, brake_share=1.0,
-    half_window_seconds=0.0, violation_hold_share=0.0,
+    max_up_replicas=20,
+    max_down_replicas=20,
+    max_down_share=1.0,
+    change_budget_replicas=1000,
+    brake_share=1.0,
+    half_window_seconds=0.0,
+    violation_hold_share=0.0,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,13 @@ def _print(evaluation: Evaluation) -> None:
             ("", "replicas", f"saved vs {REFERENCE} %", "violating %", "P95 ms", "P99 ms", "moves", "objective"),
             (_row(evaluation, workload, name) for name in evaluation.playbacks),
         )
+        silent = [
+            name for name in evaluation.playbacks if math.isnan(evaluation.mean(workload, name, "latency_p95_ms").mean)
+        ]
+        if silent:
+            print(
+                f"-: {workload} brings too few requests, or none was answered ({', '.join(silent)}): there is no latency\n"
+            )
         if evaluation.guardrails is not None:
             print_table(
                 f"{workload}: guardrails",
@@ -214,8 +222,12 @@ def _row(evaluation: Evaluation, workload: str, name: str) -> tuple[str, ...]:
         f"{mean('replica_seconds').mean / evaluation.scenarios.seconds:.1f}",
         evaluation.saving(workload, name, REFERENCE).text(".1f", scale=100.0) if compared else "-",
         mean("violating_share").text(".2f", scale=100.0),
-        *(f"{mean(metric).mean:.0f}" for metric in ("latency_p95_ms", "latency_p99_ms", "scale_moves", "objective")),
+        *(_rounded(mean(metric)) for metric in ("latency_p95_ms", "latency_p99_ms", "scale_moves", "objective")),
     )
+
+
+def _rounded(interval: Interval) -> str:
+    return "-" if math.isnan(interval.mean) else f"{interval.mean:.0f}"
 
 
 def _acted(evaluation: Evaluation, workload: str, name: str) -> str:

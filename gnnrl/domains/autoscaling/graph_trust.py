@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gnnrl.cluster.models import PROXY_CONTAINERS, ClusterSnapshot
-from kiali_client import NO_CLUSTERS, NodeKey, ServiceGraph
+from kiali_client import UNNAMED_CLUSTERS, NodeKey, ServiceGraph
 
 __all__ = ["BUSY_SHARE", "CPU_CHANGE", "GraphTrust"]
 
@@ -108,7 +108,7 @@ def clusters_of(graph: ServiceGraph, namespace: str) -> set[str]:
     """The clusters that a graph names for the workloads of a namespace."""
     keys = (node.key for node in graph.nodes)
     keys_here = (key for key in keys if key.namespace == namespace and key.kind in ("workload", "app"))
-    return {key.cluster for key in keys_here} - set(NO_CLUSTERS)
+    return {key.cluster for key in keys_here} - set(UNNAMED_CLUSTERS)
 
 
 def _is_busy(snapshot: ClusterSnapshot, name: str) -> bool:

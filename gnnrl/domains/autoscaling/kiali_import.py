@@ -3,7 +3,7 @@
 Rates become ratios: with lambda[s] the requests/s that reach s, a call s -> t is made R[s, t] / lambda[s] times per
 invocation. What comes from outside (unknown sources, ingress, namespaces not asked for, load generators) is the
 external traffic; every service it enters at is the root of one request class. Kiali counts edges, not paths, so all
-classes share the same ratios.
+classes share the same ratios. Nodes that only stand between two services are folded away (`graph_folding.py`).
 
 Failed requests stay with their calls (`Call.error_share`), as errors of the application's own that telemetry shows; those
 of external requests belong to no call and are left out.
@@ -25,7 +25,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gnnrl.domains.autoscaling.graph_folding import TrafficMatrices
 from gnnrl.domains.autoscaling.mesh import Call, Mesh, MeshError, RequestClass, Service
+from gnnrl.domains.autoscaling.mesh_checks import LARGEST_VISITS
 from gnnrl.domains.autoscaling.online_boutique import SIDECAR_MS
 from kiali_client import KialiPayloadError, KialiSchemaError, Node, NodeKey, ServiceGraph, parse_graph
 
@@ -37,6 +39,9 @@ DEFAULT_CPU_MS = 2.5
 """Cost a call where no response time is known: the median of the Online Boutique."""
 CPU_MS_BOUNDS = (0.1, 50.0)
 MIN_OWN_PART = 0.05
+NOTED_VISITS = 100.0
+VAGUE_RPS = 0.05
+"""A rate below this is off by up to 10 % or more where it is rounded to 0.01."""
 LIMIT_MILLICORES = 200.0
 LOAD_GENERATOR = re.compile(r"load-?gen|locust|fortio|^k6\b|^wrk\b", re.IGNORECASE)
 GATEWAY = re.compile(r"gateway|ingress", re.IGNORECASE)
@@ -83,10 +88,13 @@ def mesh_from_graph(graph: ServiceGraph, *, name: str, quantile: float | None = 
         raise MeshError(name, ["no requests (http or gRPC) in the graph; ask for a longer period, or send some"])
     _check_sources(flows, name)
     names = _unique_names([node.key for node in flows.members])
+    _check_quotients(flows, names, name)
     reached = flows.entry + flows.rate.sum(0)
     ratio = flows.rate / np.where(reached > 0, reached, 1.0)[:, None]
     costs, guessed = _cpu_ms(flows, ratio, quantile)
-    stateful = flows.tcp.any(0) & (reached == 0)
+    over_tcp = flows.tcp.any(0) & (reached == 0)
+    machines = np.array([node.runs_on_machines for node in flows.members], dtype=np.bool_)
+    stateful = over_tcp | machines
     pairs = [(int(s), int(t)) for s, t in np.argwhere((flows.rate > 0) | flows.tcp)]
     calls = tuple(float(ratio[s, t]) for s, t in pairs)
     mesh = Mesh(
@@ -118,16 +126,24 @@ def mesh_from_graph(graph: ServiceGraph, *, name: str, quantile: float | None = 
         ),
     )
     notes = flows.notes
-    if stateful.any():
+    if (chosen := over_tcp & ~machines).any():
         notes.append(
-            f"{_listed(names, stateful)}: reached over tcp alone (no request rate): taken to be stateful, without load"
+            f"{_listed(names, chosen)}: reached over tcp alone (no request rate): taken to be stateful, without load"
+        )
+    if machines.any():
+        notes.append(
+            f"{_listed(names, machines)}: runs on machines of its own (WorkloadEntry, WorkloadGroup or ServiceEntry), which have "
+            "no replicas: taken to be stateful"
         )
     if guessed.any():
         notes.append(f"{_listed(names, guessed)}: no response time; CPU cost guessed at {DEFAULT_CPU_MS} ms a call")
     silent = (reached == 0) & ~stateful
     if silent.any():
         notes.append(f"{_listed(names, silent)}: no requests in the period")
-    notes.append(f"CPU limits and requests are not in the graph: {LIMIT_MILLICORES:g} and 100 millicores assumed")
+    notes.append(
+        f"CPU limits and requests are not in the graph: {LIMIT_MILLICORES:g} and 100 millicores assumed; nor is the kind of a "
+        "workload: write stateful: true where it is a StatefulSet, a DaemonSet or a Job"
+    )
     return mesh, notes
 
 
@@ -138,6 +154,7 @@ class _Flows:
     members: list[Node]
     entry: Floats  # [n] requests/s from outside
     rate: Floats  # [n, n] requests/s
+    leaving: Floats  # [n, others] requests/s to what is no member
     tcp: NDArray[np.bool_]  # [n, n] whether tcp flows
     mtls: Floats  # [n, n] 0-1
     error_share: Floats  # [n, n] 0-1
@@ -146,108 +163,73 @@ class _Flows:
 
 
 def _flows(graph: ServiceGraph) -> _Flows:
-    """Sort nodes into members, outside and service nodes between members; fold the last ones away."""
-    incoming = Counter(edge.target for edge in graph.edges if edge.source != edge.target)
+    """Sort nodes into members, nodes between members, which are folded away, and others, which are outside."""
     notes: list[str] = []
-    members: list[Node] = []
-    between: list[Node] = []
-    for node in graph.nodes:
-        if node.key.kind == "service" and graph.graph_type != "service":
-            between.append(node)
-        elif LOAD_GENERATOR.search(node.key.name) and not incoming[node.key]:
-            notes.append(f"{node.key.name}: taken for the source of external requests, not a service")
-        elif node.is_dead:
-            notes.append(f"{node.key.name}: left out, it has no pods")
-        elif _is_member(node, graph):
-            members.append(node)
-    place = {node.key: i for i, node in enumerate(members)}
+    members, between = _sorted_nodes(graph, notes)
+    taken = {node.key for node in (*members, *between)}
+    # Every other end of an edge has a row of its own: calls that leave the mesh are calls to somebody.
+    others = dict.fromkeys(key for edge in graph.edges for key in (edge.source, edge.target) if key not in taken)
+    place = {key: i for i, key in enumerate((*(node.key for node in (*members, *between)), *others))}
     n = len(members)
-    outside, size = n + len(between), n + len(between) + 1
-    place |= {node.key: n + i for i, node in enumerate(between)}
-    # One matrix over members, service nodes and "outside".
-    rate, errors = np.zeros((size, size)), np.zeros((size, size))
-    tcp, mtls = np.zeros((size, size), dtype=np.bool_), np.zeros((size, size))
-    timed, weight = np.zeros(size), np.zeros(size)
-    for edge in graph.edges:
-        s, t = place.get(edge.source, outside), place.get(edge.target, outside)
-        rate[s, t] += edge.rps
-        errors[s, t] += edge.rps * edge.error_share
-        tcp[s, t] |= edge.tcp_bytes_per_second > 0
-        mtls[s, t] = max(mtls[s, t], edge.mtls_share)
-        if edge.response_time_ms is not None:
-            seen = edge.rps or 1e-6
-            timed[t] += seen * edge.response_time_ms
-            weight[t] += seen
-    if errors.any() and rate.any():
-        share = errors.sum() / rate.sum()
+    traffic = TrafficMatrices.of(graph.edges, place)
+    twofold = np.zeros(len(place), dtype=np.bool_)
+    twofold[n : n + len(between)] = [node.key.kind == "aggregate" or node.is_waypoint for node in between]
+    traffic.drop_second_reports(twofold)
+    if traffic.errors.any():
+        share = traffic.errors.sum() / traffic.rate.sum()
         notes.append(
             f"{100 * share:.1f} % of the measured requests failed; kept as error_share of the calls, which telemetry shows "
             "and the SLO does not count: no replicas mend it"
         )
-    sent = rate[:n].sum()
-    _fold(rate, errors, tcp, mtls, n, outside)
-    left = sent - rate[:n, :n].sum()
-    if left > 1e-6 * sent:
-        notes.append(f"{left:.4g} requests/s go to external or inaccessible services: left out")
-    with np.errstate(invalid="ignore"):
-        latency = np.where(weight[:n] > 0, timed[:n] / weight[:n], np.nan)
-        failed = np.where(rate > 0, np.clip(errors / rate, 0.0, 1.0), 0.0)[:n, :n]
-    return _Flows(members, rate[outside, :n].copy(), rate[:n, :n], tcp[:n, :n], mtls[:n, :n], failed, latency, notes)
+    for k in range(n, n + len(between)):
+        traffic.fold(k)
+    rate = traffic.rate
+    leaving = rate[:n, n:].sum()
+    if leaving > 1e-6 * rate[:n].sum():
+        notes.append(f"{leaving:.4g} requests/s go to external or inaccessible services: left out")
+    timed, weight = traffic.timed[:, :n].sum(0), traffic.weight[:, :n].sum(0)
+    within = rate[:n, :n]
+    return _Flows(
+        members,
+        entry=rate[n:, :n].sum(0),
+        rate=within,
+        leaving=rate[:n, n:],
+        tcp=traffic.tcp[:n, :n],
+        mtls=traffic.mtls[:n, :n],
+        error_share=np.divide(traffic.errors[:n, :n], within, out=np.zeros((n, n)), where=within > 0).clip(0.0, 1.0),
+        latency=np.divide(timed, weight, out=np.full(n, np.nan), where=weight > 0),
+        notes=notes,
+    )
 
 
-def _is_member(node: Node, graph: ServiceGraph) -> bool:
-    if graph.graph_type == "service" and node.key.kind == "service":
-        return not (node.is_outside or node.is_inaccessible)
-    return node.scalable
-
-
-def _fold(rate: Floats, errors: Floats, tcp: NDArray[np.bool_], mtls: Floats, n: int, outside: int) -> None:
-    """Replace each service node k by direct edges: R[s, t] += R[s, k] R[k, t] / sum R[:, k], in place.
-
-    What arrives behind it is kept; where nothing was seen to enter it, its traffic comes from outside. Both sides of a
-    service node report the same failed requests: those of a source are spread like those of the targets.
-    """
-    for k in range(n, outside):
-        enters = rate[:, k].sum() - rate[k, k]
-        leaves = rate[k].copy()
-        leaves[k] = 0.0
-        if enters > 0:
-            came = rate[:, k].copy()
-            came[k] = 0.0
-            rate += np.outer(came, leaves / enters)
-            errors += _failed(errors[:, k], errors[k], came, leaves, k)
-        else:
-            rate[outside] += leaves
-        tcp |= np.outer(tcp[:, k], tcp[k])
-        through = np.minimum.outer(mtls[:, k], mtls[k])
-        np.maximum(mtls, np.where(np.outer(rate[:, k] > 0, leaves > 0), through, 0.0), out=mtls)
-        rate[k], rate[:, k] = 0.0, 0.0
-        errors[k], errors[:, k] = 0.0, 0.0
-        tcp[k], tcp[:, k] = False, False
-
-
-def _failed(entering: Floats, leaving: Floats, came: Floats, leaves: Floats, k: int) -> Floats:
-    """Failed requests/s through service node k from each source to each target.
-
-    Whichever side saw none, its failures are spread like its requests.
-    """
-    entering, leaving = entering.copy(), leaving.copy()
-    entering[k] = leaving[k] = 0.0
-    seen, passed = entering.sum(), leaving.sum()
-    sources = entering if seen > 0 else came * (passed / came.sum())
-    targets = leaving / passed if passed > 0 else leaves / max(leaves.sum(), 1e-12)
-    return np.outer(sources, targets)
+def _sorted_nodes(graph: ServiceGraph, notes: list[str]) -> tuple[list[Node], list[Node]]:
+    """(members of the mesh, nodes that only stand between two of them)."""
+    called = {edge.target for edge in graph.edges if edge.source != edge.target}
+    members: list[Node] = []
+    between: list[Node] = []
+    for node in graph.nodes:
+        is_service = node.key.kind == "service"
+        if node.key.kind == "aggregate" or node.is_waypoint or (is_service and graph.graph_type != "service"):
+            between.append(node)
+        elif LOAD_GENERATOR.search(node.key.name) and node.key not in called:
+            notes.append(f"{node.key.name}: taken for the source of external requests, not a service")
+        elif node.is_dead and not node.runs_on_machines:
+            notes.append(f"{node.key.name}: left out, it has no pods")
+        elif node.is_served_here:
+            members.append(node)
+    return members, between
 
 
 def _enter_at_silent_roots(flows: _Flows) -> None:
     """A service that calls but is not seen to be called serves requests nobody counted.
 
     Through a gateway every request goes on once, so what leaves it came in; another service is taken to make its most
-    frequent call once a request.
+    frequent call once a request. Calls that leave the mesh count as any other.
     """
-    calls = flows.rate.copy()
+    calls = np.concatenate([flows.rate, flows.leaving], axis=1)
     np.fill_diagonal(calls, 0.0)
-    silent = (flows.entry == 0) & (calls.sum(0) == 0) & (calls.sum(1) > 0)
+    received = calls[:, : len(flows.members)].sum(0)
+    silent = (flows.entry == 0) & (received == 0) & (calls.sum(1) > 0)
     for i in np.flatnonzero(silent):
         node = flows.members[i]
         is_gateway = node.is_gateway or bool(GATEWAY.search(node.key.name))
@@ -275,6 +257,32 @@ def _check_sources(flows: _Flows, name: str) -> None:
         )
 
 
+def _check_quotients(flows: _Flows, names: list[str], mesh_name: str) -> None:
+    """Rates are rounded to 0.01/s, so that quotients of small ones say little: a note, or past any that can be an error."""
+    reached = flows.entry + flows.rate.sum(0)
+    visits = reached / flows.entry.sum()
+    remedy = "rates are rounded to 0.01/s: ask for a longer period, or for one with more traffic"
+    if (far := visits > LARGEST_VISITS).any():
+        raise MeshError(
+            mesh_name,
+            [
+                f"{names[i]}: {visits[i]:.4g} calls a request of {flows.entry.sum():g} requests/s, more than {LARGEST_VISITS:g}; "
+                + remedy
+                for i in np.flatnonzero(far)
+            ],
+        )
+    flows.notes += [
+        f"{names[i]}: {visits[i]:.4g} calls a request; is that so? {remedy}"
+        for i in np.flatnonzero(visits > NOTED_VISITS)
+    ]
+    vague = (reached > 0) & (reached < VAGUE_RPS) & (flows.rate.sum(1) > 0)
+    if vague.any():
+        flows.notes.append(
+            f"{_listed(names, vague)}: reached by less than {VAGUE_RPS:g} requests/s, so that its calls a request are known to more "
+            f"than 10 % only; {remedy}"
+        )
+
+
 def _cpu_ms(flows: _Flows, ratio: Floats, quantile: float | None) -> tuple[list[float], NDArray[np.bool_]]:
     """CPU cost a call of each member, and whether it is a mere guess."""
     spread = 1.0 if quantile is None else -math.log(1.0 - quantile)
@@ -289,14 +297,16 @@ def _cpu_ms(flows: _Flows, ratio: Floats, quantile: float | None) -> tuple[list[
 
 def _unique_names(keys: list[NodeKey]) -> list[str]:
     """The workload's name where that is enough, else with its namespace, else with its cluster too."""
-    forms = (lambda k: k.name, lambda k: f"{k.name}.{k.namespace}", lambda k: f"{k.name}.{k.namespace}.{k.cluster}")
+    forms = (
+        lambda k: k.name,
+        lambda k: f"{k.name}.{k.namespace or 'unknown'}",
+        lambda k: f"{k.name}.{k.namespace or 'unknown'}.{k.cluster or 'unknown'}",
+    )
     names = [""] * len(keys)
     for form in forms:
         counts = Counter(form(key) for key in keys)
         names = [name or (form(key) if counts[form(key)] == 1 else "") for name, key in zip(names, keys, strict=True)]
-    return [
-        name or f"{key.name}.{key.namespace}.{key.cluster}.{key.kind}" for name, key in zip(names, keys, strict=True)
-    ]
+    return [name or f"{forms[-1](key)}.{key.kind}" for name, key in zip(names, keys, strict=True)]
 
 
 def _listed(names: list[str], chosen: NDArray[np.bool_]) -> str:

@@ -8,16 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gnnrl.domains.autoscaling.traffic import call_matrices, spectral_radius
+from gnnrl.domains.autoscaling.traffic import call_matrices, solve_traffic, spectral_radius
 
 if TYPE_CHECKING:
     from gnnrl.domains.autoscaling.mesh import Mesh, RequestClass, Service
 
-__all__ = ["mesh_problems"]
+__all__ = ["LARGEST_VISITS", "mesh_problems"]
 
 WEIGHT_TOLERANCE = 1e-6
-_POSITIVE = ("cpu_ms", "cpu_request_millicores", "cpu_limit_millicores")
-_NOT_NEGATIVE = ("memory_request_mib", "memory_limit_mib", "startup_seconds", "base_latency_ms")
+LARGEST_VISITS = 1e4
+"""Invocations of one service for one external request: more is a quotient of rates too small to be measured, or a slip."""
+LARGEST_REPLICAS = 10_000
+_POSITIVE = {"cpu_ms": (1e-6, 1e6), "cpu_request_millicores": (1e-3, 1e6), "cpu_limit_millicores": (1e-3, 1e6)}
+_NOT_NEGATIVE = {
+    "memory_request_mib": 1e8,
+    "memory_limit_mib": 1e8,
+    "startup_seconds": 86_400.0,
+    "base_latency_ms": 1e6,
+}
+_OF_MESH = {"slo_ms": 1e8, "node_cpu_millicores": 1e12}
+"""Bounds that no system reaches: what is past them is a slip of the pen or another unit, and would leave the simulator's numbers."""
+LARGEST_TIMEOUT_MS = 1e8
 
 
 def mesh_problems(mesh: Mesh) -> list[str]:
@@ -47,12 +58,14 @@ def mesh_problems(mesh: Mesh) -> list[str]:
     total = sum(request.weight for request in mesh.classes)
     if mesh.classes and math.isfinite(total) and abs(total - 1.0) > WEIGHT_TOLERANCE:
         problems.append(f"the weights of the request classes sum to {total:.6g}, not 1")
-    for name in ("slo_ms", "node_cpu_millicores"):
+    for name, largest in _OF_MESH.items():
         value = getattr(mesh, name)
-        if value is not None and not _positive(value):
-            problems.append(f"{name} {value} is not a positive number")
+        if value is not None and (fault := _not_positive(value, 0.0, largest)):
+            problems.append(f"{name} {fault}")
     if not problems:
         problems += _amplification_problems(mesh)
+    if not problems:
+        problems += _visit_problems(mesh)
     return problems
 
 
@@ -61,24 +74,26 @@ def _service_problems(service: Service) -> list[str]:
     problems = []
     if not service.name or any(character.isspace() for character in service.name):
         problems.append(f"{where}: a name is not empty and has no spaces")
-    problems += [
-        f"{where}: {f} {getattr(service, f)} is not a positive number"
-        for f in _POSITIVE
-        if not _positive(getattr(service, f))
-    ]
-    for name in _NOT_NEGATIVE:
+    for name, bounds in _POSITIVE.items():
+        if fault := _not_positive(getattr(service, name), *bounds):
+            problems.append(f"{where}: {name} {fault}")
+    for name, largest in _NOT_NEGATIVE.items():
         value = getattr(service, name)
         if not (math.isfinite(value) and value >= 0):
             problems.append(f"{where}: {name} {value} is not a number >= 0")
+        elif value > largest:
+            problems.append(f"{where}: {name} {value:g} is above {largest:g}, which no service has; check its unit")
     if service.cpu_request_millicores > service.cpu_limit_millicores:
         problems.append(
             f"{where}: cpu_request_millicores {service.cpu_request_millicores:g} is above "
             f"cpu_limit_millicores {service.cpu_limit_millicores:g}"
         )
-    if service.timeout_ms is not None and not _positive(service.timeout_ms):
-        problems.append(f"{where}: timeout_ms {service.timeout_ms} is not a positive number")
+    if service.timeout_ms is not None and (fault := _not_positive(service.timeout_ms, 0.0, LARGEST_TIMEOUT_MS)):
+        problems.append(f"{where}: timeout_ms {fault}")
     if service.replicas < 1:
         problems.append(f"{where}: replicas {service.replicas} is not at least 1")
+    elif service.replicas > LARGEST_REPLICAS:
+        problems.append(f"{where}: replicas {service.replicas} is above {LARGEST_REPLICAS}")
     return problems
 
 
@@ -113,8 +128,33 @@ def _amplification_problems(mesh: Mesh) -> list[str]:
     return problems
 
 
-def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
+def _visit_problems(mesh: Mesh) -> list[str]:
+    """Services that one external request reaches more often than any does."""
+    position = {service.name: i for i, service in enumerate(mesh.services)}
+    source, target, root = (
+        np.array([position[name] for name in names], dtype=np.int16)
+        for names in (
+            [call.source for call in mesh.calls],
+            [call.target for call in mesh.calls],
+            [request.root for request in mesh.classes],
+        )
+    )
+    ratio = np.array([request.calls for request in mesh.classes], dtype=np.float64)
+    visits = solve_traffic(len(position), source, target, ratio, root)
+    return [
+        f"request class {mesh.classes[c].name!r}: {visits[c, s]:.4g} calls of {mesh.services[s].name!r} for one request, more than "
+        f"{LARGEST_VISITS:g}; check the call ratios on the way there"
+        for c, s in np.argwhere(visits > LARGEST_VISITS)
+    ]
+
+
+def _not_positive(value: float, least: float, largest: float) -> str:
+    """What is wrong with a number that must be positive and within the bounds; empty = nothing."""
+    if not (math.isfinite(value) and value > 0):
+        return f"{value} is not a positive number"
+    if least <= value <= largest:
+        return ""
+    return f"{value:g} is not in [{least:g}, {largest:g}]; check its unit"
 
 
 def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:
