@@ -400,14 +400,15 @@ def test_a_cluster_without_a_name_is_no_other_cluster(unnamed: str, kind: str) -
     assert rates(mesh, 10.0) == pytest.approx({("web", "db"): 20.0})
 
 
-def test_traffic_reported_under_both_clusters_of_a_workload_is_added() -> None:
+@pytest.mark.parametrize("unnamed", ["", "unknown"])
+def test_traffic_reported_under_both_clusters_of_a_workload_is_added(unnamed: str) -> None:
     mesh = imported(
         ("?", "web", "http", 10.0),
         ("web", "db", "http", 15.0),
         ("web/2", "db", "http", 5.0),
         web={"cluster": "east"},
         db={"cluster": "east"},
-        **{"web/2": {"workload": "web", "cluster": "unknown"}},
+        **{"web/2": {"workload": "web", "cluster": unnamed}},
     )
     assert mesh.names == ("web", "db")
     assert rates(mesh, 10.0) == pytest.approx({("web", "db"): 20.0})
