@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from kiali_client.errors import KialiPayloadError
+from kiali_client.text import decode_text
 
 __all__ = ["json_kind", "one_line", "read_document", "shown"]
 
@@ -42,9 +43,10 @@ def read_document(payload: str | bytes, source: str = "Kiali") -> dict[str, Any]
 def _parse(payload: str | bytes) -> tuple[object, str]:
     """(document, what is wrong with it)."""
     try:
-        text = payload.decode("utf-8-sig") if isinstance(payload, bytes) else payload
+        text = decode_text(payload) if isinstance(payload, bytes) else payload
     except UnicodeDecodeError as error:
-        return None, f"is not UTF-8 text ({error.reason} at byte {error.start}); is it compressed?"
+        # What is compressed holds bytes of every kind: the first that fits no text says which it is.
+        return None, f"is no text: {error.reason}" + ("" if "save it" in error.reason else "; is it compressed?")
     text = text.strip()
     if not text:
         return None, "is empty; fetch it again, and check the proxies in between"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kiali_client.errors import KialiAuthenticationError
+from kiali_client.text import text_encoding
 
 __all__ = ["Secret", "TokenSource"]
 
@@ -93,7 +94,8 @@ class TokenSource:
         problem = ""
         try:
             with self._path.open("rb") as file:
-                secret = Secret(file.read(LARGEST_TOKEN_BYTES + 1).decode("ascii", errors="replace").strip())
+                content = file.read(4 * LARGEST_TOKEN_BYTES + 1)
+                secret = Secret(content.decode(text_encoding(content), errors="replace").strip())
         except OSError as error:
             problem = f"the token file {self._path} cannot be read: {error.strerror}; check the path and its mode"
         if problem:

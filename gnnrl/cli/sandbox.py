@@ -173,12 +173,12 @@ def _compile() -> None:
 def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
     """The experiment with what the flags replace, and the episode that `gnnrl evaluate` plays under this seed."""
     from gnnrl.config.experiment import ExperimentConfig
-    from gnnrl.config.loader import dump_config, parse_config
+    from gnnrl.config.loader import config_text, dump_config, parse_config
     from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
     from gnnrl.domains.autoscaling.episode import Split, draw_episode
 
     file = args.run_folder / "config.yaml" if args.run_folder else args.config
-    text = file.read_text(encoding="utf-8") if file else dump_config(ExperimentConfig())
+    text = config_text(file) if file else dump_config(ExperimentConfig())
     flags = [f"evaluation.workloads={json.dumps([args.workload])}"]
     if args.mesh is not None:
         flags += [f"environment.mesh={json.dumps([args.mesh])}", *_room_for(args.mesh, text)]

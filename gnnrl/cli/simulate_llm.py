@@ -130,8 +130,7 @@ def _requests(args: argparse.Namespace) -> Requests:
     if args.trace is not None:
         if args.qps is not None:
             raise UserError("--qps and --trace: the trace has its own arrivals; give one of them")
-        requests = load_trace(args.trace)
-        return requests if args.requests is None else requests.first(args.requests)
+        return load_trace(args.trace, most=args.requests)
     if args.qps is None or args.requests is None:
         raise UserError("--qps and --requests are needed, or --trace CSV")
     if args.lengths not in LENGTHS:

@@ -25,9 +25,11 @@ from gnnrl.config.llm_routing import LLMRoutingExperiment
 from gnnrl.config.queue_routing import QueueRoutingExperiment
 from gnnrl.config.ranges import describe_violation
 from gnnrl.config.rules import COMMON_RULES, LIVE_RULES, QUEUE_ROUTING_RULES, RULES, Rule
+from gnnrl.text_file import read_text
 
 __all__ = [
     "ConfigError",
+    "config_text",
     "dump_config",
     "is_live_config",
     "load_config",
@@ -122,14 +124,14 @@ def load_config(
     Raises:
         ConfigError: every fault of file and overrides at once; also when the file cannot be read, or is of another domain.
     """
-    return parse_config(_read(path), overrides, source=str(path), rules=rules)
+    return parse_config(config_text(path), overrides, source=str(path), rules=rules)
 
 
 def load_experiment(
     path: str | Path, overrides: Sequence[str] = (), rules: Callable[[str], Iterable[Rule[Any]]] = _no_rules
 ) -> Experiment:
     """Reads an experiment of the domain that the file names; `rules` gives a domain's further checks. Otherwise as `load_config`."""
-    return parse_experiment(_read(path), overrides, source=str(path), rules=rules)
+    return parse_experiment(config_text(path), overrides, source=str(path), rules=rules)
 
 
 def parse_experiment(
@@ -165,7 +167,7 @@ def load_live_config(
     path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule[LiveConfig]] = ()
 ) -> LiveConfig:
     """Reads what the live loop is told from a YAML file; arguments and errors as `load_config`."""
-    return _parse(_LIVE, _read(path), overrides, str(path), rules)
+    return _parse(_LIVE, config_text(path), overrides, str(path), rules)
 
 
 def parse_live_config(
@@ -181,18 +183,23 @@ def is_live_config(path: str | Path) -> bool:
     Raises:
         ConfigError: it cannot be read, or is no mapping.
     """
-    keys = set(_mapping(_read(path), str(path)))
+    keys = set(_mapping(config_text(path), str(path)))
     live, experiment = ({field.name for field in fields(cls)} for cls in (LiveConfig, ExperimentConfig))
     return len(keys & live) > len(keys & experiment)
 
 
-def _read(path: str | Path) -> str:
+def config_text(path: str | Path) -> str:
+    """What stands in a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_text(Path(path))
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
+        raise ConfigError([f"{path}: is not UTF-8 text ({error.reason})"]) from error
 
 
 def _mapping(text: str, source: str) -> dict[str, Any]:

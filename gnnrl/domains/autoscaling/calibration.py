@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from gnnrl.config.experiment import AutoscalingConfig
+from gnnrl.text_file import read_text
 from gnnrl.whole_file import write_text
 
 __all__ = ["Calibration", "CalibrationError", "Setting", "pareto", "shipped", "violation_budget"]
@@ -149,7 +150,7 @@ class Calibration:
             CalibrationError: not such a file.
         """
         try:
-            document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+            document = yaml.load(read_text(path), Loader=_LOADER)
             if document["format"] != FORMAT:
                 raise CalibrationError(
                     f"{path}: calibration format {document['format']}, this version reads {FORMAT}; sweep again"

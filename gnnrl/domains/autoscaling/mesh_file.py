@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from gnnrl.domains.autoscaling.mesh import Call, Mesh, MeshError, RequestClass, Service
+from gnnrl.text_file import read_text
 from gnnrl.whole_file import write_text
 
 __all__ = ["load_mesh", "save_mesh"]
@@ -45,11 +46,11 @@ def load_mesh(path: str | Path) -> Mesh:
     """
     path = Path(path)
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        document = yaml.load(read_text(path), Loader=_StrictLoader)
     except OSError as error:
         raise MeshError(path.stem, [f"cannot be read: {error.strerror}"], str(path)) from error
     except UnicodeDecodeError as error:
-        raise MeshError(path.stem, ["is not a UTF-8 text file"], str(path)) from error
+        raise MeshError(path.stem, [f"is not UTF-8 text ({error.reason})"], str(path)) from error
     except yaml.YAMLError as error:
         raise MeshError(path.stem, [f"is no YAML: {' '.join(str(error).split())}"], str(path)) from error
     reader = _Reader()

@@ -7,16 +7,16 @@ see is data: `Workload.held_out`.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gnnrl.domains.autoscaling.load_file import WorkloadError, load_csv
 
 __all__ = ["WORKLOADS", "ClosedLoop", "Workload", "WorkloadError", "load_csv", "make_trace", "workload"]
 
@@ -25,10 +25,6 @@ Shape = NDArray[np.float64]
 
 HOUR = 3600
 DAY = 86400
-
-
-class WorkloadError(ValueError):
-    """A workload that is unknown or a file that is no trace: says what, where and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,104 +96,6 @@ def workload(name: str) -> Workload:
     raise WorkloadError(
         f"unknown workload {name!r}; families are {', '.join(WORKLOADS)}, or give a .csv file with columns time, rps"
     )
-
-
-def load_csv(path: str | Path, seconds: int | None = None) -> Trace:
-    """Read a trace with columns `time` (seconds, or ISO 8601 times) and `rps`, resampled linearly to one value a
-    second.
-
-    Args:
-        path: the file. Further columns are ignored.
-        seconds: length wanted, from the start; None = all of it.
-
-    Raises:
-        WorkloadError: missing columns or file, a value that is no number, NaN, infinite or negative, unsorted or
-        repeated times,
-            a gap (over 1.5 x the usual interval), or a file shorter than `seconds`. Every faulty line is named.
-    """
-    path = Path(path)
-    times, rates = _read_rows(path)
-    resampled = np.interp(np.arange(0.0, times[-1] - times[0] + 0.5), times - times[0], rates)
-    if seconds is not None:
-        if len(resampled) < seconds:
-            raise WorkloadError(
-                f"{path}: holds {len(resampled)} seconds, {seconds} are needed; use a longer file or a shorter episode"
-            )
-        resampled = resampled[:seconds]
-    return resampled.astype(np.float32)
-
-
-def _read_rows(path: Path) -> tuple[Shape, Shape]:
-    problems: list[str] = []
-    lines, times, rates = [], [], []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            missing = {"time", "rps"} - set(reader.fieldnames or ())
-            if missing:
-                names = " and ".join(repr(name) for name in sorted(missing))
-                raise WorkloadError(f"{path}: line 1: no column {names}; the header must name time and rps")
-            for row in reader:
-                line = reader.line_num
-                time, rate = _number(row["time"], times=True), _number(row["rps"], times=False)
-                if not math.isfinite(time):
-                    problems.append(f"line {line}: time {row['time']!r} is no time; give seconds or an ISO 8601 time")
-                elif not math.isfinite(rate):
-                    problems.append(f"line {line}: rps {row['rps']!r} is no finite number; fill or cut the row")
-                elif rate < 0:
-                    problems.append(f"line {line}: rps {rate:g} is negative; rates are >= 0")
-                else:
-                    lines.append(line)
-                    times.append(time)
-                    rates.append(rate)
-    except OSError as error:
-        raise WorkloadError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise WorkloadError(f"{path}: is not a UTF-8 text file") from error
-    problems += _interval_problems(lines, np.array(times))
-    if not problems and len(times) < 2:
-        problems.append("holds fewer than two rows; a trace needs a start and an end")
-    if not problems and max(rates) == 0:
-        problems.append("holds no traffic: every rps is 0")
-    if problems:
-        shown = problems[:20] + ([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])
-        raise WorkloadError("\n".join(f"{path}: {problem}" for problem in shown))
-    return np.array(times), np.array(rates)
-
-
-def _interval_problems(lines: list[int], times: Shape) -> list[str]:
-    if len(times) < 2:
-        return []
-    intervals = np.diff(times)
-    problems = []
-    for position in np.flatnonzero(intervals <= 0):
-        what = "repeats" if intervals[position] == 0 else "is before"
-        problems.append(
-            f"line {lines[position + 1]}: time {what} that of line {lines[position]}; sort the rows, one row a time"
-        )
-    usual = float(np.median(intervals))
-    for position in np.flatnonzero(intervals > 1.5 * usual) if usual > 0 else ():
-        problems.append(
-            f"line {lines[position + 1]}: a gap of {intervals[position]:g} s after line {lines[position]} where rows "
-            f"are {usual:g} s apart; fill it (interpolate) or cut the file there"
-        )
-    return problems
-
-
-def _number(text: str | None, *, times: bool) -> float:
-    """The value, or NaN where the text is none."""
-    if text is None:
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    if not times:
-        return math.nan
-    try:
-        return datetime.fromisoformat(text.strip()).timestamp()
-    except ValueError:
-        return math.nan
 
 
 @lru_cache(maxsize=32)

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from gnnrl.domains.queue_routing.model import QueueModel, QueueModelError
+from gnnrl.text_file import read_text
 
 __all__ = ["load_queue_model", "make_queue_model"]
 
@@ -29,11 +30,11 @@ def load_queue_model(path: str | Path) -> QueueModel:
     """
     place = str(path)
     try:
-        document = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_StrictLoader)
+        document = yaml.load(read_text(Path(path)), Loader=_StrictLoader)
     except OSError as error:
         raise QueueModelError([f"cannot be read: {error.strerror}"], place) from error
     except UnicodeDecodeError as error:
-        raise QueueModelError(["is not a UTF-8 text file"], place) from error
+        raise QueueModelError([f"is not UTF-8 text ({error.reason})"], place) from error
     except yaml.YAMLError as error:
         raise QueueModelError([f"is no YAML: {' '.join(str(error).split())}"], place) from error
     if not isinstance(document, dict):

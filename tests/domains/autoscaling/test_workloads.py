@@ -117,19 +117,19 @@ def test_csv_is_resampled_to_seconds(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("time,load\n0,1\n", ["line 1: no column 'rps'"]),
-        ("", ["line 1: no column 'rps' and 'time'"]),
+        ("time,load\n0,1\n", ["line 1: column rps is missing; the header must name time,rps"]),
+        ("", ["line 1: column time, rps is missing"]),
         (
             "time,rps\n0,1\n1,nan\n2,x\n3,-4\n4,inf\n",
             ["line 3: rps 'nan'", "line 4: rps 'x'", "line 5: rps -4 is negative", "line 6"],
         ),
-        ("time,rps\n0,1\n2,1\n1,1\n", ["line 4: time is before that of line 3; sort the rows"]),
+        ("time,rps\n0,1\n2,1\n1,1\n", ["line 4: time '1' is before the line above; sort the file"]),
         ("time,rps\n0,1\n1,1\n1,2\n2,1\n3,1\n", ["line 4: time repeats that of line 3"]),
         (
             "time,rps\n0,1\n1,1\n2,1\n9,1\n10,1\n",
             ["line 5: a gap of 7 s after line 4 where rows are 1 s apart; fill it"],
         ),
-        ("time,rps\nsoon,1\n1,1\n", ["line 2: time 'soon' is no time"]),
+        ("time,rps\nsoon,1\n1,1\n", ["line 2: time 'soon' is not a time"]),
         ("time,rps\n0,1\n1\n", ["line 3: rps None"]),
         ("time,rps\n0,1\n", ["fewer than two rows"]),
         ("time,rps\n0,0\n1,0\n", ["no traffic"]),

@@ -90,7 +90,11 @@ def test_the_dates_of_2024_have_a_zone_and_sometimes_no_fraction(tmp_path: Path,
         ([AZURE, "2023-11-16 18:00:00,1"], "line 2: GeneratedTokens None"),
         ([AZURE, ",1,1"], "line 2: TIMESTAMP '' is not a time"),
         (["ContextTokens,GeneratedTokens,TIMESTAMP", "1,1"], "line 2: TIMESTAMP None is not a time"),
-        ([AZURE, "12.5,1,1"], "line 2: TIMESTAMP '12.5' is not a time"),
+        (
+            [HEADER, "0,10,5", "2024-05-10T10:00:00Z,1,1"],
+            "line 3: arrived_at .* is a date where the rows above have seconds",
+        ),
+        ([AZURE, "2024-05-10T10:00:00Z,1,1", "3,1,1"], "line 3: TIMESTAMP '3' is a date where"),
     ],
 )
 def test_a_bad_trace_says_what_is_wrong_and_where(tmp_path: Path, lines: list[str], message: str) -> None:

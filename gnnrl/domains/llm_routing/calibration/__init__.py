@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing.errors import LLMRoutingError
+from gnnrl.text_file import read_text
 
 __all__ = ["DEFAULT_CALIBRATION", "Calibration", "CalibrationError", "Timing", "available", "load_calibration"]
 
@@ -94,7 +95,7 @@ def load_calibration(name_or_path: str | Path = DEFAULT_CALIBRATION) -> Calibrat
             raise CalibrationError(f"{name_or_path!r} is no calibration; there are {known}, or give a .json file")
         path = FOLDER / f"{name_or_path}.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise CalibrationError(f"{path}: {error}") from error
     if not isinstance(content, dict):
