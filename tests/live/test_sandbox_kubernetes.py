@@ -153,7 +153,7 @@ def test_zero_replicas_are_left_out(cluster: Cluster, client: k8s.client.ApiClie
 
 
 @pytest.mark.parametrize("kind", [STRATEGIC, MERGE, JSON])
-@pytest.mark.parametrize(("sent", "kept"), [(7, 7), (None, 0), (2**32 + 3, 3), (3.0, 3), (2**31 - 1, None)])
+@pytest.mark.parametrize(("sent", "kept"), [(7, 7), (None, 0), (2**31 - 1, None)])
 def test_what_a_patch_accepts(cluster: Cluster, kind: str, sent: Any, kept: int | None) -> None:
     body = [{"op": "add", "path": "/spec/replicas", "value": sent}] if kind == JSON else {"spec": {"replicas": sent}}
     if kept is None:  # allowed, and nothing to try on a fake that makes a pod of each
@@ -164,6 +164,18 @@ def test_what_a_patch_accepts(cluster: Cluster, kind: str, sent: Any, kept: int 
     assert cluster.patch(SCALE, body, kind).json()["spec"] == ({"replicas": kept} if kept else {})
     assert cluster.world.calls == [("frontend", kept)]
     assert cluster.world.wanted == {"frontend": kept, "cartservice": 2}
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(2**32 + 3, 3), (3.0, 3)])
+def test_only_a_strategic_patch_never_becomes_text(cluster: Cluster, sent: Any, kept: int) -> None:
+    # It is turned from a map into the type, which wraps around; the other formats go through the decoder, which refuses.
+    assert cluster.patch(SCALE, {"spec": {"replicas": sent}}, STRATEGIC).json()["spec"] == {"replicas": kept}
+    for body, kind in (
+        ({"spec": {"replicas": sent}}, MERGE),
+        ([{"op": "add", "path": "/spec/replicas", "value": sent}], JSON),
+    ):
+        assert_status(cluster.patch(SCALE, body, kind), 422, "Invalid")
+    assert cluster.world.calls == [("frontend", kept)]
 
 
 @pytest.mark.parametrize("kind", [STRATEGIC, MERGE, JSON])
@@ -256,7 +268,7 @@ def test_a_dry_run_answers_and_keeps_nothing(cluster: Cluster) -> None:
     assert labelled["metadata"]["labels"] == {"app": "frontend", "a": "b"}
     message = assert_status(cluster.patch(SCALE, {"spec": {"replicas": 7}}, dryRun="Some"), 422, "Invalid")
     assert (
-        message == 'PatchOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All"'
+        message == 'PatchOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"'
     )
     assert cluster.get(DEPLOYMENT) == before
     assert cluster.world.calls == []
@@ -264,7 +276,6 @@ def test_a_dry_run_answers_and_keeps_nothing(cluster: Cluster) -> None:
 
 def test_a_patch_needs_a_known_format_and_target(cluster: Cluster) -> None:
     assert_status(cluster.patch(SCALE, {}, "application/json"), 415, "UnsupportedMediaType")
-    assert_status(cluster.patch(SCALE, {}, "application/apply-patch+yaml"), 415, "UnsupportedMediaType")
     assert_status(cluster.patch(SCALE, b"{", MERGE), 400, "BadRequest")
     assert_status(cluster.patch(SCALE, [], MERGE), 400, "BadRequest")
     assert_status(cluster.patch(SCALE.replace("frontend", "nobody"), {}), 404, "NotFound")
@@ -296,7 +307,7 @@ def test_annotations_are_their_users(cluster: Cluster, kind: str) -> None:
     assert cluster.get(DEPLOYMENT)["metadata"]["annotations"]["gnnrl.io/min"] == "2"
     cluster.patch(DEPLOYMENT, {"metadata": {"annotations": {"gnnrl.io/min": None}}}, kind)
     assert "gnnrl.io/min" not in cluster.get(DEPLOYMENT)["metadata"]["annotations"]
-    assert_status(cluster.patch(DEPLOYMENT, {"metadata": {"annotations": {"a": 1}}}, kind), 400, "BadRequest")
+    assert_status(cluster.patch(DEPLOYMENT, {"metadata": {"annotations": {"a": 1}}}, kind), 422, "Invalid")
     assert_status(cluster.patch(DEPLOYMENT, {"metadata": {"labels": {"a": "no spaces"}}}, kind), 422, "Invalid")
 
 
@@ -432,7 +443,7 @@ def test_what_is_asked_for_as_a_table(cluster: Cluster) -> None:
     cluster.pass_seconds(3600.0 * 7)
     assert cluster.get(DEPLOYMENT)["rows"][0]["cells"][4] == "8h"
     assert cluster.get(DEPLOYMENT, includeObject="Object")["rows"][0]["object"]["kind"] == "Deployment"
-    cluster.session.headers["Accept"] = "application/vnd.kubernetes.protobuf"
+    cluster.session.headers["Accept"] = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io"
     assert_status(cluster.call("GET", PODS), 406, "NotAcceptable")
 
 

@@ -83,8 +83,8 @@ def test_selectors(cluster: Cluster, labels: str, fields: str, expected: int) ->
         {"labelSelector": "=x"},
         {"limit": "many"},
         {"continue": "garbage"},
-        {"watch": "true", "resourceVersion": "x"},
-        {"watch": "true", "timeoutSeconds": "-1"},
+        {"resourceVersion": "x"},
+        {"watch": "true", "timeoutSeconds": ""},
     ],
 )
 def test_parameters_that_make_no_sense(cluster: Cluster, params: dict[str, str]) -> None:
@@ -146,7 +146,8 @@ def test_a_watch_without_a_revision_begins_with_what_there_is(cluster: Cluster) 
     assert [(event["type"], event["object"]["metadata"]["name"]) for event in told] == [
         ("ADDED", name) for name in names(cluster.get(PODS))
     ]
-    initial = events_of(cluster, PODS, sendInitialEvents="true", allowWatchBookmarks="true", resourceVersion="5")
+    asked = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "resourceVersion": "5"}
+    initial = events_of(cluster, PODS, allowWatchBookmarks="true", **asked)
     assert [event["type"] for event in initial[:5]] == ["ADDED"] * 4 + ["BOOKMARK"]
     assert initial[4]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
@@ -198,7 +199,7 @@ def test_a_lease_is_taken_renewed_and_lost(cluster: Cluster, client: k8s.client.
     assert_status(cluster.call("PUT", f"{LEASES}/leader", mine), 409, "Conflict")
     del mine["metadata"]["resourceVersion"]
     message = assert_status(cluster.call("PUT", f"{LEASES}/leader", mine), 422, "Invalid")
-    assert message.endswith("metadata.resourceVersion: Invalid value: 0x0: must be specified for an update")
+    assert message.endswith("metadata.resourceVersion: Invalid value: 0: must be specified for an update")
     stale = {"preconditions": {"resourceVersion": "1"}}
     assert_status(cluster.call("DELETE", f"{LEASES}/leader", stale), 409, "Conflict")
     assert cluster.call("DELETE", f"{LEASES}/leader").json()["status"] == "Success"
@@ -211,11 +212,9 @@ def test_a_lease_is_taken_renewed_and_lost(cluster: Cluster, client: k8s.client.
     ("body", "code", "reason"),
     [
         ({**LEASE, "spec": {"leaseDurationSeconds": 0}}, 422, "Invalid"),
-        ({**LEASE, "spec": {"holderIdentity": ""}}, 422, "Invalid"),
         ({**LEASE, "metadata": {"name": "No_Name"}}, 422, "Invalid"),
         ({**LEASE, "metadata": {}}, 422, "Invalid"),
         ({**LEASE, "metadata": {"name": "a", "namespace": "default"}}, 400, "BadRequest"),
-        ({**LEASE, "metadata": {"name": "a", "resourceVersion": "1"}}, 400, "BadRequest"),
         ({**LEASE, "kind": "Pod"}, 400, "BadRequest"),
         ({**LEASE, "apiVersion": "coordination.k8s.io/v2"}, 400, "BadRequest"),
         ([], 400, "BadRequest"),
@@ -409,8 +408,12 @@ def test_no_body_breaks_the_server(shared: Cluster, path: str, how: tuple[str, s
 @given(st.binary(max_size=60))
 def test_no_bytes_break_the_protobuf_reader(data: bytes) -> None:
     for body in (data, MAGIC + data, MAGIC + b"\x0a\x04\x12\x02" + data):
-        with pytest.raises(ApiError):
-            decode(body)
+        try:
+            found = decode(body, "policy.v1.PodDisruptionBudget")
+        except ApiError as error:
+            assert error.code == 400
+        else:
+            assert isinstance(found, dict)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,10 @@ class Request:
         values = self.query.get(name)
         return values[-1] if values else default
 
+    def first(self, name: str) -> str:
+        """First value of a query parameter, the one that Go's servers look at; empty without one."""
+        return self.query.get(name, [""])[0]
+
     def has_param(self, name: str) -> bool:
         """Whether a query parameter was given, empty or not."""
         return name in self.query

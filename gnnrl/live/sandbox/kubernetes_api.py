@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import hmac
+import json
 import math
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from gnnrl.cluster.clock import Clock
-from gnnrl.live.sandbox.http_server import FaultHook, HttpError, JsonServer, Request, Response
-from gnnrl.live.sandbox.kube import manifests, protobuf_bodies
+from gnnrl.live.sandbox.http_server import FaultHook, JsonServer, Request, Response
+from gnnrl.live.sandbox.kube import manifests
 from gnnrl.live.sandbox.kube.access import AccessRules
 from gnnrl.live.sandbox.kube.api_status import ApiError
+from gnnrl.live.sandbox.kube.bodies import Expected, read_object
 from gnnrl.live.sandbox.kube.derived_status import write_derived_status
 from gnnrl.live.sandbox.kube.discovery import VERSION, discover
 from gnnrl.live.sandbox.kube.mirror import Workloads, WorldMirror
 from gnnrl.live.sandbox.kube.notation import timestamp
 from gnnrl.live.sandbox.kube.object_store import ObjectStore, StoredObject
-from gnnrl.live.sandbox.kube.patches import apply_patch
+from gnnrl.live.sandbox.kube.options import read_delete_options, read_list_options, read_write_options
+from gnnrl.live.sandbox.kube.patching import read_patch
 from gnnrl.live.sandbox.kube.pod_metrics import node_metrics, pod_metrics
-from gnnrl.live.sandbox.kube.reading import listing, page, watch
-from gnnrl.live.sandbox.kube.representation import Representation, encode
-from gnnrl.live.sandbox.kube.resource_types import ResourceType, find_type
-from gnnrl.live.sandbox.kube.scale import patched_replicas, scale_of, updated_replicas
+from gnnrl.live.sandbox.kube.preconditions import (
+    check_name,
+    check_namespace,
+    check_revision,
+    check_uid,
+    revision_number,
+)
+from gnnrl.live.sandbox.kube.reading import check_not_older, listing, page
+from gnnrl.live.sandbox.kube.representation import Representation, refusal
+from gnnrl.live.sandbox.kube.resource_types import SCALE, ResourceType, find_type
+from gnnrl.live.sandbox.kube.scale import check_scale, scale_of
 from gnnrl.live.sandbox.kube.selectors import selector_of
-from gnnrl.live.sandbox.kube.writing import ObjectWriter, check_precondition, is_dry_run, patch_media_type
+from gnnrl.live.sandbox.kube.watching import watch
+from gnnrl.live.sandbox.kube.writing import ObjectWriter, Written, warn_or_refuse
 
 __all__ = ["KubernetesApi"]
 
@@ -35,7 +45,6 @@ SYNC_SECONDS = 0.25
 """How far the objects that a write meets may lag behind the world, which moves once a second."""
 EVENT_SECONDS = 3600.0
 """How long the API server keeps Events."""
-OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ class KubernetesApi(JsonServer):
         try:
             return self._answer(request)
         except ApiError as error:
-            return Response.of_json(error.status(), error.code)
+            return refusal(request, error)
 
     def _answer(self, request: Request) -> Response:
         path = request.path.rstrip("/")
@@ -185,81 +194,94 @@ class KubernetesApi(JsonServer):
         kind = target.kind
         verb = _verb(request, target)
         offered = ("get", "update", "patch") if target.subresource else kind.verbs
-        needs_namespace = verb in ("create", "deletecollection") and kind.namespaced
-        if verb not in offered or (needs_namespace and not target.namespace):
+        if verb not in offered or not _is_routed(request, target):
             raise ApiError.method_not_allowed()
+        shape = Representation.negotiate(
+            request, SCALE if target.subresource else kind, self.clock, is_watch=verb == "watch"
+        )
         if kind.group == "authorization.k8s.io":
-            return self._review(request, kind)
-        shape = Representation.negotiate(request, kind, self.clock)
+            return self._review(request, kind, shape)
         if verb == "watch":
-            stream = watch(request, kind, target.namespace, self.store, shape, self.sync)
-            return Response(stream=stream)
+            options = read_list_options(request)
+            stream = watch(options, kind, target.namespace, self.store, shape, self.sync)
+            return Response(stream=stream, content_type=shape.stream_type)
         with self.store.lock:
             # A burst of writes need not look at the whole world before each; a read always does.
             if verb in ("get", "list") or self.clock.now() - self._synced >= SYNC_SECONDS:
                 self.sync()
             if target.subresource:
-                return Response(body=encode(self._serve_scale(request, target)))
+                return self._serve_scale(request, target, shape)
             if not kind.storage:
-                return Response(body=self._serve_metrics(request, target, shape))
+                return self._serve_metrics(request, target, shape)
             if verb == "list":
-                return Response(body=listing(request, kind, target.namespace, self.store, shape))
+                return listing(read_list_options(request), kind, target.namespace, self.store, shape)
             if verb == "get":
-                return Response(body=shape.one(self._stored(target)))
+                check_not_older(revision_number(request.first("resourceVersion")), self.store)
+                return shape.one(self._stored(target))
             return self._write(request, target, verb, shape)
 
     def _write(self, request: Request, target: Target, verb: str, shape: Representation) -> Response:
         kind, namespace, name = target.kind, target.namespace, target.name
-        dry_run = is_dry_run(request.query.get("dryRun", []), OPTIONS[request.method])
-        if verb == "create":
-            created = self._writer.create(kind, namespace, _body(request), dry_run=dry_run)
-            return Response(status=201, body=shape.one(created))
-        if verb == "update":
-            updated, is_new = self._writer.update(kind, namespace, name, _body(request), dry_run=dry_run)
-            return Response(status=201 if is_new else 200, body=shape.one(updated))
+        if verb in ("delete", "deletecollection"):
+            return self._delete(request, target, shape)
         if verb == "patch":
-            return Response(body=shape.one(self._writer.patch(kind, namespace, name, request, dry_run=dry_run)))
-        options = _body(request) if request.body else {}
-        if not isinstance(options, dict):
-            raise ApiError(400, "the body is no DeleteOptions")
-        dry_run = is_dry_run(options.get("dryRun") or [], "DeleteOptions") or dry_run
-        if verb == "deletecollection":
-            body = listing(request, kind, namespace, self.store, shape)
-            selects = selector_of(kind, request.param("labelSelector"), request.param("fieldSelector"))
-            for item in self.store.objects(kind.storage, namespace):
-                if not dry_run and (selects is None or selects(item.content)):
-                    self.store.remove(kind.storage, *item.key)
-            return Response(body=body)
-        deleted = self._writer.delete(kind, namespace, name, options, dry_run=dry_run)
-        details = {"name": name, "group": kind.group, "kind": kind.plural, "uid": deleted.content["metadata"]["uid"]}
-        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-        return Response.of_json(success)
+            return _answered(shape, self._writer.patch(kind, namespace, name, read_patch(request, strategic=not kind.custom)))
+        options = read_write_options(request)
+        sent = read_object(request, Expected.of(kind))
+        if verb == "create":
+            return _answered(shape, self._writer.create(kind, namespace, sent, options))
+        return _answered(shape, self._writer.update(kind, namespace, name, sent, options))
 
-    def _serve_scale(self, request: Request, target: Target) -> dict[str, object]:
+    def _delete(self, request: Request, target: Target, shape: Representation) -> Response:
+        kind, namespace = target.kind, target.namespace
+        if not target.name:
+            chosen = read_list_options(request)
+            options = read_delete_options(request)
+            answer = listing(chosen, kind, namespace, self.store, shape)
+            selects = selector_of(kind, chosen.labels, chosen.fields)
+            for item in self.store.objects(kind.storage, namespace):
+                if selects is None or selects(item.content):
+                    self._writer.delete(kind, namespace, item.key[1], options)
+            return answer
+        options = read_delete_options(request)
+        deleted, is_gone = self._writer.delete(kind, namespace, target.name, options)
+        if not is_gone:
+            return shape.one(deleted)
+        uid = deleted.content["metadata"]["uid"]
+        details = {"name": target.name, "group": kind.group, "kind": kind.plural, "uid": uid}
+        details = {key: value for key, value in details.items() if value}
+        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        return shape.status(success)
+
+    def _serve_scale(self, request: Request, target: Target, shape: Representation) -> Response:
         name = target.name
         deployment = self._stored(target)
-        scale = scale_of(deployment.content)
+        scale = StoredObject(scale_of(deployment.content), deployment.revision)
         if request.method == "GET":
-            return scale
-        dry_run = is_dry_run(request.query.get("dryRun", []), OPTIONS[request.method])
+            return shape.one(scale)
+        expected = Expected.of(SCALE)
         if request.method == "PATCH":
-            wanted = apply_patch(patch_media_type(request, strategic=True), request.json(), scale)
-            metadata = _metadata_of(wanted)
-            replicas = patched_replicas(wanted)
+            patch = read_patch(request, strategic=True)
+            options = patch.options
+            sent = patch.applied_to({"kind": "Scale", "apiVersion": "autoscaling/v1", **scale.content}, expected)
+            warnings = sent.complaints if options.validation == "Warn" else ()
         else:
-            wanted = _body(request)
-            metadata = _metadata_of(wanted)
-            replicas = updated_replicas(wanted)
-        check_precondition(target.kind, name, scale["metadata"], metadata)
-        if metadata.get("name", name) != name or metadata.get("namespace", target.namespace) != target.namespace:
-            raise ApiError(
-                400, f"the name of the object ({metadata.get('name')}) does not match the name on the URL ({name})"
-            )
-        if dry_run:
-            return {**scale, "spec": {"replicas": replicas} if replicas else {}}
+            options = read_write_options(request)
+            sent = read_object(request, expected)
+            warnings = warn_or_refuse(expected, sent, options)
+        metadata = sent.content["metadata"]
+        check_namespace(metadata, target.namespace)
+        check_name(metadata, name)
+        replicas = check_scale(name, sent.content)
+        check_uid(target.kind, name, scale.content["metadata"]["uid"], metadata)
+        check_revision(target.kind, name, scale.content["metadata"], metadata)
+        if options.dry_run:
+            wanted = {**scale.content, "spec": {"replicas": replicas} if replicas else {}}
+            return _answered(shape, Written(StoredObject(wanted, 0), False, warnings))
         if replicas != deployment.content["spec"]["replicas"]:
             self._scale(name, replicas)
-        return scale_of(self._stored(target).content)
+        changed = self._stored(target)
+        return _answered(shape, Written(StoredObject(scale_of(changed.content), changed.revision), False, warnings))
 
     def _scale(self, name: str, replicas: int) -> None:
         """Tell the world, and see what it makes of it.
@@ -278,7 +300,7 @@ class KubernetesApi(JsonServer):
             raise ApiError.invalid("apps", "Deployment", name, "spec.replicas", why) from error
         self._mirror.show_replicas(name, replicas)
 
-    def _serve_metrics(self, request: Request, target: Target, shape: Representation) -> bytes:
+    def _serve_metrics(self, request: Request, target: Target, shape: Representation) -> Response:
         kind, namespace, now = target.kind, self.world.namespace, self.clock.now()
         usages = self.world.pod_usage()
         if kind.namespaced:
@@ -287,7 +309,9 @@ class KubernetesApi(JsonServer):
         else:
             items = node_metrics(usages, self.store, namespace, now)
         if not target.name:
-            return page(request, kind, items, self.store.revision, self.store.oldest_revision, shape)
+            options = read_list_options(request)
+            selector = selector_of(kind, options.labels, options.fields)
+            return page(options, items, selector, self.store.revision, shape)
         found = next((item for item in items if item.key[1] == target.name), None)
         if found is None:
             raise ApiError(
@@ -297,12 +321,14 @@ class KubernetesApi(JsonServer):
             )
         return shape.one(found)
 
-    def _review(self, request: Request, kind: ResourceType) -> Response:
-        body = _body(request)
-        if not isinstance(body, dict):
-            raise HttpError(400, f"the body is not a {kind.kind}")
-        answer = self.access.review(body) if kind.kind == "SelfSubjectAccessReview" else self.access.rules(body)
-        return Response.of_json({"kind": kind.kind, "apiVersion": kind.api_version, **answer}, 201)
+    def _review(self, request: Request, kind: ResourceType, shape: Representation) -> Response:
+        options = read_write_options(request)
+        expected = Expected.of(kind)
+        sent = read_object(request, expected)
+        warnings = warn_or_refuse(expected, sent, options)
+        by_name = kind.kind == "SelfSubjectAccessReview"
+        answer = self.access.review(sent.content) if by_name else self.access.rules(sent.content)
+        return _answered(shape, Written(StoredObject(answer, 0), True, warnings))
 
     def _stored(self, target: Target) -> StoredObject:
         found = self.store.get(target.kind.storage, target.namespace, target.name)
@@ -311,27 +337,24 @@ class KubernetesApi(JsonServer):
         return found
 
 
-def _body(request: Request) -> Any:
-    """What was sent, as JSON or in Kubernetes' protobuf.
-
-    Raises:
-        ApiError: 400 or 415.
-    """
-    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
-    if media_type == protobuf_bodies.MEDIA_TYPE:
-        return protobuf_bodies.decode(request.body)
-    if media_type != "application/json":
-        raise ApiError.media_type(("application/json", protobuf_bodies.MEDIA_TYPE))
-    return request.json()
+def _answered(shape: Representation, written: Written) -> Response:
+    """The answer to a write, with its warnings."""
+    answer = shape.one(written.stored, 201 if written.is_new else 200)
+    warnings = tuple(("Warning", f"299 - {json.dumps(each)}") for each in written.warnings)
+    return replace(answer, headers=(*answer.headers, *warnings))
 
 
-def _metadata_of(scale: object) -> Mapping[str, str]:
-    metadata = scale.get("metadata") if isinstance(scale, dict) else None
-    if not isinstance(scale, dict) or not isinstance(metadata if metadata is not None else {}, dict):
-        raise ApiError(400, 'Scale in version "v1" cannot be handled as a Scale: not an object')
-    if scale.get("kind", "Scale") != "Scale":
-        raise ApiError(400, f'{scale["kind"]} in version "v1" cannot be handled as a Scale')
-    return metadata or {}
+def _is_routed(request: Request, target: Target) -> bool:
+    """Whether the API server has a route for the method at this path."""
+    if request.method in ("GET", "POST"):
+        on_collection = request.method == "POST"
+        return (request.method == "GET" or not target.name) and (
+            not on_collection or bool(target.namespace) == target.kind.namespaced
+        )
+    if request.method in ("PUT", "PATCH"):
+        return bool(target.name)
+    # All objects of all namespaces cannot be deleted at once.
+    return request.method == "DELETE" and (bool(target.name) or bool(target.namespace) == target.kind.namespaced)
 
 
 def _verb(request: Request, target: Target) -> str:
@@ -339,7 +362,8 @@ def _verb(request: Request, target: Target) -> str:
     if request.method in ("GET", "HEAD"):
         if target.name:
             return "get"
-        return "watch" if request.param("watch") in ("true", "1") else "list"
+        is_watch = "watch" in request.query and request.first("watch").lower() not in ("0", "false")
+        return "watch" if is_watch else "list"
     if request.method == "DELETE":
         return "delete" if target.name else "deletecollection"
     return {"POST": "create", "PUT": "update", "PATCH": "patch"}[request.method]

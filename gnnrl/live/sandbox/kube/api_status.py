@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from gnnrl.live.sandbox.kube.request_info import RequestInfo
@@ -27,6 +29,8 @@ REASONS = {
     504: "Timeout",
 }
 
+NO_REASON = "-"
+
 
 class ApiError(Exception):
     """A request that is refused.
@@ -36,12 +40,20 @@ class ApiError(Exception):
         message: as the API server words it.
         reason: machine-readable; empty = the usual one of the code.
         details: what it is about.
+        metadata: of a list that can be gone on with.
     """
 
-    def __init__(self, code: int, message: str, reason: str = "", details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        reason: str = "",
+        details: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         self.code, self.message = code, message
-        self.reason = reason or REASONS.get(code, "")
-        self.details = details
+        self.reason = "" if reason == NO_REASON else reason or REASONS.get(code, "")
+        self.details, self.metadata = details, metadata or {}
         super().__init__(message)
 
     def status(self) -> dict[str, Any]:
@@ -49,10 +61,10 @@ class ApiError(Exception):
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
             "code": self.code,
         }
         if self.details is not None:
@@ -81,18 +93,33 @@ class ApiError(Exception):
         cls, group: str, kind: str, name: str, field: str, why: str, reason: str = "FieldValueInvalid"
     ) -> ApiError:
         """422: a field has a value that is not allowed."""
-        qualified = f"{kind}.{group}" if group else kind
-        details: dict[str, Any] = {"name": name, "group": group, "kind": kind}
-        details["causes"] = [{"reason": reason, "message": why, "field": field}]
-        details = {key: value for key, value in details.items() if value}
-        return cls(422, f'{qualified} "{name}" is invalid: {field}: {why}', details=details)
+        return cls.invalid_fields(group, kind, name, [(reason, why, field)])
 
     @classmethod
-    def bad_patch(cls, why: str) -> ApiError:
-        """422: the patch does not apply, or its outcome is not an object of the kind."""
-        message = f' "" is invalid: patch: Invalid value: {why}'
-        causes = [{"reason": "FieldValueInvalid", "message": f"Invalid value: {why}", "field": "patch"}]
-        return cls(422, message, details={"causes": causes})
+    def invalid_fields(cls, group: str, kind: str, name: str, causes: Sequence[tuple[str, str, str]]) -> ApiError:
+        """422: fields have values that are not allowed; each cause is a reason, a message and the field's path."""
+        qualified = f"{kind}.{group}" if group else kind
+        details: dict[str, Any] = {"name": name, "group": group, "kind": kind}
+        details["causes"] = [{"reason": reason, "message": why, "field": field} for reason, why, field in causes]
+        details = {key: value for key, value in details.items() if value}
+        told = list(dict.fromkeys(f"{field}: {why}" for _, why, field in causes))
+        text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+        return cls(422, f'{qualified} "{name}" is invalid: {text}', details=details)
+
+    @classmethod
+    def bad_patch(cls, sent: str, why: str) -> ApiError:
+        """422: the outcome of a patch is not an object of the kind."""
+        return cls.invalid("", "", "", "patch", f"Invalid value: {json.dumps(sent)}: {why}")
+
+    @classmethod
+    def unapplicable_patch(cls) -> ApiError:
+        """422: a JSON patch does not fit the object; the API server does not say where."""
+        return cls(422, "the server rejected our request due to an error in our request", details={})
+
+    @classmethod
+    def internal(cls, message: str) -> ApiError:
+        """500 without a reason: an error that the API server does not know as one of a caller."""
+        return cls(500, message, reason=NO_REASON)
 
     @classmethod
     def forbidden(cls, user: str, asked: RequestInfo) -> ApiError:

@@ -41,7 +41,7 @@ def discover(request: Request, absent_groups: Collection[str]) -> Response | Non
             {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [address]}
         )  # fmt: skip
     if path == "/apis":
-        groups = [_group(group, version) for group, version in served if group]
+        groups = [_group(group) for group in dict.fromkeys(group for group, _ in served) if group]
         return Response.of_json({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
     if path == "/openapi/v2":
         if OPENAPI_PROTOBUF in request.headers.get("accept", ""):
@@ -52,15 +52,17 @@ def discover(request: Request, absent_groups: Collection[str]) -> Response | Non
         return Response.of_json({"paths": {}})
     for group, version in served:
         if group and path == f"/apis/{group}":
-            return Response.of_json({"kind": "APIGroup", "apiVersion": "v1", **_group(group, version)})
+            return Response.of_json({"kind": "APIGroup", "apiVersion": "v1", **_group(group)})
         if path == (f"/apis/{group}/{version}" if group else f"/api/{version}"):
             return Response.of_json(_resources(group, version))
     return None
 
 
-def _group(group: str, version: str) -> dict[str, Any]:
-    spelled = {"groupVersion": f"{group}/{version}", "version": version}
-    return {"name": group, "versions": [spelled], "preferredVersion": spelled}
+def _group(group: str) -> dict[str, Any]:
+    # The newest version is the preferred one and comes first.
+    versions = sorted((version for name, version in GROUP_VERSIONS if name == group), reverse=True)
+    spelled = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
+    return {"name": group, "versions": spelled, "preferredVersion": spelled[0]}
 
 
 def _resources(group: str, version: str) -> dict[str, Any]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from decimal import Decimal
 
-__all__ = ["age", "cpu_quantity", "go_duration", "memory_quantity", "micro_time", "timestamp"]
+__all__ = ["age", "cpu_quantity", "go_duration", "memory_quantity", "micro_time", "quantity_value", "timestamp"]
+
+QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([KMGTPE])i|([numkMGTPE])|[eE]([+-]?\d+))?", re.ASCII)
+DECIMAL_EXPONENTS = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 
 def timestamp(seconds: float) -> str:
@@ -35,6 +40,16 @@ def memory_quantity(size: int) -> str:
         size //= 1024
         suffixes.pop(0)
     return f"{size}{suffixes[0]}"
+
+
+def quantity_value(text: str) -> Decimal:
+    """Value of a quantity that has the form of one, whatever its sign and size."""
+    found = QUANTITY.fullmatch(text)
+    assert found is not None, text
+    number, binary, decimal, exponent = found.groups()
+    if binary:
+        return Decimal(number) * 1024 ** ("KMGTPE".index(binary) + 1)
+    return Decimal(number).scaleb(DECIMAL_EXPONENTS[decimal] if decimal else int(exponent or 0))
 
 
 def go_duration(seconds: float) -> str:

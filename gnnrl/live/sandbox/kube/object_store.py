@@ -88,6 +88,23 @@ class ObjectStore:
             keys = objects if not namespace else [key for key in objects if key[0] == namespace]
             return [objects[key] for key in sorted(keys)]
 
+    def objects_at(self, storage: str, namespace: str, revision: int) -> list[StoredObject]:
+        """Objects of a kind by key as they were at a revision; namespace empty = all of them.
+
+        Raises:
+            LookupError: the changes since then are not known any more.
+        """
+        with self.lock:
+            objects = dict(self._objects.get(storage, {}))
+            for change in reversed(self.changes_since(storage, revision)):
+                known = change.after or change.before
+                assert known is not None
+                if change.kind == "ADDED":
+                    objects.pop(known.key)
+                elif change.before is not None:
+                    objects[known.key] = _under_its_own_revision(change.before)
+        return [objects[key] for key in sorted(objects) if not namespace or key[0] == namespace]
+
     def put(self, storage: str, content: Mapping[str, Any]) -> StoredObject:
         """Create or replace an object under a new revision, written into its `metadata.resourceVersion`."""
         with self.lock:
@@ -128,6 +145,12 @@ class ObjectStore:
             self._forgotten = self._changes[0].revision
         self._changes.append(change)
         self.changed.notify_all()
+
+
+def _under_its_own_revision(item: StoredObject) -> StoredObject:
+    """An object as it was before it was deleted, which a watch shows under the revision of the deletion."""
+    metadata = {**item.content["metadata"], "resourceVersion": str(item.revision)}
+    return StoredObject({**item.content, "metadata": metadata}, item.revision)
 
 
 def _newest_until(changes: deque[Change], revision: int) -> Iterator[Change]:

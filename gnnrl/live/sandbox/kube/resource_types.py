@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["GROUP_VERSIONS", "RESOURCE_TYPES", "ResourceType", "find_type"]
+__all__ = ["GROUP_VERSIONS", "RESOURCE_TYPES", "SCALE", "ResourceType", "find_type"]
 
 READ = ("get", "list", "watch")
 ANNOTATE = ("get", "list", "patch", "update", "watch")
@@ -32,7 +32,9 @@ class ResourceType:
     create_on_update: bool = False
     """Whether an update of an absent object creates it."""
     custom: bool = False
-    """From a CustomResourceDefinition: no strategic merge patch."""
+    """From a CustomResourceDefinition: no strategic merge patch, no protobuf."""
+    translated: bool = False
+    """Stored in the fields of another version than this one."""
 
     @cached_property
     def api_version(self) -> str:
@@ -85,6 +87,10 @@ RESOURCE_TYPES = (
         categories=("all",), storage="replicasets",
     ),
     ResourceType(
+        group="autoscaling", version="v1", plural="horizontalpodautoscalers", kind="HorizontalPodAutoscaler", verbs=CRUD,
+        short_names=("hpa",), categories=("all",), storage="horizontalpodautoscalers", translated=True,
+    ),
+    ResourceType(
         group="autoscaling", version="v2", plural="horizontalpodautoscalers", kind="HorizontalPodAutoscaler", verbs=CRUD,
         short_names=("hpa",), categories=("all",), storage="horizontalpodautoscalers",
     ),
@@ -98,7 +104,7 @@ RESOURCE_TYPES = (
     ),
     ResourceType(
         group="events.k8s.io", version="v1", plural="events", kind="Event", verbs=CRUD, short_names=("ev",),
-        storage="events", create_on_update=True,
+        storage="events", create_on_update=True, translated=True,
     ),
     ResourceType(
         group="authorization.k8s.io", version="v1", plural="selfsubjectaccessreviews", kind="SelfSubjectAccessReview",
@@ -120,6 +126,9 @@ RESOURCE_TYPES = (
         storage="scaledobjects", unconditional_update=False, custom=True,
     ),
 )  # fmt: skip
+
+SCALE = ResourceType(group="autoscaling", version="v1", plural="scales", kind="Scale", verbs=("get", "patch", "update"))
+"""What the subresource `deployments/scale` shows of a Deployment."""
 
 GROUP_VERSIONS = tuple(dict.fromkeys(kind.group_version for kind in RESOURCE_TYPES))
 """Every (group, version) served, in order of discovery."""

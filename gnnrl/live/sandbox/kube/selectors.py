@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gnnrl.live.sandbox.kube.api_status import ApiError
+from gnnrl.live.sandbox.kube.label_selectors import parse_label_selector
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
 
 __all__ = ["Selector", "label_selector", "selector_of"]
@@ -29,8 +30,9 @@ FIELDS = {
 """Fields that each kind can be selected by, as in the API server; the others are refused."""
 
 REGARDING = re.compile(r"^regarding\.")
-SET_BASED = re.compile(r"^(?P<key>\S+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)$")
-KEY = re.compile(r"^([a-z0-9A-Z][-a-z0-9A-Z.]*/)?[a-z0-9A-Z]([-\w.]*[a-z0-9A-Z])?$")
+TERM = re.compile(r"(?:[^\\,]|\\.?)*", re.DOTALL)
+OPERATOR = re.compile(r"!=|==|=")
+ESCAPED = re.compile(r"\\([\\,=])")
 
 
 def selector_of(kind: ResourceType, labels: str, fields: str) -> Selector | None:
@@ -39,75 +41,66 @@ def selector_of(kind: ResourceType, labels: str, fields: str) -> Selector | None
     Raises:
         ApiError: 400, a selector cannot be parsed, or a field is not selectable.
     """
-    tests = []
-    if labels.strip():
-        tests.append(label_selector(labels))
-    if fields.strip():
-        tests.append(_field_selector(kind, labels, fields))
+    tests: list[Selector] = []
+    if labels:
+        tests += [label_selector(labels)] if labels.strip() else []
+    if fields:
+        tests.append(_field_selector(kind, fields))
     if not tests:
         return None
     return lambda item: all(test(item) for test in tests)
 
 
 def label_selector(text: str) -> Selector:
-    """Equality and set-based requirements, joined by commas: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+    """A label selector as a predicate on objects.
 
     Raises:
         ApiError: 400, it cannot be parsed.
     """
-    requirements = [_requirement(part.strip(), text) for part in re.split(r",(?![^(]*\))", text)]
-
-    def matches(item: Mapping[str, Any]) -> bool:
-        labels = item["metadata"].get("labels") or {}
-        return all(requirement(labels) for requirement in requirements)
-
-    return matches
+    try:
+        requirements = parse_label_selector(text)
+    except ValueError as error:
+        raise ApiError(400, str(error)) from error
+    return lambda item: all(holds(item["metadata"].get("labels") or {}) for holds in requirements)
 
 
-def _requirement(part: str, text: str) -> Callable[[Mapping[str, str]], bool]:
-    if found := SET_BASED.match(part):
-        key, values = found["key"], {value.strip() for value in found["values"].split(",")}
-        wanted = found["op"] == "in"
-        _check_key(key, text)
-        # `notin` also selects objects without the label, as the API server does.
-        return lambda labels: (labels.get(key) in values) if wanted else (labels.get(key) not in values)
-    for operator, equal in (("!=", False), ("==", True), ("=", True)):
-        if operator in part:
-            key, value = (side.strip() for side in part.split(operator, 1))
-            _check_key(key, text)
-            return lambda labels: (labels.get(key) == value) is equal
-    present = not part.startswith("!")
-    key = part.removeprefix("!").strip()
-    _check_key(key, text)
-    return lambda labels: (key in labels) is present
-
-
-def _check_key(key: str, text: str) -> None:
-    if not KEY.match(key):
-        raise ApiError(400, f"unable to parse requirement: found {key!r} in {text!r}, expected a label key")
-
-
-def _field_selector(kind: ResourceType, labels: str, text: str) -> Selector:
+def _field_selector(kind: ResourceType, text: str) -> Selector:
     terms: list[tuple[list[str], str, bool]] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        operator = next((operator for operator in ("!=", "==", "=") if operator in part), None)
-        if operator is None:
-            raise ApiError(400, f"invalid selector: {part!r}; can't understand {part!r}")
-        field, value = part.split(operator, 1)
+    for part in filter(None, _terms(text)):
+        found = OPERATOR.search(part)
+        if found is None:
+            raise ApiError(400, f"invalid selector: '{text}'; can't understand '{part}'")
+        field, value = part[: found.start()], _unescaped(part[found.end() :])
         # events.k8s.io names the object otherwise; it is stored as v1 has it.
         stored = REGARDING.sub("involvedObject.", field) if kind.group == "events.k8s.io" else field
         if stored not in EVERY_FIELD and stored not in FIELDS.get(kind.storage, ()):
-            raise ApiError(
-                400,
-                f'Unable to find "{kind.api_version}, Resource={kind.plural}" that match label selector "{labels}", '
-                f'field selector "{text}": field label not supported: {field}',
-            )
-        terms.append((stored.split("."), value, operator != "!="))
+            raise ApiError(400, f"field label not supported: {field}")
+        terms.append((stored.split("."), value, found[0] != "!="))
 
     def matches(item: Mapping[str, Any]) -> bool:
         return all((_text_at(item, path) == value) is equal for path, value, equal in terms)
 
     return matches
+
+
+def _terms(text: str) -> list[str]:
+    """Split at commas that no backslash escapes."""
+    terms, place = [], 0
+    while place <= len(text):
+        found = TERM.match(text, place)
+        assert found is not None
+        terms.append(found[0])
+        place = found.end() + 1
+    return terms
+
+
+def _unescaped(value: str) -> str:
+    rest = ESCAPED.sub("", value)
+    if "\\" in rest:
+        raise ApiError(400, "invalid field selector: invalid escape sequence: \\")
+    if rune := next((each for each in rest if each in ",="), ""):
+        raise ApiError(400, f"invalid field selector: unescaped character in value: {rune}")
+    return ESCAPED.sub(r"\1", value)
 
 
 def _text_at(item: Any, path: list[str]) -> str:

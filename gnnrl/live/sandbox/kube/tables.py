@@ -235,6 +235,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Replicas", number("status", "currentReplicas"), "integer"),
         AGE,
     ),
+    "Scale": (
+        NAME,
+        Column("Desired", number("spec", "replicas"), "integer"),
+        Column("Available", number("status", "replicas"), "integer"),
+        AGE,
+    ),
     "ScaledObject": (
         NAME,
         Column("ScaleTargetName", at("spec", "scaleTargetRef", "name")),

@@ -1,137 +1,142 @@
-"""What the API server checks of an object before it keeps it, as far as a client of the sandbox can run into it."""
+"""What the API server checks of an object before it keeps it, by kind."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from gnnrl.live.sandbox.kube.api_status import ApiError
-from gnnrl.live.sandbox.kube.field_types import check_field_types
+from gnnrl.live.sandbox.kube.autoscaler_rules import check_autoscaler
+from gnnrl.live.sandbox.kube.event_rules import check_event, check_event_update
+from gnnrl.live.sandbox.kube.field_errors import FieldErrors
+from gnnrl.live.sandbox.kube.metadata_rules import check_label_selector, check_metadata, check_metadata_update
+from gnnrl.live.sandbox.kube.names import percent, qualified_name
+from gnnrl.live.sandbox.kube.notation import quantity_value
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
 
-__all__ = ["check_object", "with_defaults"]
+__all__ = ["check_new", "check_update"]
 
-NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-MAP_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-MOST_ANNOTATION_BYTES = 256 * 1024
-LONGEST_NOTE = 1024
-SUBDOMAIN = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-    "and must start and end with an alphanumeric character"
-)
-NEW_EVENT_FIELDS = ("reportingController", "reportingInstance", "action", "reason")
+MOST_PERCENT = 100
+LEASE_STRATEGIES = ("OldestEmulationVersion",)
+EVICTION_POLICIES = ("AlwaysAllow", "IfHealthyBudget")
+COUNTED = (
+    "pods", "resourcequotas", "services", "replicationcontrollers", "secrets", "configmaps", "persistentvolumeclaims",
+    "services.nodeports", "services.loadbalancers",
+)  # fmt: skip
+MEASURED = ("cpu", "memory", "ephemeral-storage")
+QUOTA_SCOPES = (
+    "BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating",
+    "VolumeAttributesClass",
+)  # fmt: skip
+QUOTAS = (
+    *COUNTED, *MEASURED, *(f"{kind}.{name}" for kind in ("requests", "limits") for name in MEASURED), "requests.storage",
+)  # fmt: skip
+HUGE_PAGES = ("hugepages-", "requests.hugepages-")
 
-
-def with_defaults(kind: ResourceType, content: dict[str, Any]) -> dict[str, Any]:
-    """What the API server fills in: an HPA's least replicas, and the status that it alone may set."""
-    if kind.kind == "HorizontalPodAutoscaler" and isinstance(content.get("spec"), dict):
-        spec = {"minReplicas": 1, **content["spec"]}
-        return {
-            **content,
-            "spec": spec,
-            "status": content.get("status") or {"currentMetrics": None, "desiredReplicas": 0},
-        }
-    if kind.kind == "Event" and not content.get("type"):
-        return {**content, "type": "Normal"} if kind.group == "" else content
-    return content
+Content = Mapping[str, Any]
 
 
-def check_object(kind: ResourceType, content: dict[str, Any]) -> None:
-    """Check an object that is about to be kept, in the fields of its served version.
+def check_new(kind: ResourceType, content: Content) -> None:
+    """Check an object that is about to be created, in the fields in which it is stored.
 
     Raises:
-        ApiError: 400, a field has the wrong type; 422, a value that is not allowed.
+        ApiError: 422, values are not allowed.
     """
-    check_field_types(kind.kind, kind.version, content)
-    metadata = content["metadata"]
-    name = metadata["name"]
-
-    def refuse(field: str, why: str, reason: str = "FieldValueInvalid") -> ApiError:
-        return ApiError.invalid(kind.group, kind.kind, str(name), field, why, reason)
-
-    if len(name) > 253 or not NAME.fullmatch(name):
-        raise refuse("metadata.name", f'Invalid value: "{name}": {SUBDOMAIN}')
-    for field in ("labels", "annotations"):
-        _check_map(field, metadata.get(field), refuse)
-    spec = _map(content.get("spec"))
-    if kind.kind == "Lease":
-        for field, least in (("leaseDurationSeconds", 1), ("leaseTransitions", 0)):
-            value = spec.get(field)
-            if value is not None and (not _is_int(value) or value < least):
-                word = "greater than 0" if least else "greater than or equal to 0"
-                raise refuse(f"spec.{field}", f"Invalid value: {value}: must be {word}")
-        if spec.get("holderIdentity") == "":
-            raise refuse("spec.holderIdentity", 'Invalid value: "": must not be empty')
-    elif kind.kind == "HorizontalPodAutoscaler":
-        target = _map(spec.get("scaleTargetRef"))
-        for field in ("kind", "name"):
-            if not target.get(field):
-                raise refuse(f"spec.scaleTargetRef.{field}", "Required value", "FieldValueRequired")
-        most = spec.get("maxReplicas")
-        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-            raise refuse("spec.maxReplicas", f"Invalid value: {most}: must be greater than 0")
-        least = spec.get("minReplicas", 1)
-        if not isinstance(least, int) or isinstance(least, bool) or least < 1:
-            raise refuse("spec.minReplicas", f"Invalid value: {least}: must be greater than or equal to 1")
-        if most < least:
-            raise refuse("spec.maxReplicas", f"Invalid value: {most}: must be greater than or equal to `minReplicas`")
-    elif kind.kind == "ScaledObject":
-        if not _map(spec.get("scaleTargetRef")).get("name"):
-            raise refuse("spec.scaleTargetRef.name", "Required value", "FieldValueRequired")
-        if not isinstance(spec.get("triggers"), list):
-            raise refuse("spec.triggers", "Required value", "FieldValueRequired")
-    elif kind.kind == "PodDisruptionBudget":
-        if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
-            raise refuse("spec", "Invalid value: minAvailable and maxUnavailable cannot be both set")
-    elif kind.kind == "Event":
-        _check_event(kind, content, refuse)
+    errors = FieldErrors()
+    if kind.kind == "Event":
+        check_event(content, errors, is_new_api=bool(kind.group))
+    check_metadata(kind, content["metadata"], errors)
+    _check_spec(kind, content, errors)
+    errors.raise_if_any(kind.group, kind.kind, content["metadata"].get("name", ""))
 
 
-def _check_event(kind: ResourceType, content: dict[str, Any], refuse: Any) -> None:
-    namespace = content["metadata"].get("namespace", "")
-    about = content.get("regarding" if kind.group else "involvedObject")
-    about = _map(about)
-    # Events of cluster-wide objects live in `default`.
-    if (about.get("namespace") or "default") != namespace:
-        raise refuse(
-            "involvedObject.namespace", f'Invalid value: "{about.get("namespace", "")}": does not match event.namespace'
-        )
-    if kind.group == "":
-        return
-    if not content.get("eventTime"):
-        raise refuse("eventTime", "Required value", "FieldValueRequired")
-    for field in NEW_EVENT_FIELDS:
-        if not content.get(field):
-            raise refuse(field, "Required value", "FieldValueRequired")
-    if content.get("type") not in ("Normal", "Warning"):
-        raise refuse("type", f'Invalid value: "{content.get("type", "")}": must be "Normal" or "Warning"')
-    if len(content.get("note") or "") > LONGEST_NOTE:
-        raise refuse("message", f"Invalid value: can have at most {LONGEST_NOTE} characters")
+def check_update(kind: ResourceType, content: Content, before: Content) -> None:
+    """Check an object that is about to replace another, in the fields in which they are stored.
+
+    Raises:
+        ApiError: 422, values are not allowed.
+    """
+    errors = FieldErrors()
+    check_metadata_update(content["metadata"], before["metadata"], errors)
+    if kind.kind == "Event":
+        check_event_update(content, before, errors, is_new_api=bool(kind.group))
+    if kind.kind == "ResourceQuota" and set(_spec(content).get("scopes") or ()) != set(
+        _spec(before).get("scopes") or ()
+    ):
+        errors.invalid("spec.scopes", _spec(content).get("scopes"), "field is immutable")
+    _check_spec(kind, content, errors)
+    errors.raise_if_any(kind.group, kind.kind, content["metadata"]["name"])
 
 
-def _check_map(field: str, values: Any, refuse: Any) -> None:
-    if values is None:
-        return
-    for key, value in values.items():
-        if not MAP_KEY.fullmatch(key):
-            raise refuse(
-                f"metadata.{field}", f'Invalid value: "{key}": name part must consist of alphanumeric characters'
-            )
-        if field == "labels" and not LABEL_VALUE.fullmatch(value):
-            raise refuse(
-                "metadata.labels", f'Invalid value: "{value}": a valid label must be at most 63 alphanumeric characters'
-            )
-    if field == "annotations" and sum(len(key) + len(value) for key, value in values.items()) > MOST_ANNOTATION_BYTES:
-        raise refuse(
-            "metadata.annotations", f"Too long: may not be more than {MOST_ANNOTATION_BYTES} bytes", "FieldValueTooLong"
-        )
+def _check_spec(kind: ResourceType, content: Content, errors: FieldErrors) -> None:
+    check = SPECS.get(kind.kind)
+    if check is not None:
+        check(_spec(content), errors)
 
 
-def _map(value: Any) -> dict[str, Any]:
-    """The value if it is an object, else an empty one: what is missing in it is refused by name."""
-    return value if isinstance(value, dict) else {}
+def _spec(content: Content) -> Content:
+    return content.get("spec") or {}
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _check_lease(spec: Content, errors: FieldErrors) -> None:
+    if spec.get("leaseDurationSeconds", 1) <= 0:
+        errors.invalid("spec.leaseDurationSeconds", spec["leaseDurationSeconds"], "must be greater than 0")
+    if spec.get("leaseTransitions", 0) < 0:
+        errors.invalid("spec.leaseTransitions", spec["leaseTransitions"], "must be greater than or equal to 0")
+    strategy = spec.get("strategy")
+    if strategy is not None:
+        if "/" in strategy:
+            errors.invalid("spec.strategy.strategy", strategy, qualified_name(strategy))
+        elif strategy not in LEASE_STRATEGIES:
+            errors.unsupported("spec.strategy.strategy", strategy, LEASE_STRATEGIES)
+    if spec.get("preferredHolder") and not strategy:
+        errors.forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined")
+
+
+def _check_budget(spec: Content, errors: FieldErrors) -> None:
+    if "minAvailable" in spec and "maxUnavailable" in spec:
+        errors.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+    for field in ("minAvailable", "maxUnavailable"):
+        value = spec.get(field)
+        if isinstance(value, int) and value < 0:
+            errors.invalid(f"spec.{field}", value, "must be greater than or equal to 0")
+        if isinstance(value, str):
+            wrong = percent(value)
+            errors.invalid(f"spec.{field}", value, wrong)
+            if not wrong and int(value[:-1]) > MOST_PERCENT:
+                errors.invalid(f"spec.{field}", value, f"must not be greater than {MOST_PERCENT}%")
+    check_label_selector(spec.get("selector"), "spec.selector", errors)
+    policy = spec.get("unhealthyPodEvictionPolicy")
+    if policy is not None and policy not in EVICTION_POLICIES:
+        errors.unsupported("spec.unhealthyPodEvictionPolicy", policy, EVICTION_POLICIES)
+
+
+def _check_quota(spec: Content, errors: FieldErrors) -> None:
+    for name, text in (spec.get("hard") or {}).items():
+        where = f"spec.hard[{name}]"
+        errors.invalid(where, name, qualified_name(name))
+        if "/" not in name and name not in QUOTAS and not name.startswith(HUGE_PAGES):
+            errors.invalid(where, name, "must be a standard resource for quota")
+        value = quantity_value(text)
+        if value < 0:
+            errors.invalid(where, text, "must be greater than or equal to 0")
+        if name in COUNTED and value != value.to_integral_value():
+            errors.invalid(where, text, "must be an integer")
+    for scope in spec.get("scopes") or ():
+        if scope not in QUOTA_SCOPES:
+            errors.invalid("spec.scopes", spec["scopes"], "unsupported scope")
+
+
+def _check_scaled_object(spec: Content, errors: FieldErrors) -> None:
+    if not (spec.get("scaleTargetRef") or {}).get("name"):
+        errors.required("spec.scaleTargetRef.name")
+    if "triggers" not in spec:
+        errors.required("spec.triggers")
+
+
+SPECS: Mapping[str, Callable[[Content, FieldErrors], None]] = {
+    "HorizontalPodAutoscaler": check_autoscaler,
+    "Lease": _check_lease,
+    "PodDisruptionBudget": _check_budget,
+    "ResourceQuota": _check_quota,
+    "ScaledObject": _check_scaled_object,
+}

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gnnrl.cluster.clock import Clock
-from gnnrl.live.sandbox.http_server import Request
 from gnnrl.live.sandbox.kube.api_status import ApiError
-from gnnrl.live.sandbox.kube.event_versions import from_events_v1, to_events_v1
+from gnnrl.live.sandbox.kube.bodies import Expected, Sent
+from gnnrl.live.sandbox.kube.defaults import with_defaults
+from gnnrl.live.sandbox.kube.event_versions import from_events_v1
+from gnnrl.live.sandbox.kube.hpa_versions import from_autoscaling_v1
 from gnnrl.live.sandbox.kube.manifests import HASH_LETTERS, uid_of
 from gnnrl.live.sandbox.kube.notation import timestamp
 from gnnrl.live.sandbox.kube.object_store import ObjectStore, StoredObject
-from gnnrl.live.sandbox.kube.patches import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, apply_patch
+from gnnrl.live.sandbox.kube.options import DeleteOptions, WriteOptions
+from gnnrl.live.sandbox.kube.patching import Patch
+from gnnrl.live.sandbox.kube.preconditions import check_deletion, check_name, check_namespace, check_revision, check_uid
+from gnnrl.live.sandbox.kube.representation import served
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
-from gnnrl.live.sandbox.kube.validation import check_object, with_defaults
+from gnnrl.live.sandbox.kube.validation import check_new, check_update
 
-__all__ = ["ObjectWriter", "check_precondition", "is_dry_run", "patch_media_type"]
+__all__ = ["ObjectWriter", "Written", "warn_or_refuse"]
 
-SYSTEM_METADATA = ("name", "namespace", "uid", "creationTimestamp", "generation")
+KEPT_METADATA = ("creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
+"""What an update leaves as it is, whatever it says."""
+SYSTEM_METADATA = (*KEPT_METADATA, "uid", "selfLink", "managedFields")
 WITHOUT_STATUS = ("Lease", "Event")
 WITH_GENERATION = ("ScaledObject", "PodDisruptionBudget")
 
@@ -27,43 +35,29 @@ Scaler = Callable[[str, int], None]
 """(Deployment, replicas): change the world."""
 
 
-def is_dry_run(values: list[str], kind: str) -> bool:
-    """Whether `dryRun` was asked for.
+@dataclass(frozen=True)
+class Written:
+    """What a write has made."""
+
+    stored: StoredObject
+    is_new: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def warn_or_refuse(expected: Expected, sent: Sent, options: WriteOptions) -> tuple[str, ...]:
+    """What a writer is told of the fields of a whole object that are unknown or stand there twice.
 
     Raises:
-        ApiError: 422, something other than `All`.
+        ApiError: 400, it asked for them to be refused.
     """
-    for value in values:
-        if value != "All":
-            why = f'Unsupported value: "{value}": supported values: "All"'
-            raise ApiError.invalid("meta.k8s.io", kind, "", "dryRun", why, "FieldValueNotSupported")
-    return bool(values)
-
-
-def patch_media_type(request: Request, *, strategic: bool) -> str:
-    """Media type of a patch.
-
-    Raises:
-        ApiError: 415, none that the resource takes.
-    """
-    accepted = (JSON_PATCH, MERGE_PATCH, *([STRATEGIC_PATCH] if strategic else []))
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
-    if media_type not in accepted:
-        raise ApiError.media_type(accepted)
-    return media_type
-
-
-def check_precondition(kind: ResourceType, name: str, current: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
-    """Whether the object that was read is the one that is there.
-
-    Raises:
-        ApiError: 409, another resourceVersion or uid.
-    """
-    if (uid := sent.get("uid")) and uid != current["uid"]:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {current['uid']}"
-        raise ApiError.conflict(kind, name, why)
-    if (revision := sent.get("resourceVersion")) and revision != current["resourceVersion"]:
-        raise ApiError.conflict(kind, name)
+    if sent.complaints and options.validation == "Strict":
+        why = ", ".join(sent.complaints)
+        raise ApiError(
+            400,
+            f'{expected.kind} in version "{expected.version}" cannot be handled as a {expected.kind}: '
+            f"strict decoding error: {why}",
+        )
+    return sent.complaints if options.validation == "Warn" else ()
 
 
 class ObjectWriter:
@@ -78,79 +72,98 @@ class ObjectWriter:
     def __init__(self, store: ObjectStore, clock: Clock, scale: Scaler) -> None:
         self._store, self._clock, self._scale = store, clock, scale
 
-    def create(self, kind: ResourceType, namespace: str, body: Any, *, dry_run: bool) -> StoredObject:
+    def create(self, kind: ResourceType, namespace: str, sent: Sent, options: WriteOptions) -> Written:
         """Keep a new object.
 
         Raises:
-            ApiError: 400 or 422, it is not one of the kind; 404, no such namespace; 409, the name is taken.
+            ApiError: 400 or 422, it is not one of the kind; 404, no such namespace; 409, the name is taken; 500, it has a revision.
         """
-        content = _checked_body(kind, namespace, "", body)
-        if namespace and self._store.get("namespaces", "", namespace) is None:
-            raise ApiError(
-                404, f'namespaces "{namespace}" not found', details={"name": namespace, "kind": "namespaces"}
-            )
-        metadata = content["metadata"]
-        if metadata.pop("resourceVersion", None):
-            raise ApiError(400, "resourceVersion should not be set on objects to be created")
-        if not metadata.get("name"):
-            if not metadata.get("generateName"):
-                raise ApiError.invalid(
-                    kind.group, kind.kind, "", "metadata.name", "Required value: name or generateName is required",
-                    "FieldValueRequired",
-                )  # fmt: skip
+        warnings = warn_or_refuse(Expected.of(kind), sent, options)
+        return Written(self._create(kind, namespace, dict(sent.content), options), True, warnings)
+
+    def _create(
+        self, kind: ResourceType, namespace: str, content: dict[str, Any], options: WriteOptions
+    ) -> StoredObject:
+        metadata = content["metadata"] = {
+            key: value for key, value in content["metadata"].items() if key not in SYSTEM_METADATA
+        }
+        check_namespace(metadata, namespace)
+        if namespace:
+            metadata["namespace"] = namespace
+            if self._store.get("namespaces", "", namespace) is None:
+                details = {"name": namespace, "kind": "namespaces"}
+                raise ApiError(404, f'namespaces "{namespace}" not found', details=details)
+        if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = f"{metadata['generateName']}{_random_part(self._store.revision)}"
         if kind.kind not in WITHOUT_STATUS:
             content.pop("status", None)
-        content = with_defaults(kind, content)
-        check_object(kind, content)
+        stored = with_defaults(kind, _stored_form(kind, content))
+        check_new(kind, stored)
         name = metadata["name"]
+        revision = str(metadata.pop("resourceVersion", ""))
+        stored["metadata"].pop("resourceVersion", None)
+        if revision.isdigit() and int(revision):
+            raise ApiError.internal("resourceVersion should not be set on objects to be created")
         if self._store.get(kind.storage, namespace, name) is not None:
             raise ApiError.already_exists(kind, name)
-        metadata["uid"] = uid_of(kind.storage, namespace, name, self._store.revision)
-        metadata["creationTimestamp"] = timestamp(self._clock.now())
+        stored["metadata"] |= {
+            "uid": uid_of(kind.storage, namespace, name, self._store.revision),
+            "creationTimestamp": timestamp(self._clock.now()),
+        }
         if kind.kind in WITH_GENERATION:
-            metadata["generation"] = 1
-        return self._keep(kind, content, dry_run=dry_run)
+            stored["metadata"]["generation"] = 1
+        return self._keep(kind, stored, dry_run=options.dry_run)
 
-    def update(
-        self, kind: ResourceType, namespace: str, name: str, body: Any, *, dry_run: bool
-    ) -> tuple[StoredObject, bool]:
-        """Replace an object; True if that created it.
+    def update(self, kind: ResourceType, namespace: str, name: str, sent: Sent, options: WriteOptions) -> Written:
+        """Replace an object, or create it where its kind allows that.
 
         Raises:
-            ApiError: 400, 404, 409 or 422.
+            ApiError: 400, 404, 409 or 422; 500, its revision is no number.
         """
-        content = _checked_body(kind, namespace, name, body)
+        warnings = warn_or_refuse(Expected.of(kind), sent, options)
+        metadata = sent.content["metadata"]
+        check_namespace(metadata, namespace)
+        check_name(metadata, name)
         current = self._store.get(kind.storage, namespace, name)
         if current is None:
-            if not kind.create_on_update or content["metadata"].get("uid"):
+            if not kind.create_on_update:
                 raise ApiError.not_found(kind, name)
-            content["metadata"].pop("resourceVersion", None)
-            return self.create(kind, namespace, content, dry_run=dry_run), True
-        if not content["metadata"].get("resourceVersion") and not kind.unconditional_update:
-            why = "Invalid value: 0x0: must be specified for an update"
-            raise ApiError.invalid(kind.group, kind.kind, name, "metadata.resourceVersion", why)
-        return self._replace(kind, current, content, dry_run=dry_run), False
+            check_uid(kind, name, "", metadata)
+            content = {**sent.content, "metadata": {k: v for k, v in metadata.items() if k != "resourceVersion"}}
+            return Written(self._create(kind, namespace, content, options), True, warnings)
+        check_uid(kind, name, current.content["metadata"]["uid"], metadata)
+        if not check_revision(kind, name, current.content["metadata"], metadata) and not kind.unconditional_update:
+            why = "Invalid value: 0: must be specified for an update"
+            raise ApiError.invalid(kind.group, kind.plural, name, "metadata.resourceVersion", why)
+        return Written(self._replace(kind, current, sent.content, dry_run=options.dry_run), False, warnings)
 
-    def patch(self, kind: ResourceType, namespace: str, name: str, request: Request, *, dry_run: bool) -> StoredObject:
-        """Change an object.
+    def patch(self, kind: ResourceType, namespace: str, name: str, patch: Patch) -> Written:
+        """Change an object; an apply creates it if it is absent.
 
         Raises:
-            ApiError: 400, 404, 409, 415 or 422.
+            ApiError: 400, 404, 409, 422 or 500.
         """
-        media_type = patch_media_type(request, strategic=not kind.custom)
+        expected, options = Expected.of(kind), patch.options
         current = self._store.get(kind.storage, namespace, name)
-        if current is None:
+        if current is None and not patch.is_apply:
             raise ApiError.not_found(kind, name)
-        served = {"kind": kind.kind, "apiVersion": kind.api_version, **_served(kind, current.content)}
-        changed = apply_patch(media_type, request.json(), served)
-        content = _checked_body(kind, namespace, name, changed)
-        return self._replace(kind, current, content, dry_run=dry_run)
+        document = served(kind, current.content) if current else {}
+        head = {"kind": kind.kind, "apiVersion": kind.api_version}
+        sent = patch.applied_to({**head, **document} if current else {}, expected)
+        warnings = sent.complaints if options.validation == "Warn" else ()
+        metadata = sent.content["metadata"]
+        check_namespace(metadata, namespace)
+        check_name(metadata, name)
+        if current is None:
+            if metadata.get("uid"):
+                why = f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
+                raise ApiError.conflict(kind, name, why)
+            return Written(self._create(kind, namespace, sent.content, options), True, warnings)
+        check_revision(kind, name, current.content["metadata"], metadata)
+        return Written(self._replace(kind, current, sent.content, dry_run=options.dry_run), False, warnings)
 
-    def delete(
-        self, kind: ResourceType, namespace: str, name: str, options: Mapping[str, Any], *, dry_run: bool
-    ) -> StoredObject:
-        """Remove an object.
+    def delete(self, kind: ResourceType, namespace: str, name: str, options: DeleteOptions) -> tuple[StoredObject, bool]:
+        """Remove an object, or mark it where finalizers hold it; whether it is gone.
 
         Raises:
             ApiError: 404; 409, a precondition of `DeleteOptions` does not hold.
@@ -158,52 +171,60 @@ class ObjectWriter:
         current = self._store.get(kind.storage, namespace, name)
         if current is None:
             raise ApiError.not_found(kind, name)
-        preconditions = options.get("preconditions")
-        check_precondition(
-            kind, name, current.content["metadata"], preconditions if isinstance(preconditions, dict) else {}
-        )
-        if not dry_run:
+        metadata = current.content["metadata"]
+        check_deletion(kind, name, metadata, options)
+        if metadata.get("finalizers"):
+            if "deletionTimestamp" in metadata:
+                return current, False
+            marks = {"deletionTimestamp": timestamp(self._clock.now()), "deletionGracePeriodSeconds": 0}
+            content = {**current.content, "metadata": {**metadata, **marks}}
+            return self._keep(kind, content, dry_run=options.dry_run), False
+        if not options.dry_run:
             self._store.remove(kind.storage, namespace, name)
-        return current
+        return current, True
 
     def _replace(
-        self, kind: ResourceType, current: StoredObject, content: dict[str, Any], *, dry_run: bool
+        self, kind: ResourceType, current: StoredObject, content: Mapping[str, Any], *, dry_run: bool
     ) -> StoredObject:
         """Put changed content, in its served version, in the place of an object."""
-        before = _served(kind, current.content)
-        metadata, known = content["metadata"], before["metadata"]
-        check_precondition(kind, known["name"], known, metadata)
-        metadata |= {key: known[key] for key in SYSTEM_METADATA if key in known}
-        metadata["resourceVersion"] = known["resourceVersion"]
-        for key in ("labels", "annotations"):
-            if not metadata.get(key):
+        before, known = current.content, current.content["metadata"]
+        metadata = {key: value for key, value in content["metadata"].items() if key not in KEPT_METADATA}
+        metadata |= {key: known[key] for key in KEPT_METADATA if key in known}
+        metadata |= {key: known[key] for key in ("name", "namespace", "resourceVersion") if key in known}
+        metadata.setdefault("uid", known["uid"])
+        for key in ("labels", "annotations", "managedFields", "finalizers", "ownerReferences"):
+            if not metadata.get(key) or key == "managedFields":
                 metadata.pop(key, None)
+        changed = _stored_form(kind, {**content, "metadata": metadata})
         if kind.kind not in WITHOUT_STATUS:
-            content["status"] = before.get("status")
-            if content["status"] is None:
-                del content["status"]
-        content = with_defaults(kind, content)
-        check_object(kind, content)
-        if content == before:
+            changed.pop("status", None)
+            if before.get("status") is not None:
+                changed["status"] = before["status"]
+        changed = with_defaults(kind, changed)
+        check_update(kind, changed, before)
+        if changed == before:
             return current
         if kind.kind == "Deployment":
-            return self._replace_deployment(kind, before, content, dry_run=dry_run)
+            return self._replace_deployment(kind, before, changed, dry_run=dry_run)
         if kind.kind == "Namespace":
-            content = {**content, "spec": before["spec"]}
-        if kind.kind in WITH_GENERATION and content.get("spec") != before.get("spec"):
-            metadata["generation"] = known["generation"] + 1
-        return self._keep(kind, content, dry_run=dry_run)
+            changed = {**changed, "spec": before["spec"]}
+        if kind.kind in WITH_GENERATION and changed.get("spec") != before.get("spec"):
+            changed["metadata"]["generation"] = known["generation"] + 1
+        if "deletionTimestamp" in known and not changed["metadata"].get("finalizers") and not dry_run:
+            self._store.remove(kind.storage, *current.key)
+            return StoredObject(changed, current.revision)
+        return self._keep(kind, changed, dry_run=dry_run)
 
     def _replace_deployment(
         self, kind: ResourceType, before: Mapping[str, Any], content: dict[str, Any], *, dry_run: bool
     ) -> StoredObject:
         name, spec = before["metadata"]["name"], before["spec"]
-        wanted = content.get("spec")
-        replicas = wanted.get("replicas", 1) if isinstance(wanted, dict) else None
-        if not isinstance(wanted, dict) or {**wanted, "replicas": 0} != {**spec, "replicas": 0}:
+        wanted = content.get("spec") or {}
+        replicas = wanted.get("replicas", 1)
+        if {**wanted, "replicas": 0} != {**spec, "replicas": 0}:
             why = "Forbidden: the sandbox's Deployments keep their pod template; change metadata or replicas"
             raise ApiError.invalid(kind.group, kind.kind, name, "spec", why, "FieldValueForbidden")
-        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        if replicas < 0:
             why = f"Invalid value: {replicas}: must be greater than or equal to 0"
             raise ApiError.invalid(kind.group, kind.kind, name, "spec.replicas", why)
         content = {**content, "spec": {**wanted, "replicas": replicas}}
@@ -222,53 +243,17 @@ class ObjectWriter:
                 return scaled
         return self._keep(kind, content, dry_run=False)
 
-    def _keep(self, kind: ResourceType, content: dict[str, Any], *, dry_run: bool) -> StoredObject:
-        stored = from_events_v1(content) if kind.group == "events.k8s.io" else content
-        return StoredObject(stored, 0) if dry_run else self._store.put(kind.storage, stored)
+    def _keep(self, kind: ResourceType, content: Mapping[str, Any], *, dry_run: bool) -> StoredObject:
+        return StoredObject(content, 0) if dry_run else self._store.put(kind.storage, content)
 
 
-def _served(kind: ResourceType, content: Mapping[str, Any]) -> dict[str, Any]:
-    return to_events_v1(content) if kind.group == "events.k8s.io" else dict(content)
-
-
-def _checked_body(kind: ResourceType, namespace: str, name: str, body: Any) -> dict[str, Any]:
-    """The object in a body, without kind and apiVersion, with a metadata of its own."""
-    if not isinstance(body, dict):
-        raise ApiError(
-            400, f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: not an object'
-        )
-    if body.get("kind", kind.kind) != kind.kind:
-        raise ApiError(400, f'{body["kind"]} in version "{kind.version}" cannot be handled as a {kind.kind}')
-    if body.get("apiVersion", kind.api_version) != kind.api_version:
-        raise ApiError(
-            400,
-            f"the API version in the data ({body['apiVersion']}) does not match the expected API version "
-            f"({kind.api_version})",
-        )
-    metadata = body.get("metadata")
-    metadata = {} if metadata is None else metadata
-    if not isinstance(metadata, dict):
-        raise ApiError(400, "json: cannot unmarshal into Go struct field .metadata of type v1.ObjectMeta")
-    metadata = {key: value for key, value in metadata.items() if value is not None and key != "managedFields"}
-    if metadata.get("namespace", namespace) != namespace:
-        raise ApiError(400, "the namespace of the provided object does not match the namespace sent on the request")
-    if namespace:
-        metadata["namespace"] = namespace
-    if name and metadata.get("name", name) != name:
-        raise ApiError(400, f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
-    if name:
-        metadata["name"] = name
-    apart = ("kind", "apiVersion", "metadata")
-    return {"metadata": metadata, **_without_nulls({key: value for key, value in body.items() if key not in apart})}
-
-
-def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
-    """An object whose fields that are null are absent, as the API server's decoder reads them."""
-    return {
-        key: _without_nulls(value) if isinstance(value, Mapping) else value
-        for key, value in content.items()
-        if value is not None
-    }
+def _stored_form(kind: ResourceType, content: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of a served version in the fields in which it is stored."""
+    if kind.group == "events.k8s.io":
+        return from_events_v1(content)
+    if kind.api_version == "autoscaling/v1":
+        return from_autoscaling_v1(content)
+    return {**content, "metadata": dict(content["metadata"])}
 
 
 def _random_part(seed: int) -> str:
