@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from encoders.sequence import SequenceBatch
 from encoders.state import EncoderState
@@ -29,8 +30,10 @@ __all__ = [
     "ReplayError",
     "build_minibatches",
     "close_rollout",
+    "live_decisions",
     "note_returns",
     "recompute_states",
+    "reward_unit",
     "rollout_targets",
     "run_update",
 ]
@@ -87,7 +90,7 @@ def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: Enco
             norms.append(agent.learner.apply(gradients))
         if stopped:
             break
-    live = storage.loss_mask if storage.value.ndim == 2 else _live_nodes(storage)
+    live = live_decisions(storage)
     result = {name: float(np.mean([record[name] for record in records])) for name in STATISTICS}
     if held:
         result["clone_coef"] = agent.clone_coef
@@ -111,15 +114,24 @@ def close_rollout(
     """Value the observation after the rollout."""
     sequence = agent.scaler.sequence(obs, recorder.episode_start)
     with torch.inference_mode():
-        value = agent.model(sequence.to(agent.device), state).value.cpu().numpy()
-    if storage.value.ndim == 3:
-        padded = np.zeros(storage.value.shape[1:], np.float32)
-        padded.reshape(-1)[sequence.flat_slot.numpy()] = value
-        value = padded
-    storage.close(obs, recorder.episode_start, value)
+        value = agent.model(sequence.to(agent.device), state).value
+    storage.close(obs, recorder.episode_start, _values_by_slot(storage, sequence, value))
 
 
-def _live_nodes(storage: RolloutStorage) -> Array:
+def _values_by_slot(storage: RolloutStorage, sequence: SequenceBatch, value: Tensor) -> Array:
+    """The values of one observation a graph, as the storage keeps them: [B], or [B, N] with 0 in padding."""
+    found: Array = value.cpu().numpy()
+    if storage.value.ndim == 2:
+        return found
+    padded = np.zeros(storage.value.shape[1:], np.float32)
+    padded.reshape(-1)[sequence.flat_slot.cpu().numpy()] = found
+    return padded
+
+
+def live_decisions(storage: RolloutStorage) -> Array:
+    """Whose values are learned from: [T, B] graphs, or the real nodes [T, B, N] of those, where they have one each."""
+    if storage.value.ndim == 2:
+        return storage.loss_mask
     return storage.loss_mask[..., None] & storage.obs[NODE_MASK][:-1].astype(np.bool_)
 
 
@@ -137,11 +149,11 @@ def rollout_targets(
     """
     config = agent.config
     lam = config.gae_lambda if lam is None else lam
-    live = storage.loss_mask if storage.node_reward is None else _live_nodes(storage)
+    live = live_decisions(storage)
     if not seen:
         note_returns(agent, recorder, storage)
     node_mask, prev_slot = storage.obs[NODE_MASK], storage.obs[PREV_SLOT].astype(np.int64)
-    unit = np.float32(agent.return_scale.deviation if config.normalise_reward else 1.0)
+    unit = np.float32(reward_unit(agent))
     ends = (storage.terminated, storage.truncated, storage.loss_mask)
     if storage.node_reward is not None:
         advantage = node_advantages(
@@ -162,9 +174,14 @@ def rollout_targets(
     return RolloutTargets(advantage, target)
 
 
+def reward_unit(agent: PPO_GNN) -> float:
+    """What rewards are divided by before values are fitted to them."""
+    return agent.return_scale.deviation if agent.config.normalise_reward else 1.0
+
+
 def note_returns(agent: PPO_GNN, recorder: Recorder, storage: RolloutStorage) -> None:
     """Take the discounted sums of a full rollout's rewards into the running return deviation."""
-    live = storage.loss_mask if storage.node_reward is None else _live_nodes(storage)
+    live = live_decisions(storage)
     agent.return_scale.update(_discounted(recorder, storage), live)
 
 
@@ -230,7 +247,7 @@ def recompute_states(
         agent: whose weights.
         storage: the closed rollout; its states are overwritten.
         minibatches: their states are overwritten too.
-        values: the stored values are overwritten as well, but for the last row.
+        values: the stored values are overwritten as well, that of the observation after the rollout too.
     """
     envs = np.arange(storage.num_envs)
     for chunk in range(storage.num_chunks):
@@ -245,6 +262,10 @@ def recompute_states(
         if chunk + 1 < storage.num_chunks:
             storage.memory[chunk + 1] = judged.state.memory.cpu().numpy()
             storage.age_seconds[chunk + 1] = judged.state.age_seconds.cpu().numpy()
+        elif values:
+            last = {key: array[-1] for key, array in storage.obs.items()}
+            sequence = agent.scaler.sequence(last, storage.episode_start[-1]).to(agent.device)
+            storage.value[-1] = _values_by_slot(storage, sequence, agent.model(sequence, judged.state).value)
     for minibatch in minibatches or ():
         for chunks, part in minibatch:
             memory, age = (torch.from_numpy(array).to(agent.device) for array in storage.chunk_state(chunks))

@@ -13,15 +13,23 @@ from gnnrl.agents.clone import FrozenClone
 from gnnrl.agents.iteration import Collector
 from gnnrl.agents.learner import clone_loss
 from gnnrl.agents.recorder import Recorder
-from gnnrl.agents.update import build_minibatches, close_rollout, recompute_states, rollout_targets
+from gnnrl.agents.update import (
+    build_minibatches,
+    close_rollout,
+    live_decisions,
+    note_returns,
+    recompute_states,
+    reward_unit,
+    rollout_targets,
+)
 from gnnrl.config.experiment import WarmStartConfig
 from gnnrl.rl.storage import Array, Observation, RolloutStorage
-from graph_space.schema import ACTION_MASK, NODE_MASK
+from graph_space.schema import ACTION_MASK, NODE_MASK, PREV_SLOT
 
 if TYPE_CHECKING:
     from gnnrl.agents.ppo_gnn import PPO_GNN
 
-__all__ = ["Teacher", "clone_teacher", "play"]
+__all__ = ["Teacher", "clone_teacher", "level_ends", "play", "steady_worth"]
 
 CLONE_ROWS = 128
 """Observations of a minibatch of cloning. The labels are exact, so many small steps beat the few large ones PPO wants."""
@@ -41,8 +49,9 @@ def clone_teacher(
 ) -> dict[str, float]:
     """Play the teacher, fill the observation statistics, and fit policy and value to what it did.
 
-    Stored memory is recomputed before each pass, since it changes with the weights. Afterwards the environments start
-    anew, and, where `kl_coef` > 0, a frozen copy of the fitted policy holds PPO near to it.
+    Stored memory is recomputed before each pass, since it changes with the weights. So are the values that returns end in, after the
+    rollout and after truncations: the network's own, raised to where the targets were before (`level_ends`), at first to what the mean
+    reward comes to (`steady_worth`). Afterwards the environments start anew, and, where `kl_coef` > 0, a frozen copy of the fitted policy holds PPO near to it.
 
     Args:
         agent: untrained.
@@ -70,9 +79,14 @@ def clone_teacher(
     agent.scaler.frozen = True
     loss = partial(clone_loss, value_coef=agent.config.value_coef)
     rows = min(CLONE_ROWS, agent.config.minibatch_rows)
+    note_returns(agent, recorder, storage)
+    worth = steady_worth(agent, storage)
     for epoch in range(config.clone_epochs):
         recompute_states(agent, storage, values=True)
-        targets = rollout_targets(agent, recorder, storage, lam=1.0, seen=epoch > 0)
+        if worth is not None:
+            level_ends(storage, worth)
+        targets = rollout_targets(agent, recorder, storage, lam=1.0, seen=True)
+        worth = None if worth is None else float(targets.target[live_decisions(storage)].mean())
         records = []
         minibatches = build_minibatches(agent, storage, targets, rows)
         for index, minibatch in enumerate(minibatches):
@@ -90,6 +104,36 @@ def clone_teacher(
         agent.clone_schedule = (config.kl_coef, config.kl_steps)
     collector.reset(agent)
     return result
+
+
+def steady_worth(agent: PPO_GNN, storage: RolloutStorage) -> float | None:
+    """r / (1 - gamma p): what a node (or graph) is worth that earns the mean reward r and is still there a step later with probability p.
+
+    None where that sum has no end.
+    """
+    going_on = storage.loss_mask & ~storage.terminated
+    live = live_decisions(storage)
+    if storage.node_reward is None:
+        reward, kept = storage.reward[live], going_on.sum()
+    else:
+        known = (storage.obs[NODE_MASK][1:] != 0) & (storage.obs[PREV_SLOT][1:] >= 0)
+        reward, kept = storage.node_reward[live], (known & going_on[..., None]).sum()
+    discount = agent.config.gamma * float(kept) / max(len(reward), 1)
+    return None if discount >= 1.0 else float(reward.mean()) / reward_unit(agent) / (1.0 - discount)
+
+
+def level_ends(storage: RolloutStorage, worth: float) -> None:
+    """Shift the values that returns end in, after the rollout and after truncations, by what the network's values lack of `worth` on
+    average.
+
+    Until they are fitted they lie near 0, as if nothing came after the ends; where returns reach further than the rollout, its targets
+    would hardly leave that again.
+    """
+    live = live_decisions(storage)
+    lack = np.float32(worth - float(storage.value[:-1][live].mean()))
+    ends = np.concatenate([~storage.loss_mask, np.ones_like(storage.loss_mask[:1])])
+    real = ends if storage.value.ndim == 2 else ends[..., None] & (storage.obs[NODE_MASK] != 0)
+    storage.value[real] += lack
 
 
 def _whole_chunks(agent: PPO_GNN, steps: int) -> int:
