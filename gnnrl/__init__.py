@@ -13,8 +13,9 @@ from gnnrl.registration import register_with_gymnasium
 if TYPE_CHECKING:
     from encoders import DynamicTGNEncoder, GNNEncoder, to_batch, to_data
     from gnnrl.agents import PPO_GNN, PolicyHead
+    from gnnrl.config.errors import ConfigError
     from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig, PPOConfig
-    from gnnrl.config.loader import ConfigError, load_config
+    from gnnrl.config.loader import load_config
     from gnnrl.domains.autoscaling.mesh import Mesh
     from gnnrl.domains.autoscaling.mesh_file import load_mesh
     from gnnrl.envs import OnlineBoutique
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AutoscalingConfig": "gnnrl.config.experiment",
-    "ConfigError": "gnnrl.config.loader",
+    "ConfigError": "gnnrl.config.errors",
     "DynamicGraphConfig": "graph_space",
     "DynamicGraphSpace": "graph_space",
     "DynamicTGNEncoder": "encoders",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any, Literal
 
 import gymnasium
@@ -12,6 +11,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
+from gnnrl.config.checked import configured
+from gnnrl.config.errors import ConfigError
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.env import MeshEnv, MeshVectorEnv
 from gnnrl.domains.autoscaling.live_env import LiveMeshEnv
@@ -62,7 +63,7 @@ class OnlineBoutique(_Flattening, MeshEnv):
             arguments of `LiveMeshEnv`, as in `OnlineBoutique(k8s=True, kiali_url="http://127.0.0.1:20001/kiali")`.
 
     Raises:
-        ValueError: an unknown goal; with `k8s=True` also what `LiveMeshEnv` raises.
+        ConfigError: what the configuration says cannot be; every fault at once. With `k8s=True` also what `LiveMeshEnv` raises.
     """
 
     def __new__(cls, k8s: bool = False, *args: Any, **changes: Any) -> Any:
@@ -90,7 +91,7 @@ class LiveOnlineBoutique(_Flattening, LiveMeshEnv):
         arguments: those of `LiveMeshEnv`, and fields of the configuration to replace.
 
     Raises:
-        ValueError: an unknown goal; and what `LiveMeshEnv` raises.
+        ConfigError: an unknown goal; and what `LiveMeshEnv` raises.
     """
 
     def __init__(
@@ -107,8 +108,8 @@ class LiveOnlineBoutique(_Flattening, LiveMeshEnv):
 
 def _aimed(config: AutoscalingConfig | None, goal_reward: Goal) -> AutoscalingConfig:
     if goal_reward not in ("slo", "latency", "cost"):
-        raise ValueError(f"OnlineBoutique(goal_reward={goal_reward!r}): choose 'slo', 'latency' or 'cost'")
-    return replace(config or AutoscalingConfig(), goal=goal_reward)
+        raise ConfigError([f"OnlineBoutique: goal_reward: {goal_reward!r} is not one of slo, latency, cost"])
+    return configured(AutoscalingConfig, config, {"goal": goal_reward}, where="OnlineBoutique")
 
 
 def flat_space(space: spaces.Space[Any]) -> spaces.Box:
@@ -129,15 +130,23 @@ def make_online_boutique(**kwargs: Any) -> gymnasium.Env:
 
 
 def make_online_boutique_vector(
-    num_envs: int = 1, goal_reward: Goal = "slo", *, k8s: bool = False, **kwargs: Any
+    num_envs: int = 1,
+    goal_reward: Goal = "slo",
+    config: AutoscalingConfig | None = None,
+    *,
+    k8s: bool = False,
+    **kwargs: Any,
 ) -> VectorEnv:
     """Entry point of `gymnasium.make_vec`: the batched environment, one kernel for all; with `k8s=True` the one live environment.
 
     Raises:
+        ConfigError: what the configuration says cannot be; every fault at once.
         ValueError: several environments of one cluster.
     """
     if not k8s:
-        return MeshVectorEnv(num_envs, goal=goal_reward, **kwargs)
+        return MeshVectorEnv(num_envs, _aimed(config, goal_reward), **kwargs)
     if num_envs != 1:
         raise ValueError(f"num_envs={num_envs} of a live cluster: there is one of it; make num_envs=1")
-    return SyncVectorEnv([lambda: LiveOnlineBoutique(goal_reward, **kwargs)], autoreset_mode=AutoresetMode.NEXT_STEP)
+    return SyncVectorEnv(
+        [lambda: LiveOnlineBoutique(goal_reward, config=config, **kwargs)], autoreset_mode=AutoresetMode.NEXT_STEP
+    )

@@ -46,7 +46,7 @@ COMMANDS = {
 }
 
 _USER_ERRORS = (
-    ("gnnrl.config.loader", "ConfigError"),
+    ("gnnrl.config.errors", "ConfigError"),
     ("gnnrl.domains.autoscaling.mesh", "MeshError"),
     ("gnnrl.domains.autoscaling.workloads", "WorkloadError"),
     ("gnnrl.domains.autoscaling.calibration", "CalibrationError"),

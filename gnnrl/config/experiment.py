@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt
 
+from gnnrl.config.checked import Checked
+
 __all__ = [
     "AutoscalingConfig",
     "ChurnConfig",
@@ -31,7 +33,7 @@ NonNegative = Annotated[float, Ge(0.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomisationConfig:
+class RandomisationConfig(Checked, section="environment.randomisation"):
     """How each training episode's mesh differs from the configured one."""
 
     cpu_cost_factor: tuple[Positive, Positive] = (0.5, 2.0)
@@ -43,7 +45,7 @@ class RandomisationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChurnConfig:
+class ChurnConfig(Checked, section="environment.churn"):
     """Topology changes inside an episode, events an hour and mesh."""
 
     service_added_per_hour: NonNegative = 0.0
@@ -59,7 +61,7 @@ class ChurnConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoscalingConfig:
+class AutoscalingConfig(Checked, section="environment"):
     """The service-mesh autoscaling environment."""
 
     mesh: Annotated[tuple[str, ...], Len(1)] = ("online_boutique",)
@@ -108,7 +110,7 @@ class AutoscalingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
+class EncoderConfig(Checked, section="encoder"):
     """The network under policy and value."""
 
     kind: Literal["tgn", "gnn", "tgn+gnn", "mlp", "gru"] = "tgn+gnn"
@@ -135,7 +137,7 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemperatureConfig:
+class TemperatureConfig(Checked, section="ppo.temperature"):
     """Temperature of the draws while training, base x (1 + sum of weighted signals), by environment and decision; see `rl/temperature.py`.
 
     Base, bounds and pressures are as documented; the weights, and the units of balance and changes, the documents leave open.
@@ -164,7 +166,7 @@ class TemperatureConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig:
+class PPOConfig(Checked, section="ppo"):
     """Proximal policy optimisation with masked categorical heads."""
 
     learning_rate: Positive = 3e-4
@@ -211,7 +213,7 @@ class PPOConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmStartConfig:
+class WarmStartConfig(Checked, section="warm_start"):
     """Behaviour cloning of a baseline before PPO, then a KL term to the frozen clone."""
 
     teacher: str = ""
@@ -227,7 +229,7 @@ class WarmStartConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Checked, section="training"):
     """The training loop."""
 
     total_steps: Annotated[int, Ge(1)] = 1_000_000
@@ -246,7 +248,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(Checked, section="evaluation"):
     """Held-out comparison. Nothing here is seen by training."""
 
     workloads: Annotated[tuple[str, ...], Len(1)] = ("diurnal", "noisy", "bursty", "flash")
@@ -274,7 +276,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
+class Experiment(Checked):
     """What experiments of every domain have; each domain adds its environment and its evaluation."""
 
     name: str = "experiment"

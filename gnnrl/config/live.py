@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from gnnrl.config.checked import Checked
+
 __all__ = ["GuardrailConfig", "LiveConfig"]
 
 LARGEST_INT32 = 2**31 - 1
@@ -20,7 +22,7 @@ Window = Annotated[float, Ge(0.0), Le(3600.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuardrailConfig:
+class GuardrailConfig(Checked, section="guardrails"):
     """What stands between a wish and the cluster (`cluster/guardrails/`, docs/guardrails.md)."""
 
     min_replicas: AtLeastOne = 1
@@ -62,7 +64,7 @@ class GuardrailConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiveConfig:
+class LiveConfig(Checked):
     """The control loop over a live cluster."""
 
     interval_seconds: Annotated[int, Ge(1)] = 15

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Len
 
+from gnnrl.config.checked import Checked
 from gnnrl.config.experiment import Experiment
 
 __all__ = ["DocumentedRewardConfig", "LLMRoutingConfig", "LLMRoutingEvaluation", "LLMRoutingExperiment"]
@@ -16,7 +17,7 @@ NonNegative = Annotated[float, Ge(0.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DocumentedRewardConfig:
+class DocumentedRewardConfig(Checked, section="environment.documented_reward"):
     """The three documented rewards, each the sum of its terms:
 
         delta    throughput change - latency_weight x latency change - balance - threshold
@@ -57,7 +58,7 @@ class DocumentedRewardConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LLMRoutingConfig:
+class LLMRoutingConfig(Checked, section="environment"):
     """The routing environment."""
 
     scenarios: tuple[str, ...] = ("B",)
@@ -112,7 +113,7 @@ class LLMRoutingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LLMRoutingEvaluation:
+class LLMRoutingEvaluation(Checked, section="evaluation"):
     """Held-out comparison with the routers people use."""
 
     seeds: Annotated[int, Ge(1)] = 5

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -19,11 +18,13 @@ from typing import Any, Generic, TypeVar, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from gnnrl.config.checked import unchecked
+from gnnrl.config.errors import ConfigError
 from gnnrl.config.experiment import Experiment, ExperimentConfig
 from gnnrl.config.live import LiveConfig
 from gnnrl.config.llm_routing import LLMRoutingExperiment
 from gnnrl.config.queue_routing import QueueRoutingExperiment
-from gnnrl.config.ranges import describe_violation
+from gnnrl.config.ranges import describe_violation, unknown_key
 from gnnrl.config.rules import COMMON_RULES, LIVE_RULES, QUEUE_ROUTING_RULES, RULES, Rule
 from gnnrl.text_file import read_text
 
@@ -65,18 +66,6 @@ _DOMAINS: Mapping[str, _Kind[Any]] = {
 }
 """Kinds of experiment by their `domain`."""
 _LIVE = _Kind(LiveConfig, LIVE_RULES, "guardrails.max_replicas=10")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used.
-
-    Attributes:
-        errors: one line a fault, each `<file or --set>: <dotted path>: <what is wrong>`.
-    """
-
-    def __init__(self, errors: Sequence[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = tuple(errors)
 
 
 class _Loader(yaml.SafeLoader):
@@ -227,7 +216,8 @@ def _parse(
     for path, message in _value_faults(usable, kind):
         faults.setdefault(path, message)
     # What is at fault falls back to its default here, only so that the rules which do not read it can speak as well.
-    config = kind.adapter.validate_json(json.dumps(_without(usable, set(faults))), strict=True)
+    with unchecked():
+        config = kind.adapter.validate_json(json.dumps(_without(usable, set(faults))), strict=True)
     for rule in (*kind.rules, *rules):
         if not any(_related(path, involved) for path in faults for involved in rule.paths):
             errors += [located(path, message) for path, message in rule.check(config)]
@@ -281,9 +271,7 @@ def _shape_faults(data: Mapping[Any, Any], cls: type, prefix: str) -> Iterator[t
     known = [field.name for field in fields(cls)]
     for key in data:
         if key not in known:
-            nearest = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"known here: {', '.join(known)}"
-            yield f"{prefix}{key}", f"unknown key; {hint}"
+            yield f"{prefix}{key}", unknown_key(key, known)
     for name in known:
         path = f"{prefix}{name}"
         if name not in data:
@@ -299,7 +287,8 @@ def _shape_faults(data: Mapping[Any, Any], cls: type, prefix: str) -> Iterator[t
 
 def _value_faults(data: Mapping[str, Any], kind: _Kind[Any]) -> Iterator[tuple[str, str]]:
     try:
-        kind.adapter.validate_json(json.dumps(data, default=str), strict=True)
+        with unchecked():
+            kind.adapter.validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
             yield describe_violation(kind.cls, error["loc"], error)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Len
 
+from gnnrl.config.checked import Checked
 from gnnrl.config.experiment import Experiment
 
 __all__ = ["QueueRoutingConfig", "QueueRoutingEvaluation", "QueueRoutingExperiment"]
@@ -17,7 +18,7 @@ Probability = Annotated[float, Ge(0.0), Le(1.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueueRoutingConfig:
+class QueueRoutingConfig(Checked, section="environment"):
     """The routing environment."""
 
     types: Annotated[tuple[str, ...], Len(1)] = ("A", "B")
@@ -47,7 +48,7 @@ class QueueRoutingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueueRoutingEvaluation:
+class QueueRoutingEvaluation(Checked, section="evaluation"):
     """Held-out comparison with the routers people use."""
 
     seeds: Annotated[int, Ge(1)] = 64

@@ -5,14 +5,16 @@ Each rule names the fields it reads, and is skipped while one of them is wrong b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from gnnrl.config.experiment import Experiment, ExperimentConfig
-from gnnrl.config.live import LiveConfig
-from gnnrl.config.queue_routing import QueueRoutingExperiment
+from gnnrl.config.checked import unchecked
+from gnnrl.config.experiment import AutoscalingConfig, Experiment, ExperimentConfig, RandomisationConfig
+from gnnrl.config.live import GuardrailConfig, LiveConfig
+from gnnrl.config.llm_routing import LLMRoutingConfig, LLMRoutingExperiment
+from gnnrl.config.queue_routing import QueueRoutingConfig, QueueRoutingExperiment
 
 __all__ = [
     "COMMON_RULES",
@@ -24,6 +26,7 @@ __all__ = [
     "Rule",
     "nearest",
     "ordered",
+    "rules_within",
     "unknown_names",
     "unknown_teacher",
 ]
@@ -77,8 +80,11 @@ def _ranges(config: ExperimentConfig) -> Faults:
     environment = config.environment
     yield from ordered("environment.peak_replicas", environment.peak_replicas)
     yield from ordered("environment.violation_weight", environment.violation_weight)
+
+
+def _factors(config: ExperimentConfig) -> Faults:
     for name in ("cpu_cost_factor", "class_mix_factor", "startup_factor"):
-        yield from ordered(f"environment.randomisation.{name}", getattr(environment.randomisation, name))
+        yield from ordered(f"environment.randomisation.{name}", getattr(config.environment.randomisation, name))
 
 
 def _replica_limits(config: ExperimentConfig) -> Faults:
@@ -158,10 +164,8 @@ ONE_REWARD: Rule[Experiment] = Rule(paths=("ppo.credit",), check=_one_reward)
 """For domains in which one choice is made for the whole graph."""
 
 RULES: tuple[Rule[ExperimentConfig], ...] = (
-    Rule(
-        paths=("environment.peak_replicas", "environment.violation_weight", "environment.randomisation"),
-        check=_ranges,
-    ),
+    Rule(paths=("environment.peak_replicas", "environment.violation_weight"), check=_ranges),
+    Rule(paths=("environment.randomisation",), check=_factors),
     Rule(paths=("environment.min_replicas", "environment.max_replicas"), check=_replica_limits),
     Rule(paths=("environment.metrics_lag_seconds", "environment.decision_seconds"), check=_metrics_lag),
     UNTEMPERED,
@@ -177,17 +181,25 @@ def _queue_shapes(config: QueueRoutingExperiment) -> Faults:
         if len(rates) != types:
             yield "environment.service_rates", f"replica {r} has {len(rates)} rates for {types} types"
     low, high = environment.drawn_replicas
-    most = max(replicas if high == 0 else high, *config.evaluation.replicas, 1)
-    if environment.max_replicas < most:
-        yield "environment.max_replicas", f"{environment.max_replicas} is too few for {most} replicas"
+    yield from _room(environment.max_replicas, replicas if high == 0 else high)
     if low > high or (low == 0) != (high == 0):
         yield "environment.drawn_replicas", f"[{low}, {high}] is neither [0, 0] nor a range of replicas"
     yield from ordered("environment.drawn_rates", environment.drawn_rates)
     yield from ordered("environment.drawn_load", environment.drawn_load)
 
 
+def _room(slots: int, replicas: int) -> Faults:
+    if slots < replicas:
+        yield "environment.max_replicas", f"{slots} is too few for {replicas} replicas"
+
+
+def _evaluated_replicas(config: QueueRoutingExperiment) -> Faults:
+    yield from _room(config.environment.max_replicas, max(config.evaluation.replicas, default=0))
+
+
 QUEUE_ROUTING_RULES: tuple[Rule[QueueRoutingExperiment], ...] = (
-    Rule(paths=("environment", "evaluation.replicas"), check=_queue_shapes),
+    Rule(paths=("environment",), check=_queue_shapes),
+    Rule(paths=("environment.max_replicas", "evaluation.replicas"), check=_evaluated_replicas),
     UNTEMPERED,
 )
 
@@ -230,3 +242,45 @@ LIVE_RULES: tuple[Rule[LiveConfig], ...] = (
     Rule(paths=("graph_window_seconds", "interval_seconds"), check=_whole_windows),
     Rule(paths=("guardrails.half_window_seconds", "graph_window_seconds"), check=_whole_hold),
 )
+
+
+_HOMES: Mapping[type, tuple[type[Any], tuple[Rule[Any], ...]]] = {
+    AutoscalingConfig: (ExperimentConfig, RULES),
+    RandomisationConfig: (ExperimentConfig, RULES),
+    QueueRoutingConfig: (QueueRoutingExperiment, QUEUE_ROUTING_RULES),
+    LLMRoutingConfig: (LLMRoutingExperiment, ()),
+    GuardrailConfig: (LiveConfig, LIVE_RULES),
+    ExperimentConfig: (ExperimentConfig, (*COMMON_RULES, *RULES)),
+    QueueRoutingExperiment: (QueueRoutingExperiment, (*COMMON_RULES, *QUEUE_ROUTING_RULES)),
+    LLMRoutingExperiment: (LLMRoutingExperiment, COMMON_RULES),
+    LiveConfig: (LiveConfig, LIVE_RULES),
+}
+"""By the class of a configuration: what it is, or is a section of, and the rules for that. Sections of every experiment are not here."""
+
+
+def rules_within(config: Any, rules: Iterable[Rule[Any]] | None = None) -> tuple[Any, list[Rule[Any]]]:
+    """A whole configuration that holds `config`, which may be a section, and those rules that read nothing else.
+
+    Args:
+        config: an experiment, a live configuration, or a section of one.
+        rules: to choose from; None = those of this module.
+    """
+    home, own = _HOMES.get(type(config), (Experiment, COMMON_RULES))
+    section: str = config.section
+    if not section:
+        return config, list(own if rules is None else rules)
+    with unchecked():
+        whole = _holding(home(), section.split("."), config)
+    within = [
+        rule
+        for rule in (own if rules is None else rules)
+        if all(path == section or path.startswith(section + ".") for path in rule.paths)
+    ]
+    return whole, within
+
+
+def _holding(whole: Any, path: list[str], part: Any) -> Any:
+    name, *further = path
+    if not hasattr(whole, name):  # a section of another domain's environment, about which these rules say nothing
+        return whole
+    return replace(whole, **{name: _holding(getattr(whole, name), further, part) if further else part})

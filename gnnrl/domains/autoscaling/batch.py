@@ -60,16 +60,7 @@ class MeshBatch:
         Raises:
             ValueError: the mesh has more services or calls than an observation holds; nothing is loaded.
         """
-        mesh, config = episode.mesh, self.config
-        for field, most, count, what in (
-            ("max_nodes", config.max_nodes, len(mesh.services), "services"),
-            ("max_edges", config.max_edges, len(mesh.calls), "calls"),
-        ):
-            if count > most:
-                raise ValueError(
-                    f"environment {b}: mesh {mesh.name!r} has {count} {what}, more than {field} = {most}; raise {field} "
-                    f"to at least {count}, or take a smaller mesh"
-                )
+        self.check_room(b, episode.mesh)
         seconds = len(episode.rps)
         if seconds > self._rps.shape[1]:
             self._rps = np.pad(self._rps, ((0, 0), (0, seconds - self._rps.shape[1])))
@@ -85,6 +76,19 @@ class MeshBatch:
         self.builder.start(b, shown, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
         self._slo_ms[b] = episode.slo_ms
         self._install(b, episode.mesh)
+
+    def check_room(self, b: int, mesh: Mesh) -> None:
+        """Raise ValueError where the mesh has more services or calls than an observation holds."""
+        config = self.config
+        for field, most, count, what in (
+            ("max_nodes", config.max_nodes, len(mesh.services), "services"),
+            ("max_edges", config.max_edges, len(mesh.calls), "calls"),
+        ):
+            if count > most:
+                raise ValueError(
+                    f"environment {b}: mesh {mesh.name!r} has {count} {what}, more than {field} = {most}; raise {field} "
+                    f"to at least {count}, or take a smaller mesh"
+                )
 
     def _install(self, b: int, mesh: Mesh) -> None:
         self._service_mask[b] = False

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gnnrl.config.checked import configured
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.batch import MeshBatch
+from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
 from gnnrl.domains.autoscaling.episode import Episode, Split, draw_episode
 from gnnrl.domains.autoscaling.mesh import Mesh
-from graph_space import DynamicGraphConfig, DynamicGraphSpace
+from graph_space import DynamicGraphConfig
 from graph_space.batch_of_one import BatchOfOne
 from graph_space.schema import MOVES, GraphObservation, autoscaling_schema
+from graph_space.vector_env import GraphVectorEnv, Stepped
 
 __all__ = ["MeshEnv", "MeshVectorEnv", "action_space", "graph_config"]
 
@@ -38,7 +38,7 @@ def action_space(config: AutoscalingConfig) -> spaces.MultiDiscrete | spaces.Dis
     return spaces.Discrete(config.max_nodes * moves)
 
 
-class MeshVectorEnv(VectorEnv):
+class MeshVectorEnv(GraphVectorEnv):
     """B meshes as a Gymnasium vector environment, autoreset in the next step.
 
     Args:
@@ -47,9 +47,13 @@ class MeshVectorEnv(VectorEnv):
         split: the stream of episodes; seed `s` plays the episodes of environment b that `SeedSequence([s, b, k])` numbers.
         copy: observations are copies; False gives the environment's own arrays, valid until the next step.
         strict_actions: an action outside the mask raises instead of being counted (`infos["illegal_actions"]`) and taken as 0.
+
+    Raises:
+        ConfigError: what the configuration says cannot be; every fault at once.
+        ValueError: `num_envs` is not an integer >= 1.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - declared so by Gymnasium
+    reset_options = ("episodes",)
 
     def __init__(
         self,
@@ -61,59 +65,58 @@ class MeshVectorEnv(VectorEnv):
         strict_actions: bool = False,
         **changes: Any,
     ) -> None:
-        self.config = replace(config or AutoscalingConfig(), **changes)
-        self.num_envs = num_envs
+        self.config = configured(AutoscalingConfig, config, changes, CONFIG_RULES, where=type(self).__name__)
+        super().__init__(num_envs, graph_config(self.config), action_space(self.config), copy=copy)
         self.split = split
-        self.copy = copy
-        self.batch = MeshBatch(self.config, num_envs, strict_actions=strict_actions)
-        self.single_observation_space = DynamicGraphSpace(graph_config(self.config))
-        self.single_action_space = action_space(self.config)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._seed: int | None = None
-        self._episode_number = np.zeros(num_envs, dtype=np.int64)
-        self._decisions = np.zeros(num_envs, dtype=np.int64)
-        self._done = np.zeros(num_envs, dtype=np.bool_)
+        self.batch = MeshBatch(self.config, self.num_envs, strict_actions=strict_actions)
+        self._decisions = np.zeros(self.num_envs, dtype=np.int64)
         self._lag_windows = self.config.metrics_lag_seconds // self.config.decision_seconds
 
-    def _episode(self, b: int) -> Episode:
-        number = np.random.SeedSequence([self._seed or 0, b, int(self._episode_number[b])]).generate_state(1)[0]
-        return draw_episode(self.config, self.split, int(number))
+    @property
+    def _arrays(self) -> GraphObservation:
+        return self.batch.builder.observation
 
-    def _observed(self) -> GraphObservation:
-        observation = self.batch.observe()
-        return {key: value.copy() for key, value in observation.items()} if self.copy else observation
+    def _drawn(self, b: int) -> Episode:
+        return draw_episode(self.config, self.split, int(self._sequence(b).generate_state(1)[0]))
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[GraphObservation, dict[str, Any]]:
-        """Start every environment anew; with `seed` from the first episode of that seed.
+        """Start every environment anew, see `GraphVectorEnv.reset`; `options={"episodes": [...]}`, B of them, plays those first."""
+        return super().reset(seed=seed, options=options)
 
-        `options={"episodes": [...]}` plays the given episodes first.
-        """
-        if seed is not None or self._seed is None:
-            self._seed = seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
-            self._episode_number[:] = 0
-        else:
-            self._episode_number += 1
-        given = (options or {}).get("episodes")
-        for b in range(self.num_envs):
-            self.batch.begin(b, given[b] if given is not None else self._episode(b))
-        self.batch.warm_up(np.ones(self.num_envs, dtype=np.bool_), self._lag_windows + 1)
-        self._decisions[:] = 0
-        self._done[:] = False
-        return self._observed(), {}
+    def _check_options(self, options: dict[str, Any]) -> None:
+        given = options.get("episodes")
+        if given is None:
+            return
+        if not isinstance(given, list | tuple) or len(given) != self.num_envs:
+            raise ValueError(
+                f"MeshVectorEnv.reset: option 'episodes' is {given!r:.80}, expected a list of {self.num_envs} episodes, one "
+                "an environment"
+            )
+        for b, episode in enumerate(given):
+            if not isinstance(episode, Episode):
+                raise ValueError(
+                    f"MeshVectorEnv.reset: item {b} of option 'episodes' is {episode!r:.80}, expected an Episode, as "
+                    "draw_episode makes one"
+                )
+            self.batch.check_room(b, episode.mesh)
 
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[GraphObservation, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """One decision interval; an environment whose episode had ended starts its next one instead, with reward 0."""
+    def _begin_episodes(self, starting: NDArray[np.bool_], options: dict[str, Any]) -> None:
+        given = options.get("episodes")
+        for b in np.flatnonzero(starting).tolist():
+            self.batch.begin(b, self._drawn(b) if given is None else given[b])
+        self.batch.warm_up(starting, self._lag_windows + 1)
+        self._decisions[starting] = 0
+        self.batch.observe()
+
+    def _play(self, actions: NDArray[np.int64]) -> Stepped:
         batch, starting = self.batch, self._done
         acting = ~starting
         if starting.any():
-            for b in np.flatnonzero(starting):
-                self._episode_number[b] += 1
-                batch.begin(int(b), self._episode(int(b)))
+            for b in np.flatnonzero(starting).tolist():
+                self._episode[b] += 1
+                batch.begin(b, self._drawn(b))
             batch.warm_up(starting, self._lag_windows)
         reward = np.where(acting, batch.decide(actions, acting), 0.0)
         batch.node_reward[starting] = 0.0
@@ -124,29 +127,28 @@ class MeshVectorEnv(VectorEnv):
         infos["node_reward"] = batch.node_reward.copy() if self.copy else batch.node_reward
         truncated = self._decisions >= self.config.episode_decisions
         self._done = truncated
+        batch.observe()
         return self._observed(), reward, np.zeros(self.num_envs, dtype=np.bool_), truncated.copy(), infos
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on in mid-episode, as arrays and plain values."""
         return {
-            "seed": self._seed,
-            "episode_number": self._episode_number.copy(),
+            **self._numbers_state(),
             "decisions": self._decisions.copy(),
-            "done": self._done.copy(),
             "batch": self.batch.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict` into an environment of the same configuration (episodes drawn from the seed, not given)."""
-        self._seed = int(state["seed"])
-        self._episode_number[:] = np.asarray(state["episode_number"])
+        self._load_numbers(state)
         self._decisions = np.asarray(state["decisions"]).copy()
-        self._done = np.asarray(state["done"]).copy()
-        self.batch.load_state_dict(state["batch"], [self._episode(b) for b in range(self.num_envs)])
+        self.batch.load_state_dict(state["batch"], [self._drawn(b) for b in range(self.num_envs)])
 
 
 class MeshEnv(BatchOfOne):
-    """One mesh as a Gymnasium environment: the batch of one of the same code."""
+    """One mesh as a Gymnasium environment: the batch of one of the same code. `reset` takes the option `episode`, which is played then."""
+
+    reset_options = ("episode",)
 
     def __init__(
         self,
@@ -177,12 +179,9 @@ class MeshEnv(BatchOfOne):
         slots = self._vector.batch.builder.slot_of_service[0]
         return {int(slots[s]): service.name for s, service in enumerate(self.mesh.services)}
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[GraphObservation, dict[str, Any]]:
-        """Start the next episode; `options={"episode": Episode}` plays that one."""
-        episode = (options or {}).get("episode")
-        return super().reset(seed=seed, options={"episodes": [episode]} if episode else None)
+    def _batched(self, options: dict[str, Any]) -> dict[str, Any]:
+        episode = options.get("episode")
+        return {} if episode is None else {"episodes": [episode]}
 
     def action_masks(self) -> NDArray[np.bool_]:
         """[max_nodes * 15] true = legal, as sb3-contrib's MaskablePPO asks for it; the padding's no-op counts as legal in `joint`."""

@@ -18,6 +18,7 @@ from gnnrl.cluster.clock import Clock, SystemClock
 from gnnrl.cluster.errors import ClusterUnavailableError
 from gnnrl.cluster.guardrails.annotations import SLO_MS
 from gnnrl.cluster.models import ClusterSnapshot
+from gnnrl.config.checked import configured
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.env import action_space, graph_config
@@ -110,7 +111,7 @@ class LiveMeshEnv(gymnasium.Env):
         # Imported here: who only simulates needs no Kubernetes client.
         from gnnrl.domains.autoscaling.cluster_access import ClusterAccess
 
-        config = replace(config or AutoscalingConfig(), **changes)
+        config = configured(AutoscalingConfig, config, changes, where="LiveMeshEnv")
         guardrails = guardrails or wide_guardrails(config.min_replicas, config.max_replicas)
         self.config = replace(config, min_replicas=guardrails.min_replicas, max_replicas=guardrails.max_replicas)
         self.observation_space = DynamicGraphSpace(graph_config(self.config))

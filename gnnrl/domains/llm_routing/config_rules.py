@@ -14,13 +14,7 @@ __all__ = ["CONFIG_RULES"]
 def _scenarios(config: LLMRoutingExperiment) -> Faults:
     environment = config.environment
     fleets = {name: len(SCENARIOS[name].replicas) for name in environment.scenarios if name in SCENARIOS}
-    for path, names in (
-        ("environment.scenarios", environment.scenarios),
-        ("evaluation.scenarios", config.evaluation.scenarios),
-    ):
-        yield from unknown_names(path, names, SCENARIOS, "a scenario")
-        for name in sorted({name for name in names if names.count(name) > 1 and path.startswith("evaluation")}):
-            yield path, f"{name!r} is there {names.count(name)} times"
+    yield from unknown_names("environment.scenarios", environment.scenarios, SCENARIOS, "a scenario")
     if not environment.scenarios:
         fleets["environment.time_factors"] = len(environment.time_factors)
     for name, replicas in fleets.items():
@@ -29,6 +23,13 @@ def _scenarios(config: LLMRoutingExperiment) -> Faults:
                 "environment.max_replicas",
                 f"{environment.max_replicas} is too few for the {replicas} replicas of {name}",
             )
+
+
+def _evaluated_scenarios(config: LLMRoutingExperiment) -> Faults:
+    path, names = "evaluation.scenarios", config.evaluation.scenarios
+    yield from unknown_names(path, names, SCENARIOS, "a scenario")
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield path, f"{name!r} is there {names.count(name)} times"
 
 
 def _slow(config: LLMRoutingExperiment) -> Faults:
@@ -48,9 +49,10 @@ def _teacher(config: LLMRoutingExperiment) -> Faults:
 
 CONFIG_RULES: tuple[Rule[LLMRoutingExperiment], ...] = (
     Rule(
-        paths=("environment.scenarios", "environment.time_factors", "environment.max_replicas", "evaluation.scenarios"),
+        paths=("environment.scenarios", "environment.time_factors", "environment.max_replicas"),
         check=_scenarios,
     ),
+    Rule(paths=("evaluation.scenarios",), check=_evaluated_scenarios),
     Rule(paths=("environment.slow_factor",), check=_slow),
     Rule(paths=("evaluation.against",), check=_against),
     Rule(paths=("warm_start.teacher", "environment.features"), check=_teacher),

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gnnrl.config.checked import configured
 from gnnrl.config.llm_routing import LLMRoutingConfig
 from gnnrl.domains.llm_routing import cluster as c
+from gnnrl.domains.llm_routing.config_rules import CONFIG_RULES
 from gnnrl.domains.llm_routing.episodes import MOST_CHANGES, configured_scenarios, draw_episode
-from gnnrl.domains.llm_routing.errors import LLMRoutingError
 from gnnrl.domains.llm_routing.expectation import outstanding_waits
 from gnnrl.domains.llm_routing.graph_observation import LLMGraphObservation
 from gnnrl.domains.llm_routing.model import Scheduler
@@ -23,9 +21,10 @@ from gnnrl.domains.llm_routing.objective import LLMRoutingReward
 from gnnrl.domains.llm_routing.observation import BASE_FEATURES, GLOBAL_FEATURES
 from gnnrl.domains.llm_routing.physics import LLMSimulation, PhysicsSettings
 from gnnrl.domains.llm_routing.totals import totals
-from graph_space import DynamicGraphConfig, DynamicGraphSpace
+from graph_space import DynamicGraphConfig
 from graph_space.batch_of_one import BatchOfOne
 from graph_space.schema import GraphObservation, llm_routing_schema
+from graph_space.vector_env import GraphVectorEnv, Stepped
 
 __all__ = ["LLMRoutingEnv", "LLMRoutingVectorEnv", "graph_config"]
 
@@ -50,7 +49,7 @@ def graph_config(config: LLMRoutingConfig) -> DynamicGraphConfig:
     )
 
 
-class LLMRoutingVectorEnv(VectorEnv):
+class LLMRoutingVectorEnv(GraphVectorEnv):
     """B clusters; a step is one routing decision in each. Autoreset in the next step.
 
     An episode is truncated after `episode_requests` decisions; a cluster in which nobody is left to serve what waits terminates. A choice
@@ -68,10 +67,9 @@ class LLMRoutingVectorEnv(VectorEnv):
             all full, at the same steps.
 
     Raises:
-        LLMRoutingError: what the configuration says cannot be.
+        ConfigError: what the configuration says cannot be; every fault at once.
+        ValueError: `num_envs` is not an integer >= 1.
     """
-
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - declared so by Gymnasium
 
     def __init__(
         self,
@@ -84,11 +82,9 @@ class LLMRoutingVectorEnv(VectorEnv):
         staggered: bool = False,
         **changes: Any,
     ) -> None:
-        self.config = replace(config or LLMRoutingConfig(), **changes)
-        if self.config.episode_requests < 1:
-            raise LLMRoutingError(f"episode_requests {self.config.episode_requests} is not >= 1")
-        self.num_envs, self.copy, self.strict_actions = num_envs, copy, strict_actions
-        self.to_the_end, self.staggered = to_the_end, staggered
+        self.config = configured(LLMRoutingConfig, config, changes, CONFIG_RULES, where=type(self).__name__)
+        super().__init__(num_envs, graph_config(self.config), spaces.Discrete(self.config.max_replicas + 1), copy=copy)
+        self.strict_actions, self.to_the_end, self.staggered = strict_actions, to_the_end, staggered
         # One request more, so that there is a decision to look at when an episode is cut.
         self._requests = self.config.episode_requests + (0 if to_the_end else 1)
         self.simulation = LLMSimulation(
@@ -103,51 +99,38 @@ class LLMRoutingVectorEnv(VectorEnv):
         )
         self.observation = LLMGraphObservation(self.config, self.simulation)
         self.reward = LLMRoutingReward(self.config, num_envs)
-        self.single_observation_space = DynamicGraphSpace(graph_config(self.config))
-        self.single_action_space = spaces.Discrete(self.config.max_replicas + 1)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
         self._scenarios = configured_scenarios(self.config)
-        self._seed = 0
-        self._episode = np.zeros(num_envs, np.int64)
         self._decisions = np.zeros(num_envs, np.int64)
         self._limit = np.full(num_envs, self.config.episode_requests)
-        self._done = np.zeros(num_envs, np.bool_)
         self._counted = np.zeros((3, num_envs))
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[GraphObservation, dict[str, Any]]:
-        """Start every cluster anew; with `seed` from the first episode of that seed."""
-        del options
-        self._limit[:] = self.config.episode_requests
-        if self.staggered:
-            self._limit = -(-self._limit * np.arange(1, self.num_envs + 1) // self.num_envs)
-        if seed is not None:
-            self._seed = seed
-            self._episode[:] = 0
-        else:
-            self._episode += 1
-        for b in range(self.num_envs):
+    @property
+    def _arrays(self) -> GraphObservation:
+        return self.observation.arrays
+
+    def _begin_episodes(self, starting: NDArray[np.bool_], options: dict[str, Any]) -> None:  # noqa: ARG002
+        longest = self.config.episode_requests
+        number = np.arange(1, self.num_envs + 1)
+        limits = -(-longest * number // self.num_envs) if self.staggered else np.full(self.num_envs, longest)
+        self._limit[starting] = limits[starting]
+        for b in np.flatnonzero(starting).tolist():
             self._begin(b)
-        self._done[:] = False
-        observation = self._observed()
-        self._terms(np.ones(self.num_envs, np.bool_))
-        return observation, {}
+        before = self.observation.state_dict()
+        self.observation.write()
+        # To look twice at one decision would be taken for two.
+        self.observation.load_state_dict(before, ~starting)
+        self._terms(starting)
 
     def _begin(self, b: int) -> None:
-        sequence = np.random.SeedSequence([self._seed, b, int(self._episode[b])])
-        episode = draw_episode(self.config, self._scenarios, self._requests, sequence)
+        episode = draw_episode(self.config, self._scenarios, self._requests, self._sequence(b))
         self.simulation.load(b, episode.replicas, episode.requests, episode.changes, seed=episode.seed)
         self._decisions[b] = 0
         self.observation.begin(b)
 
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[GraphObservation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Route the awaiting requests and go to the next decisions; a cluster whose episode had ended starts its next one, reward 0."""
+    def _play(self, actions: NDArray[np.int64]) -> Stepped:
+        """Route the awaiting requests and go to the next decisions."""
         starting = self._done
-        choices, illegal = self._legal(np.asarray(actions, dtype=np.int64), ~starting)
+        choices, illegal = self._legal(actions, ~starting)
         self.simulation.deciding[starting] = False
         self.simulation.step(choices)
         self._decisions += 1
@@ -155,21 +138,21 @@ class LLMRoutingVectorEnv(VectorEnv):
             self._episode[b] += 1
             self._limit[b] = self.config.episode_requests
             self._begin(b)
-        observation = self._observed()
+        self.observation.write()
         terms = self._terms(starting)
         reward = np.sum([part for name, part in terms.items() if name.startswith("reward_")], axis=0)
         terminated = ~self.simulation.deciding
         truncated = ~terminated & (self._decisions >= self._limit) & (not self.to_the_end)
         self._done = terminated | truncated
         infos = terms | self._shown() | {"illegal_actions": illegal.astype(np.float64)}
-        return observation, reward, terminated, truncated, infos
+        return self._observed(), reward, terminated, truncated, infos
 
     def _legal(
         self, actions: NDArray[np.int64], acting: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The choices, mended, and [B] which acting clusters' were not legal."""
         able = self.observation.able
-        legal = (actions >= 0) & (actions < self.config.max_replicas)
+        legal = actions < self.config.max_replicas
         legal[legal] = able[np.flatnonzero(legal), actions[legal]]
         illegal = ~legal & acting
         if not illegal.any():
@@ -197,18 +180,13 @@ class LLMRoutingVectorEnv(VectorEnv):
         used = watch.replicas[:, :, UTILISATION].sum(axis=1, dtype=np.float64)
         return shown | {"utilisation": used / np.maximum(watch.globals[:, REPLICAS_UP], 1.0)}
 
-    def _observed(self) -> GraphObservation:
-        observation = self.observation.write()
-        return {key: value.copy() for key, value in observation.items()} if self.copy else observation
-
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on in mid-episode, as arrays and plain values."""
         return {
-            "seed": self._seed,
-            "episode": self._episode.copy(),
+            **self._numbers_state(),
+            "shown": {key: array.copy() for key, array in self._arrays.items()},
             "decisions": self._decisions.copy(),
             "limit": self._limit.copy(),
-            "done": self._done.copy(),
             "simulation": self.simulation.state_dict(),
             "observation": self.observation.state_dict(),
             "reward": self.reward.state_dict(),
@@ -223,11 +201,9 @@ class LLMRoutingVectorEnv(VectorEnv):
         self.simulation.load_state_dict(saved["simulation"])
         self.observation.load_state_dict(saved["observation"])
         self.reward.load_state_dict(saved["reward"])
-        self._seed = int(saved["seed"])
-        self._episode[:] = saved["episode"]
+        self._load_numbers(saved)
         self._decisions[:] = saved["decisions"]
         self._limit = np.array(saved["limit"])
-        self._done = np.array(saved["done"])
 
 
 class LLMRoutingEnv(BatchOfOne):

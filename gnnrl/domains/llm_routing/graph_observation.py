@@ -174,11 +174,11 @@ class LLMGraphObservation:
             "fresh": self._fresh.copy(),
         }
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.watch.load_state_dict(saved["watch"])
-        self._speeds.load_state_dict(saved["speeds"])
-        self._was_present[:] = saved["was_present"]
-        self._changes_done[:] = saved["changes_done"]
-        self._last_seconds[:] = saved["last_seconds"]
-        self._fresh[:] = saved["fresh"]
+    def load_state_dict(self, saved: Mapping[str, Any], these: Any = slice(None)) -> None:
+        """Go on from `state_dict`; in the clusters `these` (an index of the axis B) alone, where they are given."""
+        self.watch.load_state_dict(saved["watch"], these)
+        self._speeds.load_state_dict(saved["speeds"], these)
+        self._was_present[these] = saved["was_present"][these]
+        self._changes_done[these] = saved["changes_done"][these]
+        self._last_seconds[these] = saved["last_seconds"][these]
+        self._fresh[these] = saved["fresh"][these]

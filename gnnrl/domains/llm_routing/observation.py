@@ -175,10 +175,10 @@ class Watch:
         """A copy of what was seen last and of what is remembered."""
         return {name: array.copy() for name, array in self._kept().items()}
 
-    def load_state_dict(self, saved: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from `state_dict` of a watch of the same sizes."""
+    def load_state_dict(self, saved: Mapping[str, NDArray[Any]], these: Any = slice(None)) -> None:
+        """Go on from `state_dict` of a watch of the same sizes, in the clusters `these` (an index of the axis B)."""
         for name, array in self._kept().items():
-            array[:] = saved[name]
+            array[these] = saved[name][these]
 
     def _kept(self) -> dict[str, NDArray[Any]]:
         seen = {name: getattr(self, name) for name in ("replicas", "requests", "globals", "able", "present")}

@@ -110,7 +110,7 @@ class SpeedEstimate:
         """What has been taken in."""
         return {"sums": self._sums.copy(), "before": self._before.copy()}
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self._sums[:] = saved["sums"]
-        self._before[:] = saved["before"]
+    def load_state_dict(self, saved: Mapping[str, Any], these: Any = slice(None)) -> None:
+        """Go on from `state_dict`, in the clusters `these` (an index of the axis B)."""
+        self._sums[:, these] = saved["sums"][:, these]
+        self._before[:, these] = saved["before"][:, these]

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gnnrl.config.checked import configured
 from gnnrl.config.queue_routing import QueueRoutingConfig
+from gnnrl.domains.queue_routing.config_rules import CONFIG_RULES
 from gnnrl.domains.queue_routing.objective import RoutingReward
 from gnnrl.domains.queue_routing.observation import RoutingObservation
 from gnnrl.domains.queue_routing.physics import QueueSimulation
 from gnnrl.domains.queue_routing.systems import configured_model, drawn_model
-from graph_space import DynamicGraphConfig, DynamicGraphSpace
+from graph_space import DynamicGraphConfig
 from graph_space.batch_of_one import BatchOfOne
 from graph_space.schema import GraphObservation, queue_routing_schema
+from graph_space.vector_env import GraphVectorEnv, Stepped
 
 __all__ = ["QueueRoutingEnv", "QueueRoutingVectorEnv", "graph_config"]
 
@@ -35,7 +35,7 @@ def graph_config(config: QueueRoutingConfig) -> DynamicGraphConfig:
     )
 
 
-class QueueRoutingVectorEnv(VectorEnv):
+class QueueRoutingVectorEnv(GraphVectorEnv):
     """B systems; a step is one arrival and one choice in each. Autoreset in the next step.
 
     Replicas may be lost and come back (`replica_changes_per_1000`); one is always left, so that there always is a choice. A choice without
@@ -46,9 +46,11 @@ class QueueRoutingVectorEnv(VectorEnv):
         num_envs: B.
         copy: observations are copies; False gives the environment's own arrays, valid until the next step.
         strict_actions: see above.
-    """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - declared so by Gymnasium
+    Raises:
+        ConfigError: what the configuration says cannot be; every fault at once.
+        ValueError: `num_envs` is not an integer >= 1.
+    """
 
     def __init__(
         self,
@@ -59,36 +61,24 @@ class QueueRoutingVectorEnv(VectorEnv):
         strict_actions: bool = False,
         **changes: Any,
     ) -> None:
-        self.config = replace(config or QueueRoutingConfig(), **changes)
-        self.num_envs, self.copy, self.strict_actions = num_envs, copy, strict_actions
+        self.config = configured(QueueRoutingConfig, config, changes, CONFIG_RULES, where=type(self).__name__)
+        super().__init__(num_envs, graph_config(self.config), spaces.Discrete(self.config.max_replicas + 1), copy=copy)
+        self.strict_actions = strict_actions
         self.simulation = QueueSimulation(num_envs, self.config.max_replicas, len(self.config.types))
         self.observation = RoutingObservation(self.config, num_envs)
         self.reward = RoutingReward(queue_weight=self.config.queue_weight, routing_bonus=self.config.routing_bonus)
-        self.single_observation_space = DynamicGraphSpace(graph_config(self.config))
-        self.single_action_space = spaces.Discrete(self.config.max_replicas + 1)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
         self._model = configured_model(self.config)
-        self._seed = 0
-        self._episode = np.zeros(num_envs, np.int64)
         self._arrivals = np.zeros(num_envs, np.int64)
-        self._done = np.zeros(num_envs, np.bool_)
         self._rng = [np.random.default_rng(b) for b in range(num_envs)]
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[GraphObservation, dict[str, Any]]:
-        """Start every system anew; with `seed` from the first episode of that seed."""
-        del options
-        if seed is not None:
-            self._seed = seed
-            self._episode[:] = 0
-        else:
-            self._episode += 1
-        for b in range(self.num_envs):
+    @property
+    def _arrays(self) -> GraphObservation:
+        return self.observation.arrays
+
+    def _begin_episodes(self, starting: NDArray[np.bool_], options: dict[str, Any]) -> None:  # noqa: ARG002
+        for b in np.flatnonzero(starting).tolist():
             self._begin(b)
-        self._done[:] = False
-        return self._observed(), {}
+        self.observation.write(self.simulation.state)
 
     def _begin(self, b: int) -> None:
         self.simulation.reset(self._load(b), [b])
@@ -97,7 +87,7 @@ class QueueRoutingVectorEnv(VectorEnv):
 
     def _load(self, b: int) -> int:
         """Give system `b` the model and the generator of its episode; returns the seed of the episode's requests."""
-        sequence = np.random.SeedSequence([self._seed, b, int(self._episode[b])])
+        sequence = self._sequence(b)
         self._rng[b] = np.random.default_rng(sequence)
         low, high = self.config.drawn_replicas
         model = self._model
@@ -106,14 +96,10 @@ class QueueRoutingVectorEnv(VectorEnv):
         self.simulation.load(b, model)
         return int(sequence.generate_state(1)[0])
 
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[GraphObservation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Route the awaiting requests and go to the next arrivals; a system whose episode had ended starts its next one, reward 0."""
+    def _play(self, choices: NDArray[np.int64]) -> Stepped:
+        """Route the awaiting requests and go to the next arrivals."""
         starting, state = self._done, self.simulation.state
-        choices = np.asarray(actions, dtype=np.int64).copy()
-        columns = self.config.max_replicas
-        legal = (choices >= 0) & (choices < columns)
+        legal = choices < self.config.max_replicas
         legal[legal] = state.present_mask[np.flatnonzero(legal), choices[legal]]
         illegal = ~legal & ~starting
         if self.strict_actions and illegal.any():
@@ -142,15 +128,15 @@ class QueueRoutingVectorEnv(VectorEnv):
         self._change_replicas(acting)
         truncated = self._arrivals >= self.config.episode_arrivals
         self._done = truncated
+        self.observation.write(state)
         return self._observed(), reward, np.zeros(self.num_envs, np.bool_), truncated.copy(), infos
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on in mid-episode, as arrays and plain values."""
         return {
-            "seed": self._seed,
-            "episode": self._episode.copy(),
+            **self._numbers_state(),
+            "shown": {key: array.copy() for key, array in self._arrays.items()},
             "arrivals": self._arrivals.copy(),
-            "done": self._done.copy(),
             "generators": json.dumps([rng.bit_generator.state for rng in self._rng]),
             "simulation": self.simulation.state_dict(),
             "observation": self.observation.state_dict(),
@@ -162,15 +148,13 @@ class QueueRoutingVectorEnv(VectorEnv):
         Raises:
             ValueError: it was taken from an environment of other sizes.
         """
-        self._seed = int(saved["seed"])
-        self._episode[:] = saved["episode"]
         for b, state in enumerate(json.loads(saved["generators"])):
             self._load(b)
             self._rng[b].bit_generator.state = state
         self.simulation.load_state_dict(saved["simulation"])
         self.observation.load_state_dict(saved["observation"])
         self._arrivals[:] = saved["arrivals"]
-        self._done = np.array(saved["done"])
+        self._load_numbers(saved)
 
     def _change_replicas(self, acting: NDArray[np.bool_]) -> None:
         rate = self.config.replica_changes_per_1000 / 1000.0
@@ -187,10 +171,6 @@ class QueueRoutingVectorEnv(VectorEnv):
                 self.simulation.add(b, int(rng.choice(absent)))
             elif present.sum() > 1:
                 self.simulation.lose(b, int(rng.choice(np.flatnonzero(present))))
-
-    def _observed(self) -> GraphObservation:
-        observation = self.observation.write(self.simulation.state)
-        return {key: value.copy() for key, value in observation.items()} if self.copy else observation
 
 
 class QueueRoutingEnv(BatchOfOne):

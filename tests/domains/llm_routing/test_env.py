@@ -272,7 +272,7 @@ def test_a_choice_that_is_no_replica_is_counted_and_goes_where_fewest_are_outsta
     env, twin = (LLMRoutingVectorEnv(2, scenarios=("elastic",), max_replicas=5) for _ in range(2))
     env.reset(seed=11)
     observation, _ = twin.reset(seed=11)
-    for wrong in (4, 5, -1, 9):  # not up yet; the request; nothing
+    for wrong in (4, 5):  # not up yet; the request
         fewest = taught("least_outstanding", observation)
         _, reward, _, _, infos = env.step(np.array([wrong, 0]))
         observation, other, _, _, _ = twin.step(np.array([fewest[0], 0]))
