@@ -52,6 +52,9 @@ class GraphAttention(nn.Module):
     def forward(self, sequence: SequenceBatch, *parts: Tensor) -> Tensor:
         """Row parts [R, ...], side by side `in_dim` wide -> [R, D]."""
         weight, bias, edge_weight = self.project.weight, self.project.bias, self.edge.weight
+        sequence.require_widths(
+            sum(part.shape[1] for part in parts), self.project.in_features, self.edge.in_features - 1
+        )
         if use_numba(self.kernel, parts[0].device):
             run = attend_small if is_small(sequence) else attend_compiled
             return run(sequence, self.heads, weight, bias, edge_weight, *parts)

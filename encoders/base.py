@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,8 +56,12 @@ class GraphEncoder(nn.Module):
 
         Returns:
             Embeddings [B, N, D], zero in empty slots, and the new state.
+
+        Raises:
+            KeyError, ValueError: what `compact` does not take; features or a state of other widths than the network's.
         """
-        sequence = self._compact({key: value[None] for key, value in obs.items()}, episode_start)
+        batched = {key: (value if isinstance(value, Tensor) else np.asarray(value))[None] for key, value in obs.items()}
+        sequence = self._compact(batched, episode_start)
         rows, state = self.forward_compact(sequence, state)
         return sequence.to_padded(rows)[0], state
 

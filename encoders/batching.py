@@ -21,7 +21,7 @@ __all__ = ["SequenceBatch", "compact"]
 
 Observation = Mapping[str, Any]
 
-OK, BAD_ENDPOINT, BAD_PREV_SLOT = 0, 1, 2
+OK, BAD_ENDPOINT, BAD_PREV_SLOT, BAD_NODE, BAD_EDGE = 0, 1, 2, 3, 4
 
 
 def compact(obs: Observation, episode_start: Any = None) -> SequenceBatch:
@@ -36,7 +36,8 @@ def compact(obs: Observation, episode_start: Any = None) -> SequenceBatch:
 
     Raises:
         KeyError: a key is missing.
-        ValueError: an edge ends at an empty slot, `prev_slot` is out of range, or shapes do not fit.
+        ValueError: an edge ends at an empty slot, `prev_slot` is out of range, shapes do not fit, indices or masks are not whole
+            numbers, or a feature of a real node, a real edge or a graph is not finite.
     """
     node_mask = _array(obs, NODE_MASK, np.int8)
     if node_mask.ndim == 2:
@@ -49,25 +50,26 @@ def compact(obs: Observation, episode_start: Any = None) -> SequenceBatch:
 def _compact(obs: Observation, episode_start: Any, node_mask: NDArray[np.int8], *, single_step: bool) -> SequenceBatch:
     steps, batch, max_nodes = node_mask.shape
 
-    def leading(key: str, dtype: Any, rank: int) -> NDArray[Any]:
+    def leading(key: str, dtype: Any, *shape: int | None) -> NDArray[Any]:
+        """An array [T, B, *shape]; None = any number."""
         array = _array(obs, key, dtype)
         if single_step:
             array = array[None]
-        if array.ndim != rank or array.shape[:2] != (steps, batch):
-            raise ValueError(
-                f"{key} has shape {array.shape}; expected {rank} axes that start with T, B = {steps}, {batch}"
-            )
+        wanted = (steps, batch, *shape)
+        if array.ndim != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, array.shape, strict=True)):
+            told = ", ".join("any" if size is None else str(size) for size in wanted[single_step:])
+            raise ValueError(f"{key} has shape {array.shape[single_step:]}; expected ({told})")
         return array
 
-    nodes = leading(NODES, np.float32, 4)
-    edges = leading(EDGES, np.float32, 4)
-    edge_index = leading(EDGE_INDEX, np.int64, 4)
-    edge_mask = leading(EDGE_MASK, np.int8, 3)
-    prev_slot = leading(PREV_SLOT, np.int64, 3)
-    if episode_start is None:
-        start = np.zeros((steps, batch), dtype=np.bool_)
-    else:
-        start = np.ascontiguousarray(episode_start, dtype=np.bool_).reshape(steps, batch)
+    nodes = leading(NODES, np.float32, max_nodes, None)
+    edge_mask = leading(EDGE_MASK, np.int8, None)
+    max_edges = edge_mask.shape[2]
+    edges = leading(EDGES, np.float32, max_edges, None)
+    edge_index = leading(EDGE_INDEX, np.int64, 2, max_edges)
+    prev_slot = leading(PREV_SLOT, np.int64, max_nodes)
+    graph_features = leading(GLOBALS, np.float32, None)
+    elapsed = leading(ELAPSED_SECONDS, np.float32)
+    start = _starts(episode_start, steps, batch)
 
     graphs = steps * batch
     graph_ptr = np.empty(graphs + 1, dtype=np.int64)
@@ -82,7 +84,7 @@ def _compact(obs: Observation, episode_start: Any, node_mask: NDArray[np.int8], 
     adjacency_ptr = np.empty(rows + 1, dtype=np.int64)
     adjacency = np.empty((2, 2 * calls), dtype=np.int64)
     reverse = np.empty(2 * calls, dtype=np.int8)
-    problem, t, b, item = _fill(
+    problem, t, b, item, column = _fill(
         nodes,
         edges,
         edge_index,
@@ -111,6 +113,14 @@ def _compact(obs: Observation, episode_start: Any, node_mask: NDArray[np.int8], 
             f"{PREV_SLOT}: slot {item} of environment {b} at step {t} points to {prev_slot[t, b, item]}; "
             f"expected -1 .. {max_nodes - 1}"
         )
+    if problem in (BAD_NODE, BAD_EDGE):
+        key, array, what = (NODES, nodes, "slot") if problem == BAD_NODE else (EDGES, edges, "edge")
+        raise ValueError(
+            f"{key}: {what} {item} of environment {b} at step {t}, column {column} is {array[t, b, item, column]}, not a finite "
+            "number; fill missing measurements first"
+        )
+    _require_finite(GLOBALS, graph_features)
+    _require_finite(ELAPSED_SECONDS, elapsed)
     prev_row = np.empty(rows, dtype=np.int64)
     link_rows(graph_ptr, row_index[2], row_index[3], steps, batch, max_nodes, prev_row)
 
@@ -121,8 +131,8 @@ def _compact(obs: Observation, episode_start: Any, node_mask: NDArray[np.int8], 
         max_nodes=max_nodes,
         nodes=as_tensor(row_nodes),
         edges=as_tensor(row_edges),
-        globals=as_tensor(leading(GLOBALS, np.float32, 3).reshape(graphs, -1)),
-        elapsed_seconds=as_tensor(leading(ELAPSED_SECONDS, np.float32, 2).reshape(graphs)),
+        globals=as_tensor(graph_features.reshape(graphs, graph_features.shape[2])),
+        elapsed_seconds=as_tensor(elapsed.reshape(graphs)),
         episode_start=as_tensor(start.reshape(graphs)),
         row_time=as_tensor(row_index[0]),
         row_graph=as_tensor(row_index[1]),
@@ -144,8 +154,31 @@ def _array(obs: Observation, key: str, dtype: Any) -> NDArray[Any]:
     if key not in obs:
         raise KeyError(f"the observation has no {key!r}; it has {sorted(obs)}")
     value = obs[key]
-    array = value.detach().numpy() if isinstance(value, Tensor) else value
-    return np.ascontiguousarray(array, dtype=dtype)
+    array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind not in ("iufb" if np.dtype(dtype).kind == "f" else "iub"):
+        right = "numbers" if np.dtype(dtype).kind == "f" else "whole numbers"
+        raise ValueError(f"{key} is of dtype {array.dtype}; {right} are expected, {np.dtype(dtype)}")
+    # A scalar per graph stays one: ascontiguousarray would give it an axis.
+    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+
+
+def _starts(episode_start: Any, steps: int, batch: int) -> NDArray[np.bool_]:
+    if episode_start is None:
+        return np.zeros((steps, batch), dtype=np.bool_)
+    start = episode_start.numpy() if isinstance(episode_start, Tensor) else np.asarray(episode_start)
+    if start.dtype.kind not in "biu" or start.size != steps * batch:
+        raise ValueError(
+            f"episode_start has shape {start.shape}, dtype {start.dtype}; expected bool [T, B] = ({steps}, {batch})"
+        )
+    return np.ascontiguousarray(start, dtype=np.bool_).reshape(steps, batch)
+
+
+def _require_finite(key: str, array: NDArray[np.float32]) -> None:
+    if not np.isfinite(array).all():
+        t, b, *column = np.argwhere(~np.isfinite(array))[0].tolist()
+        where = f", column {column[0]}" if column else ""
+        value = array[(t, b, *column)]
+        raise ValueError(f"{key} of environment {b} at step {t}{where} is {value}, not a finite number")
 
 
 @njit(cache=True, nogil=True)
@@ -206,9 +239,11 @@ def _fill(  # type: ignore[no-untyped-def]
                 row_index[2, row] = n
                 past = prev_slot[t, b, n]
                 if past < -1 or past >= max_nodes:
-                    return BAD_PREV_SLOT, t, b, n
+                    return BAD_PREV_SLOT, t, b, n, 0
                 row_index[3, row] = -1 if start[t, b] else past
                 for f in range(node_dim):
+                    if not np.isfinite(nodes[t, b, n, f]):
+                        return BAD_NODE, t, b, n, f
                     row_nodes[row, f] = nodes[t, b, n, f]
                 row += 1
 
@@ -224,7 +259,7 @@ def _fill(  # type: ignore[no-untyped-def]
                     source, target = edge_index[t, b, 0, e], edge_index[t, b, 1, e]
                     inside = source >= 0 and source < max_nodes and target >= 0 and target < max_nodes
                     if not inside or slot_row[source] < 0 or slot_row[target] < 0:
-                        return BAD_ENDPOINT, t, b, e
+                        return BAD_ENDPOINT, t, b, e, 0
                     i, j = slot_row[target] - first_row, slot_row[source] - first_row
                     incoming[i + 1] += 1
                     heard[i + 1] += 1
@@ -246,6 +281,8 @@ def _fill(  # type: ignore[no-untyped-def]
                     edge_rows[0, place] = source_row
                     edge_rows[1, place] = target_row
                     for f in range(edge_dim):
+                        if not np.isfinite(edges[t, b, e, f]):
+                            return BAD_EDGE, t, b, e, f
                         row_edges[place, f] = edges[t, b, e, f]
                     seen += 1
                 e += 1
@@ -261,7 +298,7 @@ def _fill(  # type: ignore[no-untyped-def]
                 adjacency[0, place] = target_row
                 adjacency[1, place] = k
                 reverse[place] = 1
-    return OK, 0, 0, 0
+    return OK, 0, 0, 0, 0
 
 
 @njit(cache=True, nogil=True)

@@ -78,7 +78,8 @@ class TemporalMemory(nn.Module):
     def forward(self, features: Tensor, sequence: SequenceBatch, state: EncoderState) -> tuple[Tensor, EncoderState]:
         """Features [R, X] -> memory after each row's step [R, M], and the state after the last step."""
         compiled = use_numba(self.kernel, features.device)
-        check_state(state, sequence)
+        check_state(state, sequence, self.memory_dim)
+        sequence.require_widths(features.shape[1], self.widths[2], self.widths[4])
         if compiled and is_small(sequence):
             return remember_small(sequence, state, features, self.frequency, self.phase, self.weights())
         first_memory, first_age = first_rows(state, sequence)

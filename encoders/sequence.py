@@ -152,6 +152,15 @@ class SequenceBatch:
             raise ValueError(f"a padded array of this sequence starts with shape {lead}, got {tuple(values.shape)}")
         return values.reshape(self.num_graphs * self.max_nodes, *values.shape[3:]).index_select(0, self.flat_slot)
 
+    def require_widths(self, rows: int, row_dim: int, edge_dim: int) -> None:
+        """Raise ValueError where rows of features are not `row_dim` wide, or edges not `edge_dim`: kernels trust the widths of weights."""
+        edges = self.edges.shape[1]
+        if rows != row_dim or edges != edge_dim:
+            raise ValueError(
+                f"rows are {rows} wide (node and graph features, memory) and edges {edges}; this network was made for "
+                f"{row_dim} and {edge_dim}"
+            )
+
     def with_features(
         self, *, nodes: Tensor | None = None, edges: Tensor | None = None, globals: Tensor | None = None
     ) -> SequenceBatch:

@@ -54,8 +54,17 @@ def remap(state: EncoderState, prev_slot: Tensor, episode_start: Tensor) -> Enco
     )
 
 
-def check_state(state: EncoderState, sequence: SequenceBatch) -> None:
-    """Raise ValueError if `state` is of other environments or slots than `sequence`."""
+def check_state(state: EncoderState, sequence: SequenceBatch, memory_dim: int) -> None:
+    """Raise ValueError if `state` is of other environments, slots or width than `sequence` and the network have."""
+    if not isinstance(state, EncoderState):
+        raise ValueError(
+            f"the state is a {type(state).__name__}; it is what the last step returned, or initial_state()"
+        )
+    if state.memory.shape != (*state.age_seconds.shape, memory_dim) or state.memory.dtype != torch.float32:
+        raise ValueError(
+            f"the state has memory {tuple(state.memory.shape)} {state.memory.dtype} and ages {tuple(state.age_seconds.shape)}; "
+            f"expected [B, N, {memory_dim}] float32 and [B, N]"
+        )
     batch, slots = state.age_seconds.shape
     if batch != sequence.batch_size or slots != sequence.max_nodes:
         raise ValueError(

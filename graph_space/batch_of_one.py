@@ -9,8 +9,9 @@ import numpy as np
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
 from graph_space.actions import ActionCheck
+from graph_space.arguments import whole_number
 from graph_space.schema import GraphObservation
-from graph_space.vector_env import GraphVectorEnv, checked_options, checked_seed
+from graph_space.vector_env import GraphVectorEnv, checked_options
 
 __all__ = ["BatchOfOne"]
 
@@ -47,7 +48,7 @@ class BatchOfOne(gymnasium.Env):
         if self._one.closed:
             raise ClosedEnvironmentError(f"{where}: the environment is closed; make another")
         given = checked_options(options, self.reset_options, where)
-        seed = None if seed is None else checked_seed(seed, where)
+        seed = None if seed is None else whole_number(seed, f"{where}: seed")
         super().reset(seed=seed)
         observation, _ = self._one.reset(seed=seed, options=self._batched(given))
         self._playing = True

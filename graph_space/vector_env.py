@@ -14,28 +14,18 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from graph_space.actions import ActionCheck
+from graph_space.arguments import whole_number
 from graph_space.config import DynamicGraphConfig
 from graph_space.schema import GraphObservation
 from graph_space.space import DynamicGraphSpace
 
-__all__ = ["RESET_MASK", "GraphVectorEnv", "Stepped", "checked_options", "checked_seed"]
+__all__ = ["RESET_MASK", "GraphVectorEnv", "Stepped", "checked_options"]
 
 RESET_MASK = "reset_mask"
 """Option of `reset`: bool [B], which environments begin anew."""
 
 Stepped = tuple[GraphObservation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 """Observation, reward, terminated, truncated and infos of a step, arrays [B, ...]."""
-
-
-def checked_seed(seed: Any, where: str) -> int:
-    """A seed as a plain integer.
-
-    Raises:
-        ValueError: it is not an integer >= 0.
-    """
-    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"{where}: seed {seed!r} is not an integer >= 0")
-    return int(seed)
 
 
 def checked_options(options: Any, known: Iterable[str], where: str) -> dict[str, Any]:
@@ -83,7 +73,7 @@ class GraphVectorEnv(VectorEnv):
     def __init__(
         self, num_envs: int, graph: DynamicGraphConfig, action_space: spaces.Space[Any], *, copy: bool = True
     ) -> None:
-        self.num_envs = checked_count(num_envs, f"{type(self).__name__}: num_envs")
+        self.num_envs = whole_number(num_envs, f"{type(self).__name__}: num_envs", 1)
         self.copy = copy
         self.single_observation_space = DynamicGraphSpace(graph)
         self.single_action_space = action_space
@@ -192,9 +182,9 @@ class GraphVectorEnv(VectorEnv):
         if isinstance(seed, list | tuple | np.ndarray):
             if len(seed) != self.num_envs:
                 raise ValueError(f"{where}: {len(seed)} seeds for {self.num_envs} environments")
-            asked = [None if one is None else checked_seed(one, where) for one in seed]
+            asked = [None if one is None else whole_number(one, f"{where}: seed") for one in seed]
         else:
-            asked = [None if seed is None else checked_seed(seed, where)] * self.num_envs
+            asked = [None if seed is None else whole_number(seed, f"{where}: seed")] * self.num_envs
         drawn = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         seeds, episode = list(self._seeds), self._episode.copy()
         for b in np.flatnonzero(starting).tolist():
@@ -217,14 +207,3 @@ class GraphVectorEnv(VectorEnv):
             self._arrays[key][:] = array
         self._done = np.array(saved["done"])
         self._begun = True
-
-
-def checked_count(count: Any, what: str) -> int:
-    """A number of things as a plain integer.
-
-    Raises:
-        ValueError: it is not an integer >= 1.
-    """
-    if isinstance(count, bool | np.bool_) or not isinstance(count, int | np.integer) or count < 1:
-        raise ValueError(f"{what} = {count!r} is not an integer >= 1")
-    return int(count)

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from encoders.state import EncoderState
+from gnnrl.agents.divergence import DivergenceError
 from gnnrl.agents.schedules import clone_coefficient
 from gnnrl.rl.storage import Array, Observation
 
@@ -145,6 +146,9 @@ def iterations(
         total_steps: over the whole training; the schedules run to it.
         collector: of a training to be continued.
         steps: done already.
+
+    Raises:
+        DivergenceError: loss, gradient, weights or logits are not finite; it says after how many steps.
     """
     if collector is None:
         collector = Collector(env, agent.seed)
@@ -155,10 +159,14 @@ def iterations(
         began = time.perf_counter()
         agent.progress = min(1.0, steps / total_steps)
         agent.clone_coef = clone_coefficient(*agent.clone_schedule, steps)
-        metrics = collector.collect(agent)
-        assert collector.obs is not None
-        assert collector.state is not None
-        statistics = agent.update(collector.obs, collector.state)
+        try:
+            metrics = collector.collect(agent)
+            assert collector.obs is not None
+            assert collector.state is not None
+            statistics = agent.update(collector.obs, collector.state)
+        except DivergenceError as error:
+            error.steps = steps
+            raise
         steps += per_rollout
         statistics["reward"] = metrics.pop("reward")
         statistics["steps_per_second"] = per_rollout / (time.perf_counter() - began)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gnnrl.agents.divergence import DivergenceError
 from gnnrl.agents.minibatch import Part
 from gnnrl.agents.policy_model import PolicyModel
 from gnnrl.rl import losses
@@ -96,6 +97,11 @@ class Learner:
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, "gnnrl-learner") if threads > 1 else None
 
+    @property
+    def learning_rate(self) -> float:
+        """The step size."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the step size."""
         for group in self.optimiser.param_groups:
@@ -120,14 +126,11 @@ class Learner:
         """Clip by the global norm and take one step; returns the norm before clipping.
 
         Raises:
-            FloatingPointError: the gradient is not finite; the weights are untouched.
+            DivergenceError: the gradient is not finite; the weights are untouched.
         """
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         if not bool(torch.isfinite(norm)):
-            raise FloatingPointError(
-                "the gradient is not finite: look for extreme rewards or features, lower ppo.learning_rate or set "
-                "ppo.normalise_reward"
-            )
+            raise DivergenceError("the gradient is not finite", self.learning_rate)
         scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient.mul_(scale)

@@ -18,12 +18,13 @@ from encoders import GraphEncoder
 from encoders.state import EncoderState
 from gnnrl.agents.archive import CheckpointError, read_archive, write_archive
 from gnnrl.agents.clone import FrozenClone
+from gnnrl.agents.divergence import DivergenceError
 from gnnrl.agents.iteration import iterations
 from gnnrl.agents.learner import Learner
 from gnnrl.agents.networks import build_model
 from gnnrl.agents.observation_scaler import ObservationScaler
 from gnnrl.agents.recorder import Recorder
-from gnnrl.agents.spaces import action_mode, saved_sizes, spaces_of
+from gnnrl.agents.spaces import action_mode, check_observation_of, saved_sizes, spaces_of
 from gnnrl.agents.update import run_update
 from gnnrl.config.experiment import EncoderConfig, PPOConfig, TemperatureConfig
 from gnnrl.rl.distributions import EmptyMaskError, mode_action, sample_action
@@ -131,13 +132,13 @@ class PPO_GNN:
 
         Raises:
             EmptyMaskError: a real node (`joint`) or a graph (`select`) has no legal move.
-            ValueError: a temperature is not above 0 or of another shape, or a deterministic action is asked for while training.
+            DivergenceError: the network's logits are not finite.
+            ValueError: an observation or a state of another shape, a feature that is not finite, a temperature that is not above 0
+                or of another shape, or a deterministic action while training.
         """
         if self.training and deterministic:
             raise ValueError("a deterministic action cannot be learned from; call train(False) first")
-        single = obs[NODE_MASK].ndim == 1
-        if single:
-            obs = {key: np.asarray(array)[None] for key, array in obs.items()}
+        obs, single = self._batched(obs)
         batch, slots = obs[NODE_MASK].shape
         if state is None:
             state = self.initial_state(batch, slots)
@@ -161,6 +162,8 @@ class PPO_GNN:
             else:
                 scores, after = self.model.decide(sequence, state)
         logits = scores.cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise DivergenceError("the network's logits are not finite", self.learner.learning_rate)
         mask = obs[ACTION_MASK].reshape(-1, self.num_moves)[flat]
         try:
             if deterministic:
@@ -187,6 +190,12 @@ class PPO_GNN:
         if value is not None:
             self._note(obs, episode_start, state, action, log_prob, value.cpu().numpy(), flat, heat)
         return (action[0] if single else action), after
+
+    def _batched(self, obs: Observation) -> tuple[Observation, bool]:
+        """The observation with its leading B, and whether it came without."""
+        check_observation_of(obs, self.observation_space)
+        single = np.ndim(obs[NODE_MASK]) == 1
+        return ({key: np.asarray(array)[None] for key, array in obs.items()} if single else obs), single
 
     def _note(
         self,
@@ -260,13 +269,14 @@ class PPO_GNN:
 
         Raises:
             RuntimeError: the rollout is not full.
+            DivergenceError: loss, gradient or weights are not finite.
+            ValueError: an observation or a state of another shape, or a feature that is not finite.
             ReplayError: at unchanged weights the replay does not give the rollout's own probabilities.
         """
         recorder = self.recorder
         if recorder is None or not recorder.storage.full:
             raise RuntimeError("update() needs a whole rollout; see `ready`")
-        if obs[NODE_MASK].ndim == 1:
-            obs = {key: np.asarray(value)[None] for key, value in obs.items()}
+        obs, _ = self._batched(obs)
         statistics = run_update(self, recorder, obs, state)
         self.absorb()
         return statistics

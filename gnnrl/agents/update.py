@@ -12,6 +12,7 @@ from torch import Tensor
 
 from encoders.sequence import SequenceBatch
 from encoders.state import EncoderState
+from gnnrl.agents.divergence import DivergenceError, require_sound_weights
 from gnnrl.agents.learner import STATISTICS, Coefficients, largest_ratio_error, ppo_loss
 from gnnrl.agents.minibatch import Part, RolloutTargets, build_part
 from gnnrl.agents.policy_model import Judgement
@@ -83,6 +84,9 @@ def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: Enco
             parts = [part for _, part in minibatches[index]]
             gradients, statistics = agent.learner.gradients(parts, partial(ppo_loss, use=coefficients))
             record = dict(zip(STATISTICS, statistics.tolist(), strict=True))
+            unsound = [name for name, value in record.items() if not np.isfinite(value)]
+            if unsound:
+                raise DivergenceError(f"{' and '.join(unsound)} not finite in epoch {epoch + 1}", step_size)
             records.append(record)
             stopped = config.target_kl > 0.0 and record["approx_kl"] > 1.5 * config.target_kl
             if stopped:
@@ -90,6 +94,7 @@ def run_update(agent: PPO_GNN, recorder: Recorder, obs: Observation, state: Enco
             norms.append(agent.learner.apply(gradients))
         if stopped:
             break
+    require_sound_weights(agent.learner.parameters, step_size)
     live = live_decisions(storage)
     result = {name: float(np.mean([record[name] for record in records])) for name in STATISTICS}
     if held:

@@ -54,6 +54,7 @@ _USER_ERRORS = (
     ("gnnrl.domains.queue_routing.model", "QueueModelError"),
     ("gnnrl.domains.queue_routing.physics", "QueueOverflowError"),
     ("gnnrl.agents.archive", "CheckpointError"),
+    ("gnnrl.agents.divergence", "DivergenceError"),
     ("gnnrl.column_files", "ParquetMissingError"),
     ("gnnrl.training.run_folder", "RunError"),
     ("kiali_client.errors", "KialiError"),

@@ -265,8 +265,8 @@ def rules_within(config: Any, rules: Iterable[Rule[Any]] | None = None) -> tuple
         config: an experiment, a live configuration, or a section of one.
         rules: to choose from; None = those of this module.
     """
-    home, own = _HOMES.get(type(config), (Experiment, COMMON_RULES))
     section: str = config.section
+    home, own = _HOMES.get(type(config), (Experiment, COMMON_RULES if section else ()))
     if not section:
         return config, list(own if rules is None else rules)
     with unchecked():

@@ -214,7 +214,7 @@ class LLMRouter:
         if self._told_clock not in (None, told):
             raise ReportError("now_seconds was given in some calls and not in others; give it always or never")
         now = time.monotonic() if now_seconds is None else now_seconds
-        if not math.isfinite(now) or now < self._last:
+        if not isinstance(now, int | float) or not math.isfinite(now) or now < self._last:
             raise ReportError(f"now_seconds {now} is not a time at or after that of the last call, {self._last}")
         if self._began is None:
             self._began = now if told else self._made

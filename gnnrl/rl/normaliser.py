@@ -83,7 +83,13 @@ class RunningNormaliser:
         self._refresh()
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Standardise the rows of `x` [R, columns]; returns a new float32 array. Batch-invariant: each row alone."""
+        """Standardise the rows of `x` [R, columns]; returns a new float32 array. Batch-invariant: each row alone.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if x.ndim != 2 or x.shape[1] != self.columns:
+            raise ValueError(f"rows of shape {x.shape}; the normaliser takes [R, {self.columns}]")
         out = np.empty(x.shape, np.float32)
         _standardise(x, self.mean, self._inverse_deviation, self.signed_log, self.clip, out)
         return out

@@ -20,6 +20,7 @@ from gnnrl.domains.autoscaling.idle_latency import idle_p95_ms
 from gnnrl.domains.autoscaling.mesh import Mesh, peak_rps, replicas_needed
 from gnnrl.domains.autoscaling.mesh_file import load_mesh
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
+from gnnrl.domains.autoscaling.physics import LARGEST_RATE
 from gnnrl.domains.autoscaling.random_mesh import random_mesh
 from gnnrl.domains.autoscaling.workloads import make_trace
 
@@ -41,7 +42,11 @@ class Split(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """One episode of one mesh."""
+    """One episode of one mesh.
+
+    Raises:
+        ValueError: a load that is not in [0, `LARGEST_RATE`], or an SLO or a weight that is not positive.
+    """
 
     mesh: Mesh
     """The mesh at the start; `Service.replicas` are the replicas everybody starts with."""
@@ -54,6 +59,18 @@ class Episode:
     slo_ms: float
     violation_weight: float
     seed: int
+
+    def __post_init__(self) -> None:
+        load = self.rps
+        if not isinstance(load, np.ndarray) or load.ndim != 1 or load.dtype.kind not in "iuf" or not load.size:
+            raise ValueError(f"episode: rps is {load!r:.80}, expected an array of requests/s by second")
+        if not (load.min() >= 0 and load.max() <= LARGEST_RATE):  # a comparison with NaN is false
+            second = int(np.flatnonzero(~((load >= 0) & (load <= LARGEST_RATE)))[0])
+            raise ValueError(f"episode: rps[{second}] = {load[second]} is not in [0, {LARGEST_RATE:g}]")
+        for name in ("slo_ms", "violation_weight"):
+            value = getattr(self, name)
+            if not 0.0 < value < np.inf:
+                raise ValueError(f"episode: {name} {value} is not a positive number")
 
 
 def warm_up_seconds(config: AutoscalingConfig) -> int:

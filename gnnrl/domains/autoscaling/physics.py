@@ -56,11 +56,13 @@ that one window by 10 to 270 % and puts its P95 among the old requests.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
+from gnnrl.config.checked import Checked
 from gnnrl.domains.autoscaling import kernel as k
 from gnnrl.domains.autoscaling.idle_latency import idle_p95_ms, resolve_slo_ms
 from gnnrl.domains.autoscaling.mesh import Mesh
@@ -75,25 +77,47 @@ from gnnrl.domains.autoscaling.telemetry import (
     make_telemetry,
     scrape_meshes,
 )
+from graph_space.arguments import mask_of, rates_of, whole_number, whole_numbers
 
-__all__ = ["LATENCY_EDGES_MS", "MeshSimulation", "PhysicsSettings", "Telemetry", "idle_p95_ms"]
+__all__ = [
+    "LARGEST_RATE",
+    "LARGEST_REPLICAS",
+    "LATENCY_EDGES_MS",
+    "MeshSimulation",
+    "PhysicsSettings",
+    "Telemetry",
+    "idle_p95_ms",
+]
+
+
+LARGEST_RATE = 1e9
+"""Requests/s, or users, of a mesh: the formulas are those of float32, which hold no number twice."""
+LARGEST_REPLICAS = 32_767
+"""Of a service: pods that start in one second are counted in 16 bits."""
+
+Positive = Annotated[float, Gt(0.0), Le(1e6)]
+NonNegative = Annotated[float, Ge(0.0), Le(1e6)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhysicsSettings:
-    """What all meshes of a simulation share."""
+class PhysicsSettings(Checked):
+    """What all meshes of a simulation share.
 
-    request_timeout_seconds: float = 10.0
+    Raises:
+        ConfigError: a field that holds what it may not.
+    """
+
+    request_timeout_seconds: Positive = 10.0
     """A request that has waited this long fails, wherever it is [cal]."""
-    longest_startup_seconds: int = 255
+    longest_startup_seconds: Annotated[int, Ge(0), Le(86_400)] = 255
     """Start-up times above this are refused."""
-    longest_drain_seconds: int = 30
+    longest_drain_seconds: Annotated[int, Ge(1), Le(86_400)] = 30
     """A removed pod is killed after this long (Kubernetes' default grace period)."""
-    sidecar_millicores_per_rps: float = 0.35
+    sidecar_millicores_per_rps: NonNegative = 0.35
     """CPU of the proxy, counted as used by the service: 0.35 vCPU per 1000 requests/s (Istio's published figure)."""
-    idle_memory_share: float = 0.7
+    idle_memory_share: Annotated[float, Ge(0.0), Le(1.0)] = 0.7
     """Memory of a pod without calls, of its request [cal]."""
-    memory_mib_per_call: float = 0.5
+    memory_mib_per_call: NonNegative = 0.5
     """Memory of a call in system [cal]; a pod never takes more than its limit."""
     histogram: bool = False
     """Whether a scrape fills `latency_histogram`."""
@@ -110,10 +134,10 @@ class MeshSimulation:
         max_classes: int,
         settings: PhysicsSettings | None = None,
     ) -> None:
-        self.batch_size = batch_size
-        self.max_services = max_services
-        self.max_calls = max_calls
-        self.max_classes = max_classes
+        self.batch_size = batch_size = whole_number(batch_size, "MeshSimulation: batch_size", 1)
+        self.max_services = max_services = whole_number(max_services, "MeshSimulation: max_services", 1)
+        self.max_calls = max_calls = whole_number(max_calls, "MeshSimulation: max_calls")
+        self.max_classes = max_classes = whole_number(max_classes, "MeshSimulation: max_classes", 1)
         self.settings = settings or PhysicsSettings()
         ring = max(self.settings.longest_startup_seconds, self.settings.longest_drain_seconds) + 1
         self._state = MeshState(batch_size, max_services, max_calls, max_classes, ring, self.settings.idle_memory_share)
@@ -126,7 +150,7 @@ class MeshSimulation:
 
     def order(self, b: int) -> tuple[str, ...]:
         """Names of the services of environment `b`, in column order."""
-        return self._state.mesh_of(b).names
+        return self._state.mesh_of(self._number(b)).names
 
     def load(self, b: int, mesh: Mesh, *, slo_ms: float | None = None) -> None:
         """Reset environment `b` with a mesh: its replicas ready, queues empty, clock at 0.
@@ -137,10 +161,13 @@ class MeshSimulation:
             slo_ms: SLO that violating seconds are counted against; None = the mesh's own, or 2 x its idle P95.
 
         Raises:
-            ValueError: the mesh is too large or a start-up time too long.
+            ValueError: the mesh is too large, a start-up time too long, or the SLO not a positive number.
         """
         self._check(b, mesh)
-        self._state.reset(b, mesh, (resolve_slo_ms(mesh) if slo_ms is None else slo_ms) / 1000.0)
+        slo = resolve_slo_ms(mesh) if slo_ms is None else slo_ms
+        if not 0.0 < slo < np.inf:
+            raise ValueError(f"environment {b}: slo_ms {slo} is not a positive number")
+        self._state.reset(b, mesh, slo / 1000.0)
         self._forget_window(b)
 
     def change_mesh(self, b: int, mesh: Mesh) -> None:
@@ -157,7 +184,13 @@ class MeshSimulation:
         self._state.replace(b, mesh)
         self._forget_window(b)
 
+    def _number(self, b: int) -> int:
+        return whole_number(b, "environment", 0, self.batch_size - 1)
+
     def _check(self, b: int, mesh: Mesh) -> None:
+        self._number(b)
+        if not isinstance(mesh, Mesh):
+            raise ValueError(f"environment {b}: {mesh!r:.60} is not a Mesh")
         for what, count, most in (
             ("services", len(mesh.services), self.max_services),
             ("calls", len(mesh.calls), self.max_calls),
@@ -166,6 +199,10 @@ class MeshSimulation:
             if count > most:
                 raise ValueError(f"mesh {mesh.name!r} has {count} {what}, environment {b} holds at most {most}")
         for service in mesh.services:
+            if service.replicas > LARGEST_REPLICAS:
+                raise ValueError(
+                    f"mesh {mesh.name!r}: service {service.name!r} has {service.replicas} replicas, more than {LARGEST_REPLICAS}"
+                )
             if service.startup_seconds > self.settings.longest_startup_seconds:
                 raise ValueError(
                     f"mesh {mesh.name!r}: service {service.name!r} takes {service.startup_seconds:g} s to start, more than "
@@ -186,7 +223,13 @@ class MeshSimulation:
 
         Returns:
             How many there were to kill.
+
+        Raises:
+            ValueError: a count that is not an integer >= 0, or a service that is not there.
         """
+        if service not in self.order(b):
+            raise ValueError(f"environment {b}: there is no service {service!r}; there are {', '.join(self.order(b))}")
+        count = min(whole_number(count, "crash_pods: count"), LARGEST_REPLICAS)
         killed = self._state.crash(b, service, count)
         self._show_counts(b)
         return killed
@@ -199,11 +242,13 @@ class MeshSimulation:
         """Set the desired replicas, int [B, S]; columns past the last service are ignored.
 
         Raises:
-            ValueError: a negative count, or a change of a stateful service; nothing is set then.
+            ValueError: not integers, another shape, a count that is negative or too large, or a change of a stateful service; nothing
+                is set then.
         """
-        wanted = np.asarray(desired)
-        if wanted.shape != (self.batch_size, self.max_services):
-            raise ValueError(f"desired has shape {wanted.shape}, expected {(self.batch_size, self.max_services)}")
+        wanted = whole_numbers(desired, (self.batch_size, self.max_services), "desired")
+        if wanted.max() > LARGEST_REPLICAS:
+            b, s = divmod(int(wanted.argmax()), self.max_services)
+            raise ValueError(f"environment {b}: {wanted[b, s]} replicas of service {s}, more than {LARGEST_REPLICAS}")
         self._desired[:] = wanted
         state = self._state
         wrong = want_all(
@@ -226,6 +271,9 @@ class MeshSimulation:
         Args:
             rps: external requests/s in each tick, [B, k].
             active: environments that move on, bool [B]; the others stand still. None = all.
+
+        Raises:
+            ValueError: a rate that is not in [0, `LARGEST_RATE`], or arrays of another shape or kind; nothing has moved then.
         """
         self._run(rps, active, closed=False)
 
@@ -234,9 +282,9 @@ class MeshSimulation:
         self._run(users, active, closed=True)
 
     def _run(self, load: NDArray[Any], active: NDArray[np.bool_] | None, *, closed: bool) -> None:
-        load = np.ascontiguousarray(load, dtype=np.float32)
-        if load.ndim != 2 or load.shape[0] != self.batch_size:
-            raise ValueError(f"load has shape {load.shape}, expected ({self.batch_size}, ticks)")
+        load = rates_of(load, self.batch_size, LARGEST_RATE, "users" if closed else "rps")
+        if active is not None:
+            active = mask_of(active, (self.batch_size,), "active")
         state = self._state
         state.mesh[:, k.CLOSED] = closed
         with state.standing_still(active):

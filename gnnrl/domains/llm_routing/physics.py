@@ -32,6 +32,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.domains.llm_routing import cluster as c
+from gnnrl.domains.llm_routing.baselines import ROUTERS
 from gnnrl.domains.llm_routing.calibration import DEFAULT_CALIBRATION, Timing, load_calibration
 from gnnrl.domains.llm_routing.choosing import OUTSIDE, choose_all, play
 from gnnrl.domains.llm_routing.conservation import BROKEN_LAWS, ConservationError, broken_law
@@ -39,6 +40,7 @@ from gnnrl.domains.llm_routing.events import can_take, write_report
 from gnnrl.domains.llm_routing.model import CHANGES, SCHEDULERS, Change, ModelError, Replica, Scheduler, check_changes
 from gnnrl.domains.llm_routing.request_table import RequestTable
 from gnnrl.domains.llm_routing.workloads import Requests
+from graph_space.arguments import whole_number, whole_numbers
 
 __all__ = ["LLMSimulation", "PhysicsSettings"]
 
@@ -87,8 +89,7 @@ class LLMSimulation:
         self, batch_size: int, max_replicas: int, max_requests: int, settings: PhysicsSettings | None = None
     ) -> None:
         for what, count in (("batch_size", batch_size), ("max_replicas", max_replicas), ("max_requests", max_requests)):
-            if count < 1:
-                raise ModelError(f"{what} {count} is not >= 1")
+            whole_number(count, f"LLMSimulation: {what}", 1)
         self.batch_size = batch_size
         self.max_replicas = max_replicas
         self.max_requests = max_requests
@@ -133,6 +134,8 @@ class LLMSimulation:
             ModelError: too many or no replicas, requests or changes, a batch cap above the largest, an unknown replica.
         """
         s, settings = self.arrays, self.settings
+        whole_number(b, "cluster", 0, self.batch_size - 1)
+        whole_number(seed, f"cluster {b}: seed")
         if not 1 <= len(replicas) <= self.max_replicas:
             raise ModelError(f"cluster {b}: {len(replicas)} replicas; there must be 1..{self.max_replicas}")
         if len(requests) > self.max_requests:
@@ -199,7 +202,7 @@ class LLMSimulation:
         Raises:
             ValueError: a replica that is not there, not up, or too small for the request; nothing is routed then.
         """
-        self._chosen[:] = chosen
+        self._chosen[:] = whole_numbers(chosen, (self.batch_size,), "chosen")
         wrong = _first_wrong(self.arrays, self.rules, self.deciding, self._chosen)
         if wrong >= 0:
             r, i = int(self._chosen[wrong]), int(self.arrays.cluster[wrong, c.PENDING])
@@ -213,7 +216,7 @@ class LLMSimulation:
     def choose(self, router: int) -> NDArray[np.int64]:
         """What a compiled router (`baselines.ROUTERS`) chooses, int64 [B], -1 where no decision waits; it draws from the generators."""
         chosen = np.empty(self.batch_size, np.int64)
-        choose_all(self.arrays, self.rules, self.timing, router, self.deciding, chosen)
+        choose_all(self.arrays, self.rules, self.timing, _known(router), self.deciding, chosen)
         return chosen
 
     def run(self, router: int, *, most: int = 1 << 40) -> bool:
@@ -221,7 +224,11 @@ class LLMSimulation:
 
         Returns:
             Whether all are at their end.
+
+        Raises:
+            ValueError: a router that is not known, or a number of decisions that is not an integer >= 0.
         """
+        router, most = _known(router), whole_number(most, "most", 0, 1 << 40)
         if self.settings.check:
             for _ in range(most):
                 if not self.deciding.any():
@@ -239,7 +246,7 @@ class LLMSimulation:
 
     def table(self, b: int) -> RequestTable:
         """What became of the requests of cluster `b` so far."""
-        return RequestTable.of(self.arrays, b)
+        return RequestTable.of(self.arrays, whole_number(b, "cluster", 0, self.batch_size - 1))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """A copy of every array by name, from which `load_state_dict` goes on bit for bit."""
@@ -281,6 +288,10 @@ class LLMSimulation:
             raise ConservationError(
                 f"cluster {b}: replica {self.arrays.cluster[b, c.FAULT_PLACE]} has requests and can do nothing for them"
             )
+
+
+def _known(router: int) -> int:
+    return whole_number(router, "router", 0, max(entry.code for entry in ROUTERS.values()))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -5,12 +5,13 @@ A metric that is not known is None. Which ones a policy cannot do without depend
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from operator import attrgetter
 
 from gnnrl.domains.llm_routing.errors import LLMRoutingError
+from gnnrl.domains.llm_routing.workloads import LARGEST_TOKENS
 
 __all__ = [
     "VLLM_METRICS",
@@ -119,23 +120,43 @@ class ReplicaReport:
 _POSITIVE = ("kv_blocks", "block_tokens", "batch_cap", "speed")
 _NUMBERS = tuple(field.name for field in fields(ReplicaReport) if field.name not in ("id", "healthy"))
 _numbers = attrgetter(*_NUMBERS)
-_REQUEST_NUMBERS = ("predicted_output_tokens", "age_seconds", "gateway_waiting", "gateway_received")
+_REQUEST_NUMBERS = ("age_seconds", "gateway_waiting", "gateway_received")
+LARGEST_COUNT = 2**53
+"""Above it neighbouring whole numbers are one and the same float."""
+
+
+def _is_number(value: object) -> bool:
+    # A type check costs a tenth of one against the abstract classes, which only what is rare reaches.
+    return type(value) in (int, float) or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def check_reports(request: IncomingRequest, reports: Sequence[ReplicaReport]) -> None:
     """Refuse what cannot be.
 
     Raises:
-        ReportError: an id twice; a number that is not finite or is negative; a usage above 1; no prompt.
+        ReportError: something else than a request and reports; an id twice; what is no number, is not finite, negative, or larger than a
+            counter can be; a usage above 1; no prompt.
     """
-    if not 1 <= request.prompt_tokens < math.inf:
-        raise ReportError(f"request: prompt_tokens {request.prompt_tokens} is not a number >= 1")
+    if not isinstance(request, IncomingRequest):
+        raise ReportError(f"request: {request!r:.80} is not an IncomingRequest")
+    tokens = request.prompt_tokens
+    if not _is_number(tokens) or not 1 <= tokens <= LARGEST_TOKENS or tokens != int(tokens):
+        raise ReportError(f"request: prompt_tokens {tokens!r} is not a whole number, 1 to {LARGEST_TOKENS}")
+    predicted = request.predicted_output_tokens
+    if predicted is not None and not (_is_number(predicted) and 0 <= predicted <= LARGEST_TOKENS):
+        raise ReportError(
+            f"request: predicted_output_tokens {predicted!r} is not a number >= 0, up to {LARGEST_TOKENS}"
+        )
     for name in _REQUEST_NUMBERS:
         value = getattr(request, name)
-        if value is not None and not 0 <= value < math.inf:
-            raise ReportError(f"request: {name} {value} is not a number >= 0")
+        if value is not None and not (_is_number(value) and 0 <= value <= LARGEST_COUNT):
+            raise ReportError(f"request: {name} {value!r} is not a number >= 0")
     seen = set()
     for report in reports:
+        if not isinstance(report, ReplicaReport):
+            raise ReportError(f"replicas: {report!r:.80} is not a ReplicaReport")
+        if not isinstance(report.id, str) or not report.id:
+            raise ReportError(f"replica {report.id!r}: an id is text that is not empty")
         if report.id in seen:
             raise ReportError(f"replica {report.id!r} is there twice; give every replica one report")
         seen.add(report.id)
@@ -143,8 +164,8 @@ def check_reports(request: IncomingRequest, reports: Sequence[ReplicaReport]) ->
         for name, value in zip(_NUMBERS, _numbers(report), strict=True):
             if value is None:
                 continue
-            if not 0 <= value < math.inf:
-                raise ReportError(f"replica {report.id!r}: {name} {value} is not a number >= 0")
+            if not (_is_number(value) and 0 <= value <= LARGEST_COUNT):
+                raise ReportError(f"replica {report.id!r}: {name} {value!r} is not a number >= 0")
             if value == 0 and name in _POSITIVE:
                 raise ReportError(
                     f"replica {report.id!r}: {name} is 0; it must be above 0, or None where it is not known"

@@ -57,17 +57,36 @@ class Requests:
     """[N] the answer's length as a router is told it; 0 = not told. Left out: 0."""
 
     def __post_init__(self) -> None:
+        arrays = (self.arrived_at, self.prefill_tokens, self.decode_tokens, self.shown_decode_tokens)
+        if not all(isinstance(array, np.ndarray) for array in arrays):
+            raise WorkloadError(
+                "requests: arrived_at, prefill_tokens, decode_tokens and shown_decode_tokens are numpy arrays"
+            )
         if not self.shown_decode_tokens.size:
             object.__setattr__(self, "shown_decode_tokens", np.zeros(len(self.arrived_at), np.int64))
+        for name, kinds in (
+            ("arrived_at", "iuf"),
+            ("prefill_tokens", "iu"),
+            ("decode_tokens", "iu"),
+            ("shown_decode_tokens", "iu"),
+        ):
+            values = getattr(self, name)
+            if values.ndim != 1 or values.dtype.kind not in kinds:
+                right = "numbers" if "f" in kinds else "whole numbers"
+                raise WorkloadError(
+                    f"requests: {name} of shape {values.shape}, dtype {values.dtype}; expected {right} [N]"
+                )
         sizes = {a.size for a in (self.arrived_at, self.prefill_tokens, self.decode_tokens, self.shown_decode_tokens)}
         if len(sizes) != 1 or 0 in sizes:
             raise WorkloadError(f"requests: arrays of {sorted(sizes)} elements; all need the same number, at least 1")
         if not np.isfinite(self.arrived_at).all() or self.arrived_at[0] < 0 or (np.diff(self.arrived_at) < 0).any():
             raise WorkloadError("requests: arrived_at must be finite, not negative and never falling")
-        for name in ("prefill_tokens", "decode_tokens"):
+        for name, least in (("prefill_tokens", 1), ("decode_tokens", 1), ("shown_decode_tokens", 0)):
             values = getattr(self, name)
-            if values.min() < 1 or values.max() > LARGEST_TOKENS:
-                raise WorkloadError(f"requests: {name} {values.min()}..{values.max()} is not in 1..{LARGEST_TOKENS}")
+            if values.min() < least or values.max() > LARGEST_TOKENS:
+                raise WorkloadError(
+                    f"requests: {name} {values.min()}..{values.max()} is not in {least}..{LARGEST_TOKENS}"
+                )
 
     def __len__(self) -> int:
         return int(self.arrived_at.size)

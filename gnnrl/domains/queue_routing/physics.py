@@ -38,6 +38,7 @@ from gnnrl.domains.queue_routing.layout import ENVIRONMENT, QUEUED, REPLICA, TAB
 from gnnrl.domains.queue_routing.metrics import LATENCY_EDGES_SECONDS, QueueMetrics, summarise
 from gnnrl.domains.queue_routing.model import QueueModel
 from gnnrl.domains.queue_routing.streams import stream_starts
+from graph_space.arguments import whole_number, whole_numbers
 
 __all__ = ["LATENCY_EDGES_SECONDS", "QueueOverflowError", "QueueSimulation", "QueueState"]
 
@@ -92,8 +93,8 @@ class QueueSimulation:
         memory_limit_bytes: int | None = None,
     ) -> None:
         for what, count in (("batch_size", batch_size), ("max_replicas", max_replicas), ("max_types", max_types)):
-            if count < 1:
-                raise ValueError(f"{what} = {count}: at least 1 is needed")
+            whole_number(count, f"QueueSimulation: {what}", 1)
+        whole_number(record, "QueueSimulation: record")
         self.batch_size, self.max_replicas, self.max_types = batch_size, max_replicas, max_types
         self.memory_limit_bytes = MEMORY_LIMIT_BYTES if memory_limit_bytes is None else memory_limit_bytes
         columns = max_replicas + 1
@@ -128,6 +129,9 @@ class QueueSimulation:
         Raises:
             ValueError: the model has more replicas or types than there are columns.
         """
+        self._number(b)
+        if not isinstance(model, QueueModel):
+            raise ValueError(f"environment {b}: {model!r:.60} is not a QueueModel")
         for what, count, most in (
             ("replicas", len(model.replicas), self.max_replicas),
             ("types", len(model.types), self.max_types),
@@ -145,9 +149,14 @@ class QueueSimulation:
             these: environments, by number; None = all.
 
         Raises:
-            ValueError: a negative seed, or an environment without a model.
+            ValueError: a seed that is not an integer >= 0, or an environment that is not there or has no model.
         """
-        chosen = np.arange(self.batch_size) if these is None else np.asarray(these, np.int64).reshape(-1)
+        seed = whole_number(seed, "seed")
+        chosen = np.arange(self.batch_size)
+        if these is not None:
+            chosen = whole_numbers(these, np.shape(these), "these").reshape(-1)
+            for b in chosen.tolist():
+                self._number(b)
         starts = [stream_starts(seed, int(b)) for b in chosen]
         for b, start in zip(chosen, starts, strict=True):
             self._restart(int(b), start)
@@ -165,9 +174,7 @@ class QueueSimulation:
             QueueOverflowError: the queues have become too long.
         """
         self._check_awaiting()
-        chosen = np.ascontiguousarray(actions, dtype=np.int64)
-        if chosen.shape != (self.batch_size,):
-            raise ValueError(f"actions have shape {chosen.shape}, expected ({self.batch_size},)")
+        chosen = whole_numbers(actions, (self.batch_size,), "actions")
         wrong = kernel.step_all(self._arrays, chosen)
         if wrong == kernel.FULL:
             self._make_room(self._arrays.rings.shape[2])
@@ -180,10 +187,12 @@ class QueueSimulation:
         """Route the next `requests` requests of every environment with a built-in router.
 
         Raises:
+            ValueError: a router that is not known, or a number of requests that is not an integer >= 0.
             QueueOverflowError: the queues have become too long.
         """
         self._check_awaiting()
-        remaining = np.full(self.batch_size, requests, np.int64)
+        router = Router(router)
+        remaining = np.full(self.batch_size, whole_number(requests, "requests", 0, 2**62), np.int64)
         while remaining.any():
             kernel.run_all(self._arrays, int(router), remaining)
             if self._arrays.environments["full"].any():
@@ -191,8 +200,9 @@ class QueueSimulation:
 
     def choose(self, router: Router) -> NDArray[np.int64]:
         """What a built-in router would choose now, [B]; `step` with it is `run` by one request, chance included."""
+        self._check_awaiting()
         actions = np.empty(self.batch_size, np.int64)
-        kernel.route_all(self._arrays, int(router), actions)
+        kernel.route_all(self._arrays, int(Router(router)), actions)
         return actions
 
     def chance(self) -> NDArray[np.float64]:
@@ -266,6 +276,7 @@ class QueueSimulation:
 
     def metrics_of(self, b: int) -> QueueMetrics:
         """Of one environment."""
+        self._number(b)
         return self._summary(slice(b, b + 1))
 
     @property
@@ -328,6 +339,9 @@ class QueueSimulation:
             view.flags.writeable = False
         return state
 
+    def _number(self, b: int) -> int:
+        return whole_number(b, "environment", 0, self.batch_size - 1)
+
     def _model_of(self, b: int) -> QueueModel:
         model = self._models[b]
         if model is None:
@@ -372,8 +386,8 @@ class QueueSimulation:
 
     def _check_column(self, b: int, r: int, *, present: bool) -> None:
         self._check_awaiting()
-        if not 0 <= r < self.max_replicas:
-            raise ValueError(f"environment {b}: column {r} is not in [0, {self.max_replicas})")
+        self._number(b)
+        whole_number(r, f"environment {b}: column", 0, self.max_replicas - 1)
         if bool(self.state.present_mask[b, r]) != present:
             raise ValueError(f"environment {b}: column {r} {'has no replica' if present else 'has a replica already'}")
 

@@ -10,6 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import gnnrl.envs  # noqa: F401 - registers
+from gnnrl.config.errors import ConfigError
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig
 from gnnrl.domains.autoscaling.env import MeshEnv, MeshVectorEnv
 from gnnrl.domains.autoscaling.episode import Split, draw_episode
@@ -182,8 +183,9 @@ def test_a_mesh_larger_than_the_observation_is_refused(tmp_path, capacity: dict[
     save_mesh(mesh, tmp_path / "mesh.yaml")
     config = replace(SHORT, mesh=(str(tmp_path / "mesh.yaml"),), max_nodes=25)
     large = draw_episode(config, Split.TRAIN, 0)
-    with pytest.raises(ValueError, match=message):
-        MeshEnv(replace(config, **capacity)).reset(seed=0)
+    (field,) = capacity
+    with pytest.raises(ConfigError, match=f"environment.{field}: {capacity[field]} is too few for mesh 'random-25-0'"):
+        MeshEnv(replace(config, **capacity))
     # An episode given by hand is refused as well, and the one that was being played goes on.
     small = replace(SHORT, **({"max_nodes": 25} | capacity))
     env, other = MeshEnv(small), MeshEnv(small)
