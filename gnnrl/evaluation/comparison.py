@@ -1,10 +1,9 @@
-"""Everybody on the same scenarios, side by side: means with intervals, paired savings, frontiers, as one JSON
-document."""
+"""Plays everybody on the same scenarios: a policy, others beside it, baselines, and where asked the frontiers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,196 +13,26 @@ from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.baselines import ReplicaBounds, is_calibrated, make
 from gnnrl.domains.autoscaling.calibration import Calibration, pareto, violation_budget
 from gnnrl.domains.autoscaling.episode import Split
-from gnnrl.domains.autoscaling.workloads import WORKLOADS
+from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, runs_together
 from gnnrl.evaluation.controllers import BaselineController, LearnedPolicy, PolicyController
-from gnnrl.evaluation.figures import figures
-from gnnrl.evaluation.frontier import Frontier, saving_at
-from gnnrl.evaluation.runner import METRICS, Playback, play
-from gnnrl.evaluation.scenarios import ScenarioSet, draw_scenarios, workload_label
-from gnnrl.evaluation.statistics import Interval, mean_interval, paired_difference, relative_saving
+from gnnrl.evaluation.evaluated import FRONTIER_RULES, Evaluation
+from gnnrl.evaluation.frontier import Frontier
+from gnnrl.evaluation.runner import Playback, play
+from gnnrl.evaluation.scenarios import ScenarioSet, draw_scenarios
 from gnnrl.evaluation.sweep import Progress, calibrated_for, play_oracle, play_settings, silent
-from gnnrl.training.run_folder import code_revision
 
 __all__ = ["POLICY", "Evaluation", "compare"]
 
-POLICY = "policy"
-REFERENCES = ("hpa_80", "hpa_calibrated", "feed_forward", "feed_forward_trend")
-"""Whom savings are stated against, where they were played."""
-FRONTIER_RULES = ("hpa_calibrated", "feed_forward", "feed_forward_trend")
-"""Rules whose frontier is played on the scenarios, at the settings that were Pareto-optimal in the calibration."""
 FRONTIER_SETTINGS = 8
 LONGEST_SHARE = 5.0
 """A frontier is played up to this many times the violation budget."""
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """A finished comparison."""
-
-    config: ExperimentConfig
-    scenarios: ScenarioSet
-    playbacks: Mapping[str, Playback]
-    """Policy -> what came of it, in the order in which they are shown."""
-    calibration: Calibration
-    frontiers: Mapping[str, Mapping[str, Frontier]] = field(default_factory=dict)
-    """Workload -> policy -> frontier."""
-    label: str = ""
-    """What was evaluated, e.g. the run's folder."""
-    guardrails: GuardrailConfig | None = None
-    """What every wish passed through; None = nothing."""
-
-    @property
-    def workloads(self) -> tuple[str, ...]:
-        """As they were asked for."""
-        return self.scenarios.workloads
-
-    def values(self, workload: str, policy: str, metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """One number a seed."""
-        return self.playbacks[policy].metrics[metric][self.scenarios.rows(workload)]
-
-    def mean(self, workload: str, policy: str, metric: str) -> Interval:
-        """Mean over seeds with its interval."""
-        return mean_interval(self.values(workload, policy, metric))
-
-    def saving(self, workload: str, policy: str, reference: str) -> Interval:
-        """Replica-seconds saved, paired by scenario."""
-        mine, theirs = (self.values(workload, name, "replica_seconds") for name in (policy, reference))
-        return relative_saving(mine, theirs)
-
-    def added_violation(self, workload: str, policy: str, reference: str) -> Interval:
-        """Violating share added, paired by scenario."""
-        mine, theirs = (self.values(workload, name, "violating_share") for name in (policy, reference))
-        return paired_difference(mine, theirs)
-
-    def equal_violation_saving(self, workload: str, policy: str, reference: str) -> Interval | None:
-        """Replica-seconds saved at the workload's violation budget, between the two frontiers; None where one was not
-        played."""
-        frontiers = self.frontiers.get(workload, {})
-        if policy not in frontiers or reference not in frontiers:
-            return None
-        return saving_at(frontiers[policy], frontiers[reference], violation_budget(workload))
-
-    def acted(self, workload: str, policy: str) -> dict[str, Interval]:
-        """Guardrail -> decisions for a service that it changed, a scenario; in the order of application."""
-        found, rows = self.playbacks[policy].guardrails, self.scenarios.rows(workload)
-        return {name: mean_interval(counts[rows]) for name, counts in found.items()}
-
-    def best(self, workload: str) -> str:
-        """Who has the lowest objective among those that could be run in earnest (the oracle cannot)."""
-        names = [name for name in self.playbacks if name != "oracle"]
-        return min(names, key=lambda name: float(self.values(workload, name, "objective").mean()))
-
-    def objective_weights(self) -> dict[str, float]:
-        """`w` and `c` of J = replica-seconds + w x violating seconds + c x |replica changes|."""
-        environment = self.config.environment
-        return {
-            "violation_weight": self.config.evaluation.violation_weight,
-            "change_weight": environment.change_weight * environment.decision_seconds,
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """The whole comparison as plain values; `scenarios[workload][policy][metric] = {"mean": x, "ci95": [low,
-        high]}`."""
-        references = [name for name in REFERENCES if name in self.playbacks]
-        return {
-            "label": self.label,
-            "scenarios": {
-                workload_label(w): {
-                    name: {metric: self.mean(w, name, metric).to_json() for metric in METRICS}
-                    for name in self.playbacks
-                }
-                for w in self.workloads
-            },
-            "paired": {
-                workload_label(w): {
-                    reference: {
-                        name: {
-                            "replica_seconds_saving": self.saving(w, name, reference).to_json(),
-                            "violating_share_difference": self.added_violation(w, name, reference).to_json(),
-                        }
-                        for name in self.playbacks
-                        if name != reference
-                    }
-                    for reference in references
-                }
-                for w in self.workloads
-            },
-            "equal_violation": {workload_label(w): self._equal_violation(w) for w in self.workloads},
-            "frontiers": {
-                workload_label(w): {name: _points(frontier) for name, frontier in found.items()}
-                for w, found in self.frontiers.items()
-            },
-            "figures": [figure.to_json() for figure in figures(self)],
-            "lowest_objective": {workload_label(w): self.best(w) for w in self.workloads},
-            "objective": {
-                "formula": "replica_seconds + violation_weight * violating_seconds + change_weight * |replica_changes|",
-                **self.objective_weights(),
-            },
-            "split": self.split(),
-            "calibration": {
-                workload_label(w): {
-                    rule: dict(self.calibration.chosen(w, rule).values)
-                    for rule in self.calibration.frontiers.get(w, {})
-                }
-                for w in self.workloads
-            },
-            "guardrails": self._guardrails(),
-            "config": asdict(self.config),
-            "revision": code_revision(),
-        }
-
-    def split(self) -> dict[str, Any]:
-        """What was trained on and what was held out."""
-        return {
-            "training_workloads": list(self.config.environment.workloads),
-            "evaluated_workloads": [workload_label(w) for w in self.workloads],
-            "held_out_workloads": [workload_label(w) for w in self.workloads if _held_out(w, self.config.environment)],
-            "scenarios": f"{self.scenarios.seeds} a workload, stream {self.scenarios.split.name.lower()} (disjoint from training)",
-            "churn": "as in training" if any(e.churn.events for e in self.scenarios.episodes) else "none",
-            "calibration": f"{self.calibration.seeds} validation scenarios a workload, held-out families included",
-        }
-
-    def _guardrails(self) -> dict[str, Any] | None:
-        if self.guardrails is None:
-            return None
-        acted = {
-            workload_label(w): {
-                policy: {name: found.to_json() for name, found in self.acted(w, policy).items()}
-                for policy in self.playbacks
-            }
-            for w in self.workloads
-        }
-        return {"config": asdict(self.guardrails), "service_decisions_changed": acted}
-
-    def _equal_violation(self, workload: str) -> dict[str, Any]:
-        savings = {
-            reference: {
-                name: saving.to_json()
-                for name in self.frontiers.get(workload, {})
-                if name != reference and (saving := self.equal_violation_saving(workload, name, reference)) is not None
-            }
-            for reference in FRONTIER_RULES
-            if reference in self.frontiers.get(workload, {})
-        }
-        return {"violating_share": violation_budget(workload), "replica_seconds_saving": savings}
-
-
-def _held_out(workload: str, config: AutoscalingConfig) -> bool:
-    return workload not in config.workloads and (workload not in WORKLOADS or WORKLOADS[workload].held_out)
-
-
-def _points(frontier: Frontier) -> list[dict[str, Any]]:
-    shares, costs = frontier.means()
-    return [
-        {"setting": label, "violating_share": float(share), "replica_seconds": float(cost)}
-        for label, share, cost in zip(frontier.labels, shares, costs, strict=True)
-    ]
 
 
 def compare(
     config: ExperimentConfig,
     policy: LearnedPolicy | None = None,
     *,
+    beside: Sequence[Contender[ExperimentConfig]] = (),
     others: Mapping[str, LearnedPolicy] | None = None,
     against: Sequence[str] | None = None,
     workloads: Sequence[str] | None = None,
@@ -222,6 +51,8 @@ def compare(
     Args:
         config: the experiment; what is not given below is taken from its `evaluation`.
         policy: a trained agent, played as `policy` at `config.evaluation.temperature`; None = baselines alone.
+        beside: further trained policies, each with a row of its own; those of one experiment also together. They see what `config`'s
+            environment shows.
         others: further agents by name (an ablation, the teacher, a clone), with frontiers of their own.
         against: names of baselines.
         workloads: families or CSV files.
@@ -237,7 +68,7 @@ def compare(
         progress: told what is being played.
 
     Raises:
-        ValueError: an unknown baseline, workload or empty selection.
+        ValueError: an unknown baseline, workload or empty selection; two policies of one name.
     """
     asked = config.evaluation
     environment = config.environment if churn else replace(config.environment, churn=ChurnConfig())
@@ -256,7 +87,8 @@ def compare(
     if calibration is None:
         calibration = calibrated_for(environment, chosen_workloads, rules, progress=progress)
     playbacks: dict[str, Playback] = {}
-    agents = {**({} if policy is None else {POLICY: policy}), **(others or {})}
+    trained = contenders_of(config, policy, beside)
+    agents = {**{name: contender.policy for name, contender in trained.items()}, **(others or {})}
     for name, agent in agents.items():
         progress(name)
         controller = PolicyController(agent, environment, name=name, temperature=asked.temperature)
@@ -281,6 +113,8 @@ def compare(
         frontiers=found,
         label=label,
         guardrails=guardrails,
+        beside={contender.name: contender.config for contender in beside},
+        together=runs_together(trained),
     )
 
 

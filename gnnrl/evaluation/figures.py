@@ -13,7 +13,7 @@ from gnnrl.evaluation.frontier import replica_seconds_at
 from gnnrl.evaluation.scenarios import workload_label
 
 if TYPE_CHECKING:
-    from gnnrl.evaluation.comparison import Evaluation
+    from gnnrl.evaluation.evaluated import Evaluation
 
 __all__ = ["Figure", "figures"]
 

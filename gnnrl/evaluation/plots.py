@@ -19,7 +19,7 @@ from gnnrl.evaluation.frontier import envelope
 from gnnrl.evaluation.scenarios import workload_label
 
 if TYPE_CHECKING:
-    from gnnrl.evaluation.comparison import Evaluation
+    from gnnrl.evaluation.evaluated import Evaluation
 
 __all__ = [
     "LEARNED",
