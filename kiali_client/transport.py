@@ -16,6 +16,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
+from kiali_client.bounded_http import bound_session, bounded_until
 from kiali_client.errors import KialiNotFoundError, KialiPayloadError, KialiUnavailableError
 from kiali_client.failures import TOO_SLOW, Failure, explain
 
@@ -109,7 +110,7 @@ class Transport:
         self._max_answer_bytes = max_answer_bytes
         # Given with each request: the environment (REQUESTS_CA_BUNDLE) would override the session's.
         self._verify: bool | str = _checked_ca_file(server, ca_file) if verify and ca_file is not None else verify
-        self._session = session or requests.Session()
+        self._session = bound_session(session or requests.Session())
         self._rng = rng or random.Random()
 
     def __repr__(self) -> str:
@@ -171,21 +172,22 @@ class Transport:
         end = time.monotonic() + seconds
         timeout: Any = urllib3.Timeout(total=seconds)
         try:
-            response = self._session.request(
-                method,
-                f"{self.base_url}{path}",
-                params=params,
-                headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
-                auth=credentials,
-                timeout=timeout,
-                allow_redirects=False,
-                stream=True,
-                verify=self._verify,
-            )
-            try:
-                body = self._body(response, end)
-            finally:
-                response.close()
+            with bounded_until(end):
+                response = self._session.request(
+                    method,
+                    f"{self.base_url}{path}",
+                    params=params,
+                    headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
+                    auth=credentials,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    stream=True,
+                    verify=self._verify,
+                )
+                try:
+                    body = self._body(response, end)
+                finally:
+                    response.close()
         # Told in words, and raised by the caller: these exceptions hold the request, and so the token.
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             return explain(error)
@@ -206,14 +208,10 @@ class Transport:
         """At most one byte more than is allowed, unpacked as it arrives."""
         limit = self._max_answer_bytes + 1
         body = bytearray()
-        # None where the connection ends with this answer; a silence then lasts as long as the attempt was allowed to at its start.
-        sock = getattr(response.raw.connection, "sock", None)
         while len(body) < limit:
-            left = end - time.monotonic()
-            if left <= 0.0:
+            # Not every chunk waits for the socket: some are unpacked from what came before.
+            if time.monotonic() >= end:
                 return TOO_SLOW
-            if sock is not None:
-                sock.settimeout(left)
             # One read of the socket: a server that sends a byte at a time is stopped by the clock.
             chunk = response.raw.read1(min(CHUNK_BYTES, limit - len(body)), decode_content=True)
             if not chunk:

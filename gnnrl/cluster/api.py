@@ -27,6 +27,7 @@ from gnnrl.cluster.errors import (
     ClusterUnavailableError,
 )
 from gnnrl.cluster.paths import access
+from kiali_client.bounded_http import bound_pools, bounded_until
 
 __all__ = ["MERGE_PATCH", "ClusterApi", "Objects"]
 
@@ -39,7 +40,6 @@ PAGE_OBJECTS = 500
 MOST_PAGES = 400
 READ_BYTES = 64 * 1024
 FRESH_DATE_SECONDS = 1.0
-SHORTEST_WAIT_SECONDS = 0.001
 
 
 class ClusterApi:
@@ -59,6 +59,7 @@ class ClusterApi:
         self.host = credentials.host
         self._base = credentials.configuration.host.rstrip("/")
         self._connections: urllib3.PoolManager = RESTClientObject(credentials.configuration).pool_manager
+        bound_pools(self._connections)
         self._date: tuple[float, float] | None = None
 
     @classmethod
@@ -232,48 +233,45 @@ class ClusterApi:
         self, method: str, path: str, query: Query | None, data: bytes | None, content_type: str, seconds: float
     ) -> tuple[Answer, Mapping[str, str]]:
         """One request and its answer, whatever its status; and the headers that said who we are."""
-        deadline = time.monotonic() + seconds
+        end = time.monotonic() + seconds
         place = self.host + path
         identity = self._credentials.headers(seconds)
         headers = identity | {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "gnnrl"}
         if data is not None:
             headers["Content-Type"] = content_type
-        left = deadline - time.monotonic()
+        left = end - time.monotonic()
         if left <= 0.0:
             raise ClusterUnavailableError(f"{place}: no time left of the deadline to ask")
         failure: ClusterError
         try:
-            response = self._connections.request(
-                method,
-                self._base + path + (f"?{urlencode(query)}" if query else ""),
-                body=data,
-                headers=headers,
-                timeout=urllib3.Timeout(total=left),
-                retries=urllib3.Retry(False),
-                redirect=False,
-                preload_content=False,
-            )
-            try:
-                self._note_date(response.headers.get("Date"))
-                body = self._read(response, deadline, place, seconds)
-                return Answer(response.status, response.headers.get("Content-Type", ""), body), identity
-            finally:
-                # Of an answer not read to its end, the connection cannot be used again.
-                response.close() if not response.closed else response.release_conn()
+            with bounded_until(end):
+                response = self._connections.request(
+                    method,
+                    self._base + path + (f"?{urlencode(query)}" if query else ""),
+                    body=data,
+                    headers=headers,
+                    timeout=urllib3.Timeout(total=left),
+                    retries=urllib3.Retry(False),
+                    redirect=False,
+                    preload_content=False,
+                )
+                try:
+                    self._note_date(response.headers.get("Date"))
+                    body = self._read(response, end, place, seconds)
+                    return Answer(response.status, response.headers.get("Content-Type", ""), body), identity
+                finally:
+                    # Of an answer not read to its end, the connection cannot be used again.
+                    response.close() if not response.closed else response.release_conn()
         except urllib3.exceptions.HTTPError as error:
             failure = unreachable(error, place, seconds)
         # Outside of the except block, so that the client's exception is not chained.
         raise failure
 
-    def _read(self, response: urllib3.BaseHTTPResponse, deadline: float, place: str, seconds: float) -> bytes:
+    def _read(self, response: urllib3.BaseHTTPResponse, end: float, place: str, seconds: float) -> bytes:
         """The body, as it comes in: a server that drips is cut off at the deadline, a flood at the size."""
         parts: list[bytes] = []
         size = 0
         while True:
-            # Else the socket would wait for each part as long as for the whole answer.
-            sock = getattr(response.connection, "sock", None)
-            if sock is not None:
-                sock.settimeout(max(deadline - time.monotonic(), SHORTEST_WAIT_SECONDS))
             part = response.read1(READ_BYTES)
             if not part:
                 return b"".join(parts)
@@ -284,7 +282,7 @@ class ClusterApi:
                     f"{place}: the answer is larger than {self.max_answer_bytes} bytes and was refused; raise "
                     "max_answer_bytes if the namespace is that large"
                 )
-            if time.monotonic() > deadline:
+            if time.monotonic() > end:
                 raise ClusterUnavailableError(f"{place}: the answer did not end within {seconds:.1f} s")
 
     def _note_date(self, text: str | None) -> None:

@@ -10,6 +10,7 @@ import time
 import requests
 
 from gnnrl.cluster.errors import ClusterAnswerError, ClusterUnavailableError
+from kiali_client.bounded_http import bound_session, bounded_until
 
 __all__ = ["RemoteClock"]
 
@@ -38,7 +39,7 @@ class RemoteClock:
         self.url = url.rstrip("/")
         self._resync_seconds = resync_seconds
         self._lock = threading.Lock()
-        self._session = requests.Session()
+        self._session = bound_session(requests.Session())
         self._last = -math.inf
         self._read, self._read_at, self.speed = self._ask()
         self._asked_at = self._read_at
@@ -48,7 +49,8 @@ class RemoteClock:
         place = f"{self.url}/clock"
         before = time.monotonic()
         try:
-            response = self._session.get(place, timeout=TIMEOUT_SECONDS)
+            with bounded_until(before + TIMEOUT_SECONDS):
+                response = self._session.get(place, timeout=TIMEOUT_SECONDS)
             content = response.json() if response.ok else None
         except requests.exceptions.JSONDecodeError as error:
             raise ClusterAnswerError(
