@@ -21,7 +21,7 @@ DRIPS = {
 }
 """What comes at once, and what comes again and again."""
 DRIP_SECONDS = 0.1
-WHOLE_SECONDS = 15.0
+WHOLE_SECONDS = 60.0
 """How long the server goes on; whoever is not bounded waits for all of it."""
 
 

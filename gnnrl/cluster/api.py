@@ -221,7 +221,7 @@ class ClusterApi:
         deadline = time.monotonic() + seconds
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         answer, sent = self._send(method, path, query, data, content_type, seconds)
-        if answer.status == 401 and self._credentials.renewed(sent):
+        if answer.status == 401 and self._credentials.renewed(sent, deadline - time.monotonic()):
             left = deadline - time.monotonic()
             answer, sent = self._send(method, path, query, data, content_type, left)
         if 200 <= answer.status < 300:

@@ -14,9 +14,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
@@ -25,9 +26,11 @@ from kubernetes.config import ConfigException, load_incluster_config, load_kube_
 from oauthlib.oauth2 import OAuth2Error  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError
 
-from gnnrl.cluster.errors import ClusterAuthError, ClusterConfigError, ClusterUnavailableError
+from gnnrl.cluster.errors import ClusterAuthError, ClusterConfigError, ClusterError, ClusterUnavailableError
 
 __all__ = ["Credentials"]
+
+T = TypeVar("T")
 
 CONNECTIONS = 16
 """Kept open to the API server: one for each concurrent read and some writes."""
@@ -107,37 +110,53 @@ class Credentials:
             ClusterConfigError: the token holds characters that no header may hold.
             ClusterUnavailableError: its provider takes longer than the timeout.
         """
-        if not self._lock.acquire(timeout=max(0.0, timeout_seconds)):
-            raise ClusterUnavailableError(
-                f"{self.origin}: the provider of tokens did not answer within {timeout_seconds:.1f} s"
-            )
-        try:
-            return self._headers(self.configuration)
-        finally:
-            self._lock.release()
+        return self._within(timeout_seconds, lambda: self._headers(self.configuration))
 
-    def renewed(self, refused: Mapping[str, str]) -> bool:
+    def renewed(self, refused: Mapping[str, str], timeout_seconds: float) -> bool:
         """Whether there are others than those that the API server refused, after reading them again if need be.
 
         Several calls may have been under way with the same token: the first of them to be refused reads it again, for all.
 
         Args:
             refused: the headers that were sent.
+            timeout_seconds: for their provider.
 
         Raises:
             ClusterConfigError: they cannot be used any more.
+            ClusterUnavailableError: their provider takes longer than the timeout.
         """
-        with self._lock:
-            if self._headers(self.configuration) != refused:
-                return True
-            if time.monotonic() < self._unchanged_until:
-                return False
-            fresh = self._load()
-            if self._headers(fresh) == refused:
-                self._unchanged_until = time.monotonic() + RELOAD_SECONDS
-                return False
-            self.configuration = fresh
+        return self._within(timeout_seconds, lambda: self._read_again(refused))
+
+    def _read_again(self, refused: Mapping[str, str]) -> bool:
+        if self._headers(self.configuration) != refused:
             return True
+        if time.monotonic() < self._unchanged_until:
+            return False
+        fresh = self._load()
+        if self._headers(fresh) == refused:
+            self._unchanged_until = time.monotonic() + RELOAD_SECONDS
+            return False
+        self.configuration = fresh
+        return True
+
+    def _within(self, seconds: float, work: Callable[[], T]) -> T:
+        """One at a time, and in a thread that nobody has to wait for: an exec plugin may hang, and ends when it likes."""
+        end = time.monotonic() + seconds
+        outcome: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(work())
+            except ClusterError as error:
+                outcome.set_exception(error)
+            finally:
+                self._lock.release()
+
+        if self._lock.acquire(timeout=max(0.0, seconds)):
+            threading.Thread(target=run, name="credentials", daemon=True).start()
+            with suppress(TimeoutError):
+                return outcome.result(max(0.0, end - time.monotonic()))
+        raise ClusterUnavailableError(f"{self.origin}: the provider of tokens did not answer within {seconds:.1f} s")
 
     def _headers(self, configuration: Configuration) -> dict[str, str]:
         with _client_quiet() as said:

@@ -25,6 +25,8 @@ from gnnrl.cluster.paths import events_path, lease_path
 from gnnrl.live.journal import read_journal
 from gnnrl.live.sandbox.faults import FaultSpec
 from gnnrl.live.sandbox.http_server import Fault
+from gnnrl.live.sandbox.kubeconfig import write_kubeconfig
+from tests.dripping_server import WHOLE_SECONDS, dripping
 from tests.live.live_stage import NS, Asked, Stage
 
 ROOT = Path(__file__).parents[2]
@@ -334,3 +336,27 @@ def test_it_is_not_healthy_once_the_clock_was_set(monkeypatch: pytest.MonkeyPatc
     wall = time.time
     monkeypatch.setattr(time, "time", lambda: wall() - 120.0)
     assert _alive(loop) == (False, "the machine's clock was set by -120 s; start it anew")
+
+
+@pytest.mark.parametrize("kind", ["interim answers", "a header", "the body"])
+@pytest.mark.parametrize("server", ["kiali", "cluster"])
+def test_a_check_ends_in_time_whatever_a_server_does(
+    server: str, kind: str, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And so does its process: no thread is left that it would wait for."""
+    with dripping(kind) as url:
+        changed: dict[str, str | None] = {"kiali_url": f"{url}/kiali"}
+        if server == "cluster":
+            write_kubeconfig(stage.folder / "slow", url, "token", NS)
+            changed = {"kubeconfig": str(stage.folder / "slow")}
+        began = time.monotonic()
+        assert stage.live("--once", "--dry-run", "--set", "read_deadline_seconds=0.5", **changed) == 2
+        until(lambda: not [one for one in threading.enumerate() if not one.daemon and one.name.startswith("read")])
+        assert time.monotonic() - began < WHOLE_SECONDS
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error")]
+    what = "graph" if server == "kiali" else "cluster"
+    late = "no (complete )?answer (in time|within)|did not end within"
+    assert any(
+        re.match(rf"error +{what}: .*no (complete )?answer (in time|within)|error +{what}: .*did not end within", line)
+        for line in told
+    ), told

@@ -672,3 +672,23 @@ def test_no_secret_in_a_representation_or_in_the_logs(server: FakeApi, api: Clus
     with pytest.raises(ClusterError):
         api.get("/fails")
     assert TOKEN not in caplog.text + repr(api) + str(api) + repr(api._credentials)
+
+
+def test_a_provider_of_tokens_that_hangs_holds_nobody_and_no_exit(server: FakeApi, tmp_path: Path) -> None:
+    server.objects["/version"] = {"major": "1"}
+    command = tmp_path / "plugin"
+    expired = '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "%s", "expirationTimestamp": "2020-01-01T00:00:00Z"}}'  # noqa: E501
+    command.write_text(f"#!/bin/sh\n[ -e {tmp_path}/hang ] && exec sleep 8\necho '{expired % TOKEN}'\n")
+    command.chmod(0o755)
+    user = {
+        "exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(command), "interactiveMode": "Never"}
+    }
+    api = ClusterApi.connect(kubeconfig(tmp_path, server.url, user=user), timeout_seconds=0.5)
+    (tmp_path / "hang").touch()
+    for _ in range(3):
+        started = time.monotonic()
+        with pytest.raises(ClusterUnavailableError, match="the provider of tokens did not answer within"):
+            api.get("/version")
+        assert time.monotonic() - started < 15.0
+    waiting = [thread for thread in threading.enumerate() if thread.name == "credentials"]
+    assert len(waiting) == 1 and waiting[0].daemon
