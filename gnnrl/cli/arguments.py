@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gnnrl.printable import escaped, raw
+
 if TYPE_CHECKING:
     from gnnrl.config.experiment import ExperimentConfig
     from gnnrl.config.live import LiveConfig
@@ -92,18 +94,20 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
 
     lines = [[_cell(value) for value in row] for row in rows]
-    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(title=escaped(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
         numeric = all(line[index].lstrip("-")[:1].isdigit() or line[index] in ("", "-") for line in lines)
-        table.add_column(name, justify="right" if numeric and lines else "left", overflow="fold")
+        table.add_column(escaped(name), justify="right" if numeric and lines else "left", overflow="fold")
     for line in lines:
         table.add_row(*line)
     # A pipe has no width: what is read by another program is not folded at 80 columns.
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    console = Console(
+        file=raw(sys.stdout), highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS
+    )
     console.print(table)
 
 
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else escaped(str(value))

@@ -180,10 +180,13 @@ def _looped(
 
 
 def _told(journal: Journal) -> Sink:
+    from gnnrl.live.terminal_text import clean
+
     def write(record: IntervalRecord) -> None:
         error = journal.write(record)
         if error is not None:
-            print(f"journal: {error}", file=sys.stderr)
+            # Shown by rich while it draws the screen, so that no stream escapes it.
+            print(f"journal: {clean(str(error))}", file=sys.stderr)
 
     return write
 

@@ -23,6 +23,7 @@ from gnnrl.cli import (
     train,
 )
 from gnnrl.cli.arguments import UserError
+from gnnrl.printable import EscapedStream
 
 __all__ = ["INTERRUPTED", "USER_ERROR", "build_parser", "main"]
 
@@ -91,6 +92,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, 2 after a user's mistake (the message is on stderr), 130 after Ctrl-C.
     """
+    stdout, stderr = sys.stdout, sys.stderr
+    # Everything that is printed may hold what somebody else has named.
+    sys.stdout, sys.stderr = EscapedStream(stdout), EscapedStream(stderr)  # type: ignore[assignment]
+    try:
+        return _run(argv)
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.version:

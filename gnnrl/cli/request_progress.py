@@ -6,6 +6,8 @@ import sys
 import time
 from types import TracebackType
 
+from gnnrl.printable import raw
+
 __all__ = ["RequestProgress"]
 
 LINE_SECONDS = 10.0
@@ -44,6 +46,6 @@ class RequestProgress:
         left = (self._total - done) / rate
         text = f"{done:,} of {self._total:,} requests, {rate:,.0f}/s, {left:,.0f} s left"
         if self._is_terminal:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{text}", end="", file=raw(sys.stderr), flush=True)
         else:
             print(text, file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import STDOUT, UserError, print_json, print_table
 from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
+from gnnrl.printable import raw
 from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _play(
     simulation = LLMSimulation(1, len(replicas), len(requests), settings)
     some = max(1, len(requests) // PROGRESS_STEPS)
     seconds = 0.0
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+    with Progress(console=Console(file=raw(sys.stderr)), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("requests", total=len(requests))
         start = time.perf_counter()
         simulation.load(0, replicas, requests, seed=args.seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.text import Text
 from gnnrl.live.decision import IntervalRecord
 from gnnrl.live.service_table import GAP, columns_of, most_telling, service_table, urgency
 from gnnrl.live.terminal_text import clean, short_number, short_seconds, sparkline
+from gnnrl.printable import raw
 
 __all__ = ["HISTORY", "StatusScreen", "compact_line", "render_svg"]
 
@@ -47,7 +49,7 @@ class StatusScreen:
     """
 
     def __init__(self, console: Console | None = None, *, namespace: str, mode: Mode, policy: str) -> None:
-        self.console = Console() if console is None else console
+        self.console = Console(file=raw(sys.stdout)) if console is None else console
         self.namespace, self.mode, self.policy = namespace, mode, policy
         self._replicas: deque[float] = deque(maxlen=HISTORY)
         self._latency: deque[float] = deque(maxlen=HISTORY)

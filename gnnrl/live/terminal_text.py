@@ -7,17 +7,20 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from gnnrl.printable import escaped
+
 __all__ = ["clean", "short_number", "short_seconds", "sparkline"]
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+LINE_ENDS: Final = re.compile(r"[\r\n\t]+")
 CREDENTIAL: Final = re.compile(r"(?i:\b(bearer\s+|(?:token|password)[=:]\s*))\S{12,}|eyJ[\w-]{6,}(?:\.[\w-]+)*")
 """What follows `Bearer`, `token=` or `password:`, and a JSON web token anywhere."""
 
 
 def clean(text: str) -> str:
-    """Without control characters (a name must not move the cursor), and with credentials masked."""
+    """In one line, with control characters escaped (a name must not move the cursor) and credentials masked."""
     shown = CREDENTIAL.sub(lambda found: f"{found[1] or ''}***", text)
-    return "".join(char if char.isprintable() else " " for char in shown)
+    return escaped(" ".join(LINE_ENDS.split(shown)), kept="")
 
 
 def sparkline(values: Sequence[float], *, ascii_only: bool = False) -> str:

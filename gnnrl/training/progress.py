@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from gnnrl.printable import escaped, raw
 
 __all__ = ["TrainingProgress"]
 
@@ -26,7 +30,7 @@ class TrainingProgress:
     """
 
     def __init__(self, total: int, start: int = 0, console: Console | None = None, enabled: bool = True) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(file=raw(sys.stderr))
         self._progress = Progress(
             TextColumn("{task.fields[phase]}"),
             BarColumn(bar_width=24),
@@ -56,7 +60,7 @@ class TrainingProgress:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         if not self._progress.disable:
-            self._progress.console.print(line, highlight=False)
+            self._progress.console.print(Text(escaped(line)))
 
     def advance_to(self, steps: int, statistics: Mapping[str, float], metrics: Mapping[str, float]) -> None:
         """Show where the training stands."""

@@ -205,7 +205,16 @@ def test_names_are_literal_markup_and_control_characters_do_nothing():
     text = shown(
         record([decision(name) for name in names], problems=("[bold]p[/bold]",), policy="[blink]"), namespace="[n]"
     )
-    for literal in ("[red]x", "[/]", "a [2Jb", "c d", ":boom:", "e f", "problem: [bold]p[/bold]", "[blink] scales [n]"):
+    for literal in (
+        "[red]x",
+        "[/]",
+        "a\\x1b[2Jb",
+        "c d",
+        ":boom:",
+        "e\\u202ef",
+        "problem: [bold]p[/bold]",
+        "[blink] scales [n]",
+    ):
         assert literal in text
     assert "\x1b" not in text
     assert "[red]x 4->6" in compact_line(record([decision("[red]x")]))

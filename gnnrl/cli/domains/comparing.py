@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gnnrl.cli.arguments import UserError, print_json
+from gnnrl.printable import escaped, raw
 from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
@@ -140,12 +141,12 @@ def playing() -> Iterator[Callable[[str], None]]:
     """Says what is being played while it is, where somebody is watching."""
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(file=raw(sys.stderr))
     if not console.is_terminal:
         yield lambda message: None  # noqa: ARG005
         return
     with console.status("comparing") as status:
-        yield lambda message: status.update(f"playing {message}")
+        yield lambda message: status.update(f"playing {escaped(message)}")
 
 
 def show(

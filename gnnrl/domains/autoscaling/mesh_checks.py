@@ -29,11 +29,16 @@ _NOT_NEGATIVE = {
 _OF_MESH = {"slo_ms": 1e8, "node_cpu_millicores": 1e12}
 """Bounds that no system reaches: what is past them is a slip of the pen or another unit, and would leave the simulator's numbers."""
 LARGEST_TIMEOUT_MS = 1e8
+UNPRINTABLE = "a name has no control characters, and none that turn a line round; take them out"
 
 
 def mesh_problems(mesh: Mesh) -> list[str]:
     """Every fault of a mesh, each with the name of the service, call or class."""
-    problems: list[str] = []
+    problems = [
+        f"name {name!r}: {UNPRINTABLE}"
+        for name in (mesh.name, *(request.name for request in mesh.classes))
+        if not name.isprintable()
+    ]
     for service in mesh.services:
         problems += _service_problems(service)
     problems += [f"service {name!r} appears {n} times" for name, n in _repeated(s.name for s in mesh.services)]
@@ -74,6 +79,8 @@ def _service_problems(service: Service) -> list[str]:
     problems = []
     if not service.name or any(character.isspace() for character in service.name):
         problems.append(f"{where}: a name is not empty and has no spaces")
+    elif not service.name.isprintable():
+        problems.append(f"{where}: {UNPRINTABLE}")
     for name, bounds in _POSITIVE.items():
         if fault := _not_positive(getattr(service, name), *bounds):
             problems.append(f"{where}: {name} {fault}")
