@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gnnrl.live.session import LiveSession
 
     Sink = Callable[[IntervalRecord], None]
-    Beside = Callable[["Watched", LiveOptions, Clock, ExitStack], None]
+    Beside = Callable[["Watched", LiveOptions, Clock, ExitStack], list[Finding]]
 
 __all__ = ["SUMMARY", "Watched", "add_arguments", "controlled", "run"]
 
@@ -101,7 +101,7 @@ def controlled(
         _serve_metrics(args, metrics, watched, stack, findings)
         if beside is not None and clock is not None:
             try:
-                beside(watched, options, clock, stack)
+                findings += beside(watched, options, clock, stack)
             except (OSError, UserError) as error:
                 findings += error_findings("keda", error)
         parts = LiveParts.of(options, clock or SystemClock())

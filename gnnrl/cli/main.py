@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     stdout, stderr = sys.stdout, sys.stderr
     # Everything that is printed may hold what somebody else has named.
-    sys.stdout, sys.stderr = EscapedStream(stdout), EscapedStream(stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = EscapedStream(stdout), EscapedStream(stderr)
     try:
         return _run(argv)
     finally:

@@ -95,6 +95,11 @@ class ClusterApi:
         """Whether the kubeconfig says not to verify the server's certificate."""
         return self.host.startswith("https:") and not self._credentials.configuration.verify_ssl
 
+    @property
+    def shows_credentials(self) -> bool:
+        """Whether something goes with each request that says who we are."""
+        return self._credentials.has_headers
+
     def close(self) -> None:
         """Close the connections."""
         self._connections.clear()

@@ -102,6 +102,11 @@ class Credentials:
         """`https://10.0.0.1:6443`, without a user or a path."""
         return _place(self.configuration.host)
 
+    @property
+    def has_headers(self) -> bool:
+        """Whether a token or a password is among them, as far as they were read."""
+        return bool(self.configuration.api_key or self.configuration.username)
+
     def headers(self, timeout_seconds: float) -> dict[str, str]:
         """The headers that say who we are; a token that runs out is replaced on the way.
 

@@ -17,6 +17,7 @@ from gnnrl.domains.autoscaling.sensing import CapacityExceeded, Reading
 from gnnrl.live.options import LiveOptions, LiveSetupError
 from gnnrl.live.parts import Decider, LiveParts, as_flags
 from gnnrl.live.permissions import wanted_permissions
+from gnnrl.live.reachability import is_readable_on_the_way
 from gnnrl.live.session import LiveSession, objective_ms, sensing_for
 from kiali_client import KialiError, ServiceGraph
 
@@ -78,6 +79,7 @@ def examine(
         findings.append(
             _warning("graph", "anybody may pose as its server: certificates are not verified; give --ca-file instead")
         )
+    findings += _tokens_in_the_open(options, parts)
     if parts.decider is not None:
         findings.append(_ok("policy", _described(options, parts.decider)))
     reachable = False
@@ -108,6 +110,23 @@ def examine(
     findings += _sources(options, parts, snapshot, known)
     findings += _mesh(options, parts, snapshot, findings)
     return findings, snapshot
+
+
+def _tokens_in_the_open(options: LiveOptions, parts: LiveParts) -> Iterator[Finding]:
+    """Credentials that anybody on the way may read, and use."""
+    url, source = options.kiali_url or options.prometheus_url or "", "Kiali" if options.kiali_url else "Prometheus"
+    if options.token_file is not None and is_readable_on_the_way(url):
+        yield _warning(
+            "graph",
+            f"--kiali-token-file goes to {source} over plain http, for anybody on the way to read; write https:// in its URL, "
+            "and give it a token of its own",
+        )
+    if parts.api is not None and is_readable_on_the_way(parts.api.host) and parts.api.shows_credentials:
+        yield _warning(
+            "cluster",
+            f"the credentials of the kubeconfig go to {parts.api.host} over plain http, for anybody on the way to read; write "
+            "https:// in its server",
+        )
 
 
 def _described(options: LiveOptions, decider: Decider) -> str:

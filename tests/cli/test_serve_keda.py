@@ -17,6 +17,7 @@ import pytest
 from gnnrl.cli.main import main
 from gnnrl.live.sandbox.faults import FaultSpec
 from tests.live.live_stage import NS, Stage
+from tests.live.test_keda import self_signed
 
 
 @pytest.fixture
@@ -54,15 +55,50 @@ def test_without_grpc_it_says_what_to_install(
 
 def test_a_port_that_is_taken_or_none(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("grpc")
-    with socket.socket(socket.AF_INET6) as taken:
-        taken.bind(("::", 0))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         (told,) = refused(stage, capsys, "--keda-port", str(port))
-    assert re.fullmatch(rf"keda: cannot listen on \[::\]:{port}: in use or not permitted; choose another port", told)
+    assert told == f"keda: cannot listen on 127.0.0.1:{port}: in use or not permitted; choose another address or port"
+    (told,) = refused(stage, capsys, "--keda-port", "0", "--keda-address", "192.0.2.7")
+    assert told.startswith("keda: cannot listen on 192.0.2.7:0: in use or not permitted")
     for number in ("-1", "70000"):
         (told,) = refused(stage, capsys, "--keda-port", number)
         assert told == f"keda: --keda-port {number}: must be a port from 1 to 65535, or 0 for any"
+
+
+def test_certificates_that_do_not_do_are_told(stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("grpc")
+    certificate, key = self_signed(tmp_path, "scaler")
+    other = self_signed(tmp_path, "other")[1]
+    (tmp_path / "empty").write_text("")
+    cert, its_key = ("--keda-tls-cert", str(certificate)), ("--keda-tls-key", str(key))
+    for flags, said in (
+        (cert, "--keda-tls-cert and --keda-tls-key go together"),
+        (its_key, "--keda-tls-cert and --keda-tls-key go together"),
+        (("--keda-client-ca", str(certificate)), "--keda-client-ca needs --keda-tls-cert and --keda-tls-key"),
+        ((*cert, "--keda-tls-key", str(other)), "not a certificate with its key in PEM"),
+        ((*cert, *its_key, "--keda-client-ca", str(tmp_path / "empty")), "empty: no certificates in PEM"),
+        ((*cert, "--keda-tls-key", str(tmp_path / "none")), "No such file"),
+    ):
+        (told,) = refused(stage, capsys, "--keda-port", "0", *flags)
+        assert told.startswith("keda: ") and said in told, told
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"), [(None, False), ("::1", False), ("localhost", False), ("0.0.0.0", True)]
+)
+def test_it_is_reached_from_elsewhere_only_if_told_and_says_so(
+    address: str | None, warned: bool, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("grpc")
+    stage.sandbox.kubernetes.deny.add(("list", "pods"))
+    assert serve(stage, "--keda-port", "0", keda_address=address) == 2
+    out, err = capsys.readouterr()
+    assert ("warning  keda: whoever reaches 0.0.0.0:" in err) == warned and "(plain text)" in out
+    where = {None: "127.0.0.1", "::1": "[::1]"}.get(address, address)
+    assert f"of {where} (" in out
 
 
 def test_all_that_is_wrong_is_told_at_once(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

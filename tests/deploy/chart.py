@@ -111,6 +111,7 @@ def _evaluate(expression: str, scope: Any, named: dict[str, list[Any]]) -> Any:
         "nindent": lambda spaces, text: "\n" + "\n".join(" " * spaces + line for line in text.split("\n")),
         "quote": lambda value: json.dumps(str(value)),
         "default": lambda other, value: value or other,
+        "not": lambda value: not value,
         "ne": lambda left, right: left != right,
         "sha256sum": lambda text: hashlib.sha256(text.encode()).hexdigest(),
     }

@@ -42,7 +42,7 @@ TABLE = {
 """All that is granted, and nothing else."""
 
 
-@pytest.mark.parametrize("name", ["dry-run", "live", "keda"])
+@pytest.mark.parametrize("name", ["dry-run", "live", "keda", "keda-tls"])
 def test_overlays_render_to_what_the_api_takes(name: str) -> None:
     objects = overlay(name)
     assert set(objects) == {
@@ -205,8 +205,35 @@ def test_beside_keda_it_may_not_scale() -> None:
     assert granted(objects["Role"]) == {key: verbs for key, verbs in TABLE.items() if key not in writes}
     assert objects["Deployment"]["spec"]["replicas"] == 1
     args = container(objects)["args"]
-    assert args[:2] == ["serve-keda", "--keda-port=6000"] and "--leader-elect" not in args
-    assert args[2:] == container(overlay("live"))["args"][2:]
+    assert args[:3] == ["serve-keda", "--keda-port=6000", "--keda-address=::"] and "--leader-elect" not in args
+    assert args[3:] == container(overlay("live"))["args"][2:]
+
+
+def test_over_tls_it_differs_from_plain_text_by_its_certificates() -> None:
+    plain, secure = container(overlay("keda")), container(overlay("keda-tls"))
+    added = [one for one in secure["args"] if one not in plain["args"]]
+    assert [one.partition("=")[0] for one in added] == ["--keda-tls-cert", "--keda-tls-key", "--keda-client-ca"]
+    mount = next(one for one in secure["volumeMounts"] if one not in plain["volumeMounts"])
+    assert all(one.partition("=")[2].startswith(f"{mount['mountPath']}/") for one in added) and mount["readOnly"]
+    assert overlay("keda-tls")["Role"] == overlay("keda")["Role"]
+    trigger = yaml.safe_load((DEPLOY / "keda" / "triggerauthentication.yaml").read_text())
+    assert (trigger["apiVersion"], trigger["kind"]) == ("keda.sh/v1alpha1", "TriggerAuthentication")
+    given = {one["parameter"] for one in trigger["spec"]["secretTargetRef"]}
+    assert given == {"caCert", "tlsClientCert", "tlsClientKey"}
+
+
+def test_the_chart_beside_keda_is_the_overlay_beside_keda() -> None:
+    keda = {"enabled": True, "port": 6000, "tlsSecret": "gnnrl-keda-tls", "clientCertificates": True}
+    for name, settings in (("keda", keda | {"tlsSecret": "", "clientCertificates": False}), ("keda-tls", keda)):
+        ours, theirs = released(values(keda=settings)), overlay(name)
+        assert sorted(container(ours)["args"][1:6]) == sorted(container(theirs)["args"][1:6])
+        assert container(ours)["ports"] == container(theirs)["ports"]
+        assert granted(ours["Role"]) == granted(theirs["Role"])
+        assert ours["Service"]["spec"]["ports"] == theirs["Service"]["spec"]["ports"]
+        for key in ("replicas", "strategy"):
+            assert ours["Deployment"]["spec"][key] == theirs["Deployment"]["spec"][key]
+        assert [fault for manifest in ours.values() for fault in kube_objects.faults(manifest)] == []
+    assert "--dry-run" not in container(released(values(keda=keda)))["args"]
 
 
 def test_the_configuration_is_the_documented_one() -> None:
@@ -231,7 +258,7 @@ def test_every_flag_exists() -> None:
     flags = {argument for argument in args if argument.startswith("--")}
     assert {"--run", "--policy", "--dry-run", "--shadow", "--leader-elect"} <= flags
     assert flags <= options("live")
-    beside_keda = {argument.partition("=")[0] for argument in container(overlay("keda"))["args"]}
+    beside_keda = {argument.partition("=")[0] for argument in container(overlay("keda-tls"))["args"]}
     assert {flag for flag in beside_keda if flag.startswith("--")} <= options("serve-keda")
 
 

@@ -24,6 +24,7 @@ from gnnrl.cluster.paths import events_path, lease_path, pods_path, scale_path
 from gnnrl.live.sandbox.kube.roles import Grants
 from tests.deploy.manifests import Manifest, base, container, overlay, released, values
 from tests.live.live_stage import NS, Stage
+from tests.live.test_keda import self_signed
 
 LEASE = lease_path(NS, "gnnrl")
 
@@ -83,9 +84,8 @@ def arguments(stage: Stage, objects: dict[str, Manifest]) -> list[str]:
     }
     given: list[str] = container(objects)["args"]
     found = [places.get(before, one) for before, one in zip(["", *given], given, strict=False)]
-    found = [
-        "--policy" if one == "--run" else "--keda-port=0" if one.startswith("--keda-port") else one for one in found
-    ]
+    here = {"--run": "--policy", "--keda-port=6000": "--keda-port=0", "--keda-address=::": "--keda-address=127.0.0.1"}
+    found = [here.get(one, one) for one in found]
     return [*found, "--kubeconfig", str(stage.kubeconfig), "--sandbox-url", stage.sandbox.urls["control"]]
 
 
@@ -123,11 +123,21 @@ def test_it_starts_leads_acts_posts_and_releases_under_its_own_rights(
     )
 
 
+KEDA = {"enabled": True, "port": 6000, "tlsSecret": "", "clientCertificates": False}
+BESIDE_KEDA = {
+    "overlay keda": lambda: overlay("keda"),
+    "overlay keda-tls": lambda: overlay("keda-tls"),
+    "chart, keda": chart_of(mode="live", keda=KEDA),
+    "chart, keda over TLS": chart_of(keda=KEDA | {"tlsSecret": "a"}),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE_KEDA)
 def test_beside_keda_it_serves_under_rights_that_let_it_write_nothing(
-    stage: Stage, capfd: pytest.CaptureFixture[str]
+    name: str, stage: Stage, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("grpc")
-    objects, journal = overlay("keda"), stage.folder / "journal"
+    objects, journal = BESIDE_KEDA[name](), stage.folder / "journal"
     under(stage, objects["Role"])
 
     def end() -> None:
@@ -137,9 +147,16 @@ def test_beside_keda_it_serves_under_rights_that_let_it_write_nothing(
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=end, daemon=True).start()
-    assert main([*arguments(stage, objects), "--journal", str(journal)]) == 0
+    certificate, key = self_signed(stage.folder, "scaler")
+    files = {"tls.crt": certificate, "tls.key": key, "ca.crt": certificate}
+    given = [
+        f"{one.partition('=')[0]}={files[one.rpartition('/')[2]]}" if "/etc/gnnrl-keda-tls/" in one else one
+        for one in arguments(stage, objects)
+    ]
+    assert main([*given, "--journal", str(journal)]) == 0
     assert '"valid":true' in journal.read_text() and stage.writes == []
-    assert "KEDA external scaler on port" in capfd.readouterr().out
+    secured = "tls" in name.lower()
+    assert f"of 127.0.0.1 ({'TLS' if secured else 'plain text'}" in capfd.readouterr().out
 
 
 def without(role: Manifest, resource: str, verb: str) -> Manifest:

@@ -494,6 +494,38 @@ def test_all_that_is_wrong_is_told_at_once(stage: Stage, capsys: pytest.CaptureF
     )
 
 
+@pytest.mark.parametrize(
+    ("kiali", "server", "warned"),
+    [
+        ("http://kiali.istio-system:20001/kiali", "http://10.0.0.1:6443", {"graph", "cluster"}),
+        ("https://kiali.istio-system/kiali", "https://10.0.0.1:6443", set()),
+        ("http://localhost:20001/kiali", "http://[::1]:6443", set()),
+        ("HTTP://127.0.0.1.example/kiali", "http://localhost.example", {"graph", "cluster"}),
+    ],
+)
+def test_a_token_in_the_open_is_warned_of(kiali: str, server: str, warned: set[str], tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(KIALI_TOKEN)
+    write_kubeconfig(tmp_path / "kubeconfig", server, KUBE_TOKEN, NS)
+
+    def told(**changed: Any) -> set[str]:
+        options = LiveOptions(
+            config=LiveConfig(read_deadline_seconds=0.2), namespace="No-Name", policy="hpa_80", **changed
+        )
+        parts = LiveParts.of(options, SteppedClock())
+        try:
+            found = examine(options, None, replace(parts, graph=None))[0]
+        finally:
+            parts.close()
+        assert not any(KIALI_TOKEN in one.message or KUBE_TOKEN in one.message for one in found)
+        return {one.what for one in found if one.level == "warning" and "plain http" in one.message}
+
+    files = {"token_file": tmp_path / "token", "kubeconfig": tmp_path / "kubeconfig"}
+    assert told(kiali_url=kiali, **files) == warned
+    assert told(prometheus_url=kiali, **files) == warned
+    # Without a token there is nothing to read.
+    assert told(kiali_url=kiali, kubeconfig=tmp_path / "kubeconfig") == warned - {"graph"}
+
+
 def test_what_can_be_asked_is_asked_without_a_cluster(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     report = looked_at(
         stage, capsys, kubeconfig="/nosuch", sandbox_url="http://127.0.0.1:9", kiali_url="http://127.0.0.1:9"

@@ -14,13 +14,15 @@ import grpc
 from gnnrl.live.keda.externalscaler_pb2_grpc import add_ExternalScalerServicer_to_server
 from gnnrl.live.keda.scaler import KedaScaler
 
-__all__ = ["KedaServer", "KedaTls", "serve"]
+__all__ = ["LOOPBACK", "KedaServer", "KedaTls", "bracketed", "serve"]
 
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a coin that the kernel tosses
     ("grpc.max_receive_message_length", 64 * 1024),
 )
 START_SECONDS = 10.0
+LOOPBACK = "127.0.0.1"
+"""Nobody else is served unless it is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +42,15 @@ class KedaTls:
             ValueError: certificate and key do not fit each other, or are not PEM.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        what = f"{self.certificate_file}, {self.key_file}: not a certificate with its key in PEM"
         try:
-            context.load_cert_chain(self.certificate_file, self.key_file)
+            # The empty password keeps OpenSSL from asking for one at the terminal.
+            context.load_cert_chain(self.certificate_file, self.key_file, password="")
             if self.client_ca_file is not None:
+                what = f"{self.client_ca_file}: no certificates in PEM"
                 context.load_verify_locations(self.client_ca_file)
         except ssl.SSLError as error:
-            raise ValueError(
-                f"{self.certificate_file}, {self.key_file}: not a certificate with its key in PEM ({error.reason})"
-            ) from None
+            raise ValueError(f"{what} ({error.reason or 'nothing in it'})") from None
         authority = None if self.client_ca_file is None else self.client_ca_file.read_bytes()
         return grpc.ssl_server_credentials(
             [(self.key_file.read_bytes(), self.certificate_file.read_bytes())],
@@ -61,7 +64,7 @@ class KedaServer:
 
     Args:
         scaler: what answers.
-        address: where to listen; `[::]` = everywhere.
+        address: where to listen, a name or a literal of either kind; `::` = everywhere.
         port: 0 = any free one.
         tls: None = plain text.
 
@@ -80,12 +83,14 @@ class KedaServer:
         self._thread.start()
         try:
             starting = asyncio.run_coroutine_threadsafe(
-                self._start(scaler, f"{address}:{port}", credentials), self._loop
+                self._start(scaler, f"{bracketed(address)}:{port}", credentials), self._loop
             )
             self.port = starting.result(START_SECONDS)
         except RuntimeError:
             self._end()
-            raise OSError(f"cannot listen on {address}:{port}: in use or not permitted; choose another port") from None
+            raise OSError(
+                f"cannot listen on {bracketed(address)}:{port}: in use or not permitted; choose another address or port"
+            ) from None
 
     async def _start(self, scaler: KedaScaler, where: str, credentials: grpc.ServerCredentials | None) -> int:
         self._server = grpc.aio.server(options=OPTIONS)
@@ -118,6 +123,11 @@ class KedaServer:
         self.stop()
 
 
-def serve(scaler: KedaScaler, *, address: str = "[::]", port: int = 6000, tls: KedaTls | None = None) -> KedaServer:
+def bracketed(address: str) -> str:
+    """As it stands before a port."""
+    return f"[{address}]" if ":" in address and not address.startswith("[") else address
+
+
+def serve(scaler: KedaScaler, *, address: str = LOOPBACK, port: int = 6000, tls: KedaTls | None = None) -> KedaServer:
     """Start answering KEDA in a thread of its own; returns at once. Arguments and errors as `KedaServer`."""
     return KedaServer(scaler, address=address, port=port, tls=tls)
