@@ -55,13 +55,16 @@ def printable(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     "arguments",
     [
-        "{}", "mesh show {}", "mesh show m.yaml --png {}", "check {}", "check configs/demo.yaml --set {}", "evaluate {}",
+        "{}", "mesh show {}", "mesh show m.yaml --png {}", "check {}", "check {demo} --set {}", "evaluate {}",
         "export {}", "envs {}", "train {}", "simulate {}", "rehearse {}", "bench {}", "sandbox --mesh {}",
         "live --once --dry-run --policy {0} --namespace {0} --kiali-url {0} --kubeconfig {0} --journal {0}/x --context {0}",
     ],
 )  # fmt: skip
-def test_an_argument_is_told_escaped(arguments: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = [part.format(text) for part in arguments.split()]
+def test_an_argument_is_told_escaped(
+    arguments: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = [part.format(text, demo=ROOT / "configs" / "demo.yaml") for part in arguments.split()]
     try:
         code = main(argv)
     except SystemExit as ended:
