@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,6 +47,8 @@ class _Seen(NamedTuple):
 class _Service:
     cpu: deque[tuple[float, float]] = field(default_factory=deque)
     """(seconds, CPU) of the readings within a window."""
+    measured_since: float = 0.0
+    """Since when its CPU is measured, and is not at its limit, without a break."""
     seen: deque[_Seen] = field(default_factory=deque)
     """What was believed lately."""
     reference: _Seen | None = None
@@ -64,7 +66,12 @@ class RateTrust:
         self._services: dict[str, _Service] = {}
 
     def judge(
-        self, now: float, window_seconds: float, rps: Mapping[str, float], cpu: Mapping[str, float]
+        self,
+        now: float,
+        window_seconds: float,
+        rps: Mapping[str, float],
+        cpu: Mapping[str, float],
+        saturated: Collection[str] = (),
     ) -> RateJudgement:
         """Take a reading.
 
@@ -73,15 +80,25 @@ class RateTrust:
             window_seconds: that the rates are means over.
             rps: requests/s that each service is said to receive.
             cpu: of all its pods' applications, in any unit; what is not measured is left out.
+            saturated: services whose CPU is at its limit, and says less than their requests cost: nothing is compared with it later.
         """
-        self._services = {name: self._services.get(name, _Service()) for name in rps}
+        if rps.keys() != self._services.keys():
+            # Requests go other ways now; what each service received before is no measure of it.
+            for known in self._services.values():
+                known.seen.clear()
+                known.reference = None
+            self._services = {name: self._services.get(name, _Service()) for name in rps}
         doubted: dict[str, str] = {}
         half_filled: set[str] = set()
         for name, rate in rps.items():
             known = self._services[name]
             if _stopped(known, now, rate):
                 half_filled.add(name)
-            if name in cpu:
+            if name not in cpu:
+                known.cpu.clear()
+            else:
+                if name in saturated or not known.cpu:
+                    known.measured_since = now
                 fell_from, returned = _compared(known, now, window_seconds, rate, cpu[name])
                 if returned:
                     half_filled.add(name)
@@ -128,7 +145,8 @@ def _compared(
     if known.reference is not None:
         known.lowest = min(known.lowest, rate)
         return known.reference.rps, False
-    known.seen.append(_Seen(now, rate, cpu))
+    if now - known.measured_since >= window_seconds:
+        known.seen.append(_Seen(now, rate, cpu))
     return None, returned
 
 

@@ -32,6 +32,8 @@ LIMIT_OVER_REQUEST = 2.0
 """Where a manifest states no CPU limit; a note says so."""
 LARGEST_LEAD_SECONDS = 15.0
 """Data from further in the future than this are of no known age."""
+SATURATED_SHARE = 0.9
+"""Of its limit: above it a service's CPU no longer follows its requests."""
 READY_HISTORY = 64
 """Readings of a service's ready pods that are kept, to know how many its metrics belong to."""
 
@@ -368,7 +370,13 @@ class Sensing:
         cpu = {
             name: float(self._window.app_cpu_millicores[0, i]) for i, name in enumerate(names) if name not in unmeasured
         }
-        return self._rates.judge(snapshot.taken_seconds, float(window_seconds), rps, cpu)
+        saturated = {
+            deployment.name
+            for i, deployment in enumerate(nodes.deployments)
+            if self._window.app_cpu_millicores[0, i]
+            > SATURATED_SHARE * self._service(deployment).cpu_limit_millicores * self._window.metric_ready[0, i]
+        }
+        return self._rates.judge(snapshot.taken_seconds, float(window_seconds), rps, cpu, saturated)
 
     def _and_behind(self, mesh: ObservedMesh, names: Iterable[str]) -> NDArray[np.bool_]:
         """[S] these services, and all that they call, directly or not: what those are said to need follows from them."""

@@ -114,6 +114,10 @@ class MetricsHistory:
             for key, silent in _silent_calls(self._mesh).items()
         )
 
+    def latest_calls(self) -> Mapping[tuple[str, str], CallView]:
+        """The figures of the newest scraped window alone."""
+        return self._replayed([self._scrapes[-1]])
+
     def _replayed(self, scrapes: list[_Scrape]) -> Mapping[tuple[str, str], CallView]:
         """The figures over these scrapes."""
         monitoring = KialiMonitoring(1, *self._sizes, len(scrapes))

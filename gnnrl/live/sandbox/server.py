@@ -19,6 +19,7 @@ from gnnrl.live.sandbox.http_server import JsonServer
 from gnnrl.live.sandbox.kiali_api import KialiApi, KialiAuth
 from gnnrl.live.sandbox.kubernetes_api import KubernetesApi
 from gnnrl.live.sandbox.prometheus_api import PrometheusApi
+from gnnrl.live.sandbox.scraping import ScrapePlan
 from gnnrl.live.sandbox.world import SandboxWorld
 
 __all__ = ["Sandbox", "SandboxPorts"]
@@ -53,6 +54,7 @@ class Sandbox:
         token: that the Kubernetes API, and Kiali unless anonymous, accept; None = a random one.
         ports: of the servers.
         kiali_version, kiali_auth: see `KialiApi`.
+        scraping: see `SandboxWorld`.
 
     Raises:
         ValueError: the mesh is too large for the configuration, or Kiali's version or strategy unknown.
@@ -71,11 +73,12 @@ class Sandbox:
         ports: SandboxPorts | None = None,
         kiali_version: str = "2.31.0",
         kiali_auth: KialiAuth = "anonymous",
+        scraping: ScrapePlan | None = None,
     ) -> None:
         ports = ports or SandboxPorts()
         self.clock = clock
         self.token = token or secrets.token_urlsafe(24)
-        self.world = SandboxWorld(config, episode, clock, namespace=namespace, repeat=repeat)
+        self.world = SandboxWorld(config, episode, clock, namespace=namespace, repeat=repeat, scraping=scraping)
         self.plan = FaultPlan(clock, self.world.origin_seconds, tuple(faults))
         hook = self.plan.hook
         self.kubernetes = KubernetesApi(

@@ -82,4 +82,8 @@ class GraphView:
     gateway_namespace: str
     workloads: tuple[str, ...]
     calls: tuple[CallView, ...]
-    """All there are, those without traffic too."""
+    """All there are, those without traffic too; where rates are of scraped samples, those that Kiali has a rate of."""
+    all_calls: tuple[CallView, ...]
+    """All there are, with the simulation's figures."""
+    shown_second: int = 0
+    """End of the window in seconds of the simulation."""

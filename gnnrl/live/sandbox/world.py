@@ -18,6 +18,8 @@ from gnnrl.domains.autoscaling.observed import GATEWAY, room_for_mesh
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
 from gnnrl.live.sandbox.history import MetricsHistory
 from gnnrl.live.sandbox.pods import PodCounts, PodRoster
+from gnnrl.live.sandbox.scraped_metrics import ScrapedMetrics
+from gnnrl.live.sandbox.scraping import ScrapePlan
 from gnnrl.live.sandbox.score import WorldScore
 from gnnrl.live.sandbox.views import GraphView, PodUsageView, PodView, WorkloadView
 
@@ -52,6 +54,7 @@ class SandboxWorld:
         episode: what happens.
         clock: whose time it is.
         namespace: of the Deployments.
+        scraping: rates are those of samples that are scraped so; None = those of the simulation, to the last digit as in training.
         repeat: the scored part of the load starts over at the end, with the mesh of the beginning and its changes; otherwise the load
             stays at its last value and the score at what it was.
 
@@ -67,6 +70,7 @@ class SandboxWorld:
         *,
         namespace: str = "onlineboutique",
         repeat: bool = False,
+        scraping: ScrapePlan | None = None,
     ) -> None:
         self.namespace, self.clock, self.gateway_namespace = namespace, clock, GATEWAY_NAMESPACE
         self.slo_ms = episode.slo_ms
@@ -87,6 +91,7 @@ class SandboxWorld:
             mesh=episode.mesh,
             slo_ms=episode.slo_ms,
         )
+        self.scraped = None if scraping is None else ScrapedMetrics(scraping, GATEWAY)
         self._score = WorldScore(
             self._simulation.window.latency_histogram.shape[1],
             episode.violation_weight,
@@ -163,7 +168,11 @@ class SandboxWorld:
     def _scrape(self) -> None:
         window = self._simulation.scrape()
         self._scraped_second = self._second
-        self._history.push(self._second, window, {name: roster.ready for name, roster in self._rosters.items()})
+        ready_pods = {name: roster.ready for name, roster in self._rosters.items()}
+        self._history.push(self._second, window, ready_pods)
+        if self.scraped is not None:
+            start = self._second - self._config.decision_seconds
+            self.scraped.push(start, self._second, self._history.latest_calls(), ready_pods)
         if self._second > self._warm_up and (self.repeat or self._second <= len(self._episode.rps)):
             self._score.add(window)
 
@@ -298,13 +307,18 @@ class SandboxWorld:
             if age >= QUERY_GRAIN_SECONDS:
                 period = self._config.decision_seconds
                 shown = (self._second - math.floor(age)) // period * period - self._config.metrics_lag_seconds
+            calls = all_calls = self._history.calls(shown, window_seconds)
+            if self.scraped is not None:
+                calls = self.scraped.calls(shown, window_seconds, all_calls)
             return GraphView(
                 timestamp_seconds=self._unix(shown),
                 window_seconds=window_seconds,
                 gateway=GATEWAY,
                 gateway_namespace=GATEWAY_NAMESPACE,
                 workloads=self._mesh.names,
-                calls=self._history.calls(shown, window_seconds),
+                calls=calls,
+                all_calls=all_calls,
+                shown_second=shown,
             )
 
     @property
