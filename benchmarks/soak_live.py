@@ -1,10 +1,14 @@
 """The live loop under every fault that the sandbox knows, for days of a cluster's time, and an auditor that does not believe it.
 
-    python -m benchmarks.soak_live --intervals 10000 --seed 0 [--run RUN | --policy hpa]
+    python -m benchmarks.soak_live --intervals 10000 --seed 0 [--run RUN | --policy hpa_80] [--scraping]
 
 Two replicas with leader election, one that reads Kiali (with its token login) and one that reads Prometheus, play every interval against
 one sandbox over real sockets; services come and go, pods crash, and one fault follows the other. Exit code 1 if anything happened that
 must not (`CHECKS`).
+
+With `--scraping` the rates are those of samples that are scraped, as a real Prometheus computes them, and the faults are gaps of 5 to 300 s,
+restarts with empty storage, other scrape intervals, targets that are lost, counters that begin anew: nothing may be lowered on rates that are
+read too low.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +33,15 @@ from benchmarks.soak_audit import Auditor, SecretScanner, as_line
 from benchmarks.soak_faults import BRIEF_INTERVALS, Lie, Lies, brief_plan, random_plan
 from benchmarks.soak_replica import Replica
 from benchmarks.soak_report import CHECKS, SoakReport
+from benchmarks.soak_scraping import LowRates, behind, scraping_plan
 from gnnrl.cluster.clock import SteppedClock
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig
-from gnnrl.config.live import LiveConfig
+from gnnrl.config.live import GuardrailConfig, LiveConfig
 from gnnrl.domains.autoscaling.episode import Split, draw_episode
 from gnnrl.live.decision import IntervalRecord
 from gnnrl.live.sandbox.faults import FaultSpec, FaultTarget
 from gnnrl.live.sandbox.kubeconfig import write_kubeconfig
+from gnnrl.live.sandbox.scraping import ScrapePlan
 from gnnrl.live.sandbox.server import Sandbox
 from gnnrl.live.session import LiveOptions
 from gnnrl.training.run_folder import RunFolder
@@ -56,10 +62,14 @@ CHURN = ChurnConfig(
     call_removed_per_hour=1.5,
     pod_crashed_per_hour=6.0,
 )
+SCRAPED_CHURN = ChurnConfig(pod_crashed_per_hour=6.0)
+"""Of a soak of the rates: the simulation moves traffic to a service that comes as if it had been there for a whole window."""
 READ_DEADLINE_SECONDS, LATE_SECONDS = 1.0, 1.2
 RESTART_EVERY = 150
 """Intervals between two restarts for no reason, every other one without a farewell."""
 RECOVERY_INTERVALS = 2
+SCRAPED_RECOVERY_INTERVALS = 8
+"""Two scrapes 30 s apart, and the lag of the metrics."""
 SHORTEST_RANDOM = 800
 """Intervals that hold every fault of a random plan."""
 MOST_GROWTH = 0.05
@@ -78,6 +88,9 @@ class SoakOptions:
     """Without a run."""
     plan: tuple[tuple[FaultSpec, ...], tuple[Lie, ...]] | None = None
     """What goes wrong; None = `random_plan`."""
+    scraping: ScrapePlan | None = None
+    """Rates are of samples, scraped so; None = the simulation's."""
+    guardrails: GuardrailConfig = field(default_factory=GuardrailConfig)
 
 
 class Soak:
@@ -95,16 +108,18 @@ class Soak:
         environment = AutoscalingConfig(telemetry="kiali", max_edges=64)
         if options.run is not None:
             environment = RunFolder.open(options.run).config.environment
-        self.environment = replace(environment, churn=CHURN)
+        self.environment = replace(environment, churn=CHURN if options.scraping is None else SCRAPED_CHURN)
         episode = draw_episode(
             self.environment, Split.HELD_OUT, options.seed, workload="bursty", violation_weight=400.0, decisions=480
         )
         seconds = options.intervals * INTERVAL_SECONDS
         faults, lies = options.plan or random_plan(options.seed, seconds, LATE_SECONDS)
         self.sandbox = Sandbox(
-            self.environment, episode, clock=self.clock, namespace=NAMESPACE, repeat=True, faults=faults, kiali_auth="token"
+            self.environment, episode, clock=self.clock, namespace=NAMESPACE, repeat=True, faults=faults, kiali_auth="token",
+            scraping=options.scraping,
         )  # fmt: skip
-        self.config = LiveConfig(read_deadline_seconds=READ_DEADLINE_SECONDS)
+        self.low_rates = None if options.scraping is None else LowRates(self.sandbox)
+        self.config = LiveConfig(read_deadline_seconds=READ_DEADLINE_SECONDS, guardrails=options.guardrails)
         self.tokens = {name: f"{name}-0123456789-{options.seed}-abcdefghij" for name in SOURCES}
         self.auditor = Auditor(
             self.sandbox,
@@ -238,11 +253,25 @@ class Soak:
         if bad and lowered:
             # A replica that does not lead shows by its record what it would have written.
             self.auditor.offend("lowered on bad data", f"decided {', '.join(lowered)} under {', '.join(bad)}", name)
+        self._check_rates(lowered, name)
         for fault in self.auditor.active(SOURCES[name]):
             self.report.held[f"{SOURCES[name]} / {fault}"][record.valid] += 1
         for service in record.services:
             self.report.guardrails.update(service.guardrails)
             self.report.outcomes[service.outcome] += 1
+
+    def _check_rates(self, lowered: list[str], name: str) -> None:
+        """Nothing may be lowered that rests on a rate which is read too low."""
+        session = next(replica.session for replica in self.replicas if replica.name == name)
+        reading = session.loop.reading if session is not None and session.loop is not None else None
+        if self.low_rates is None or reading is None or reading.blocking:
+            return
+        low = self.low_rates.of(reading, name)
+        concerned = behind(reading, low)
+        wrongly = [one for one in lowered if one.partition(":")[0] in concerned]
+        if wrongly:
+            read = ", ".join(f"{service} {read:.1f} of {whole:.1f} requests/s" for service, (read, whole) in low.items())
+            self.auditor.offend("lowered on low rates", f"{', '.join(wrongly)}, reading {read}", name)
 
     def _conclude(self) -> None:
         report, auditor = self.report, self.auditor
@@ -263,6 +292,8 @@ class Soak:
         if self.options.plan is None and report.growth > MOST_GROWTH:
             auditor.offend("memory growth", f"{report.rss_mib[0]:.1f} -> {report.rss_mib[1]:.1f} MiB")
         report.counts = {name: auditor.count(name) for name in CHECKS}
+        if self.low_rates is not None:
+            report.low_rates = self.low_rates.met
         for fault in self.faults:
             # A connection that is refused reaches nobody who could count it.
             if isinstance(fault, Lie) or fault.kind == "refuse" or fault in auditor.met:
@@ -273,6 +304,7 @@ class Soak:
 
     def _recoveries(self) -> None:
         """For every fault, how many intervals after its end a replica that it concerns decides validly again."""
+        most = RECOVERY_INTERVALS if self.low_rates is None else SCRAPED_RECOVERY_INTERVALS
         for name, source in SOURCES.items():
             faults = sorted((f for f in self.faults if f.target in (source, "kubernetes")), key=lambda f: f.start)
             for i, fault in enumerate(faults):
@@ -281,10 +313,10 @@ class Soak:
                 last = min(int(np.ceil((end - 120.0) / INTERVAL_SECONDS)), len(self.valid[name]))
                 seen = self.valid[name][first:last]
                 after = seen.index(True) + 1 if True in seen else len(seen) + 1
-                if True not in seen and len(seen) < RECOVERY_INTERVALS:
+                if True not in seen and len(seen) < most:
                     continue
                 self.report.recovery[f"{source} / {fault.target}"][after] += 1
-                if after > RECOVERY_INTERVALS:
+                if after > most:
                     text = f"{source}: {after} intervals after {fault.target}:{fault.kind} ({fault.start:.0f}-{fault.end:.0f} s)"
                     self.auditor.offend("late recoveries", text, name)
 
@@ -308,11 +340,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--run", type=Path, help="a trained run")
     who.add_argument("--policy", default="feed_forward", help="a baseline; feed_forward")
+    parser.add_argument("--scraping", action="store_true", help="rates of scraped samples, and faults of scraping")
     args = parser.parse_args(arguments)
     import torch
 
     torch.set_num_threads(1)
     brief = args.intervals < SHORTEST_RANDOM
+    if args.scraping:
+        scraping, answers = scraping_plan(args.seed, args.intervals * INTERVAL_SECONDS)
+        options = SoakOptions(
+            intervals=args.intervals, seed=args.seed, run=args.run, policy=args.policy, plan=(answers, ()), scraping=scraping
+        )
+        return _soaked(options)
     options = SoakOptions(
         intervals=max(args.intervals, BRIEF_INTERVALS) if brief else args.intervals,
         seed=args.seed,
@@ -320,6 +359,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         policy=args.policy,
         plan=brief_plan(LATE_SECONDS) if brief else None,
     )
+    return _soaked(options)
+
+
+def _soaked(options: SoakOptions) -> int:
     with tempfile.TemporaryDirectory(prefix="gnnrl-soak-") as folder:
         report = Soak(options, Path(folder)).run()
     report.print()

@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["CHECKS", "SoakReport"]
 
 CHECKS = (
-    "crashes", "lowered on bad data", "out of bounds", "double writers", "double leaders", "unknown writers", "secrets told",
+    "crashes", "lowered on bad data", "lowered on low rates", "out of bounds", "double writers", "double leaders", "unknown writers", "secrets told",
     "late recoveries", "memory growth", "thread growth", "file growth",
 )  # fmt: skip
 """Counted by the auditor; none of them may happen."""
@@ -28,6 +28,8 @@ class SoakReport:
     """Wall time of each turn of a loop."""
     counts: dict[str, int] = field(default_factory=dict)
     """Of what must not happen (`CHECKS`)."""
+    low_rates: Counter[str] = field(default_factory=Counter)
+    """Readings of each replica in which some rate was too low."""
     writes: Counter[str] = field(default_factory=Counter)
     guardrails: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -81,6 +83,7 @@ class SoakReport:
             ("writes", self.writes),
             ("outcomes", self.outcomes),
             ("intervals led", self.leading),
+            ("readings with rates too low", self.low_rates),
             ("restarts", self.restarts),
             ("guardrails", self.guardrails),
             ("faults met", self.faults),

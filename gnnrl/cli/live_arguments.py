@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,9 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: that of KUBECONFIG, else ~/.kube/config, else the pod's service account",
     )
     cluster.add_argument("--context", metavar="NAME", help="of the kubeconfig; default: its current one")
+    cluster.add_argument(
+        "--cluster", metavar="NAME", help="where the graph shows several clusters: the one that is scaled, as Kiali calls it"
+    )
     cluster.add_argument("--sandbox-url", metavar="URL", help="take the time from a sandbox's control server")
     loop = parser.add_argument_group("the loop")
     loop.add_argument("--config", metavar="FILE", type=Path, help="guardrails and timing, as configs/live.yaml")
@@ -78,6 +82,8 @@ def options_of(
 
     try:
         config = load_live(args.config, args.overrides)
+        if args.cluster is not None:
+            config = replace(config, cluster=args.cluster)
     except ConfigError as error:
         findings += error_findings("configuration", error)
         config = LiveConfig()

@@ -137,6 +137,7 @@ def _graph(options: LiveOptions, clock: Clock) -> KialiClient | PrometheusClient
         token_file=options.token_file,
         ca_file=options.ca_file,
         verify=options.verify,
+        cluster=options.config.cluster or None,
         timeout_seconds=options.config.read_deadline_seconds,
         max_answer_bytes=options.config.max_answer_bytes,
         now=clock.now,

@@ -75,6 +75,7 @@ def sensing_for(options: LiveOptions, snapshot: ClusterSnapshot, trained: Autosc
         stale_after_seconds=config.stale_after_seconds,
         slo_ms=slo_ms,
         past_capacity=config.past_capacity,
+        cluster=config.cluster,
     )
 
 

@@ -407,8 +407,45 @@ def test_the_last_check_holds_what_all_others_let_through() -> None:
 
 def test_the_documentation_has_every_guardrail_in_order_and_every_setting() -> None:
     text = (Path(__file__).parents[2] / "docs" / "guardrails.md").read_text(encoding="utf-8")
-    table = text.partition("## The twenty, in order")[2].partition("\n## ")[0]
+    table = text.partition("## The twenty-two, in order")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(GUARDRAILS)
-    assert len(GUARDRAILS) == 20
+    assert len(GUARDRAILS) == 22
     for setting in fields(GuardrailConfig):
         assert f"`{setting.name}`" in table, setting.name
+
+
+def test_after_a_half_filled_window_nothing_is_lowered_for_a_whole_one_and_raises_go_on() -> None:
+    config = replace(WIDE, half_window_seconds=60.0)
+    guardrails, finals = Guardrails(config, 1, 2, 15.0), []
+    for k in range(12):
+        gap = {"half_window_mask": [k == 6, False]}
+        finals.append(shown(guardrails.apply(proposal([5, 5], [3.0, 3.0] if k != 7 else [9.0, 3.0], **gap))))
+    first, second = ([final[s] for final, _ in finals] for s in range(2))
+    assert first == [5] * 4 + [3] * 2 + [5, 9, 5, 5, 3, 3], "60 s after the start, and after the gap of the seventh interval"
+    assert second == [5] * 4 + [3] * 8
+    assert finals[0][1] == finals[3][1] == [("half_window",)] * 2 and finals[7][1] == [(), ()]
+    guardrails.miss()
+    held = [shown(guardrails.apply(proposal([5, 5], [3.0, 3.0])))[0] for _ in range(4)]
+    assert held == [[5, 5]] * 3 + [[3, 3]], "an interval in which nothing was read is one of them"
+
+
+def test_a_reading_in_doubt_is_held_without_a_window_too_and_its_wish_is_no_low_one() -> None:
+    assert apply(proposal([5, 5], [3.0, 3.0], half_window_mask=[True, False]))[0] == [5, 3]
+    stabilised = Guardrails(replace(WIDE, stabilise_down_seconds=30.0), 1, 1, 15.0)
+    finals = [stabilised.apply(proposal([5], [3.0], half_window_mask=[k == 3])).final[0, 0] for k in range(6)]
+    assert finals == [5, 5, 3, 5, 5, 3]
+
+
+def test_a_service_that_comes_begins_with_a_half_filled_window() -> None:
+    guardrails = Guardrails(replace(WIDE, half_window_seconds=30.0), 1, 2, 15.0)
+    for _ in range(3):
+        guardrails.apply(proposal([5, 5], [5.0, 5.0]))
+    guardrails.remesh(0, np.array([1, -1]))
+    assert [shown(guardrails.apply(proposal([5, 5], [3.0, 3.0])))[0] for _ in range(3)] == [[3, 5], [3, 5], [3, 3]]
+
+
+def test_while_the_objective_is_violated_nothing_is_lowered_and_a_minimum_is_kept() -> None:
+    violated = {"violated_mask": [True, True, False, True], "min_replicas": [1, 1, 1, 8], "max_replicas": [9, 4, 9, 9]}
+    final, hits = apply(proposal([5, 5, 5, 5], [3.0, 5.0, 3.0, 5.0], **violated))
+    assert final == [5, 5, 3, 8]
+    assert hits == [("slo_violated",), ("min_max", "slo_violated"), (), ("min_max",)]

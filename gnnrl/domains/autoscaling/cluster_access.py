@@ -36,6 +36,7 @@ class ClusterAccess:
         context: str | None = None,
         token_file: Path | str | None = None,
         ca_file: Path | str | None = None,
+        cluster: str = "",
         dry_run: bool = False,
         graph_window_seconds: int = 60,
         deadline_seconds: float = 5.0,
@@ -48,6 +49,7 @@ class ClusterAccess:
             kiali_url, prometheus_url: where the graph comes from, one of both.
             kubeconfig, context: see `ClusterApi.connect`.
             token_file, ca_file: of Kiali or Prometheus.
+            cluster: that is scaled, where the graph shows several.
             dry_run: the API server checks each write and throws it away.
             graph_window_seconds: rates are means over it.
             deadline_seconds: for all reads at once, and for all writes, of the machine's time.
@@ -67,6 +69,7 @@ class ClusterAccess:
             token_file=token_file,
             ca_file=ca_file,
             timeout_seconds=deadline_seconds,
+            cluster=cluster or None,
             now=clock.now,
         )
         api = ClusterApi.connect(

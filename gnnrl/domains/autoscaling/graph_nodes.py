@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gnnrl.cluster.models import ClusterSnapshot, DeploymentState
-from kiali_client import Edge, NodeKey, ServiceGraph
+from kiali_client import NO_CLUSTERS, Edge, NodeKey, ServiceGraph
 
 __all__ = ["GraphNodes"]
 
@@ -36,7 +36,7 @@ class GraphNodes:
             return nodes
         nodes._elsewhere = frozenset(node.key for node in graph.nodes if node.is_outside or node.is_inaccessible)
         dead = {node.key for node in graph.nodes if node.is_dead}
-        between = [e for e in graph.edges if e.source not in dead and e.target not in dead]
+        between = nodes._merged([e for e in graph.edges if e.source not in dead and e.target not in dead])
         touched = {key for edge in between for key in (edge.source, edge.target)}
         nodes.others = sorted(key for key in touched if not nodes.is_deployment(key))
         # In a fixed order: of two that share a name, the same one has it in every reading.
@@ -48,6 +48,25 @@ class GraphNodes:
         between.sort(key=lambda edge: (place[edge.source], place[edge.target]))
         nodes.edges = {(edge.source, edge.target): edge for edge in between}
         return nodes
+
+    def _merged(self, edges: list[Edge]) -> list[Edge]:
+        """The calls, with one node for each Deployment: where a proxy did not know a peer's cluster, the graph has two."""
+        keys = sorted({key for edge in edges for key in (edge.source, edge.target) if self.is_deployment(key)})
+        known: dict[str, NodeKey] = {}
+        for key in sorted(keys, key=lambda key: key.cluster in NO_CLUSTERS):
+            known.setdefault(key.name, key)
+        node = {key: known[key.name] for key in keys}
+        found: dict[tuple[NodeKey, NodeKey], Edge] = {}
+        for edge in edges:
+            pair = node.get(edge.source, edge.source), node.get(edge.target, edge.target)
+            twin = found.get(pair)
+            found[pair] = Edge(
+                source=pair[0],
+                target=pair[1],
+                traffic=edge.traffic if twin is None else (*twin.traffic, *edge.traffic),
+                is_thinly_sampled=edge.is_thinly_sampled or (twin is not None and twin.is_thinly_sampled),
+            )
+        return list(found.values())
 
     def is_deployment(self, key: NodeKey) -> bool:
         is_ours = key.namespace == self.namespace and key not in self._elsewhere

@@ -72,6 +72,7 @@ class LiveMeshEnv(gymnasium.Env):
         stale_after_seconds: graph or metrics older than this are not used.
         read_deadline_seconds: within which the cluster must answer, of the machine's time.
         past_capacity: what happens with more services than `max_nodes`: `error`, or `drop_least_active`.
+        cluster: that is scaled, where the graph shows several.
 
     Raises:
         ValueError: neither or both URLs, no usable objective.
@@ -106,6 +107,7 @@ class LiveMeshEnv(gymnasium.Env):
         stale_after_seconds: float = 75.0,
         read_deadline_seconds: float = 5.0,
         past_capacity: Literal["error", "drop_least_active"] = "error",
+        cluster: str = "",
         **changes: Any,
     ) -> None:
         # Imported here: who only simulates needs no Kubernetes client.
@@ -131,6 +133,7 @@ class LiveMeshEnv(gymnasium.Env):
             context=context,
             token_file=token_file,
             ca_file=ca_file,
+            cluster=cluster,
             dry_run=dry_run,
             graph_window_seconds=config.graph_window_seconds,
             deadline_seconds=read_deadline_seconds,
@@ -148,6 +151,7 @@ class LiveMeshEnv(gymnasium.Env):
                 stale_after_seconds=stale_after_seconds,
                 slo_ms=self.slo_ms,
                 past_capacity=past_capacity,
+                cluster=cluster,
             )
             seconds = float(config.decision_seconds)
             scaling = GuardedScaling(guardrails, self._access.actuator, config.max_nodes, seconds)

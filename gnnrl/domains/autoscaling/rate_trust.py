@@ -57,6 +57,8 @@ class _Service:
     """Rate since then."""
     requested_seconds: float | None = None
     """When requests were last seen; None = never, or so long ago that it is believed."""
+    requested_cpu: float = math.inf
+    """CPU at that time; infinity = not measured."""
 
 
 class RateTrust:
@@ -92,7 +94,7 @@ class RateTrust:
         half_filled: set[str] = set()
         for name, rate in rps.items():
             known = self._services[name]
-            if _stopped(known, now, rate):
+            if _stopped(known, now, rate, cpu.get(name, math.inf)):
                 half_filled.add(name)
             if name not in cpu:
                 known.cpu.clear()
@@ -110,10 +112,12 @@ class RateTrust:
         return RateJudgement(doubted, frozenset(half_filled))
 
 
-def _stopped(known: _Service, now: float, rate: float) -> bool:
-    """Whether there are no requests, and were some not so long ago."""
+def _stopped(known: _Service, now: float, rate: float, cpu_now: float) -> bool:
+    """Whether there are no requests, were some not so long ago, and its CPU is not that of a service without any."""
     if rate > 0.0:
-        known.requested_seconds = now
+        known.requested_seconds, known.requested_cpu = now, cpu_now
+    elif cpu_now < IDLE_SHARE * known.requested_cpu < math.inf:
+        return False
     elif known.requested_seconds is not None and now - known.requested_seconds > BELIEVED_SECONDS:
         known.requested_seconds = None
     return rate == 0.0 and known.requested_seconds is not None

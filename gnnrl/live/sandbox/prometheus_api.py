@@ -19,7 +19,6 @@ from typing import NamedTuple
 from gnnrl.cluster.clock import Clock
 from gnnrl.live.sandbox.http_server import FaultHook, HttpError, JsonServer, Request, Response
 from gnnrl.live.sandbox.kiali_graph import CLUSTER
-from gnnrl.live.sandbox.promql_rate import extrapolated_rate
 from gnnrl.live.sandbox.views import CallView, GraphView
 from gnnrl.live.sandbox.world import SandboxWorld
 
@@ -142,9 +141,8 @@ class PrometheusApi(JsonServer):
         """What is there in the range: as the simulation has it, or by the samples that were scraped."""
         scraped = self.world.scraped
         counted: dict[_Kind, list[tuple[float | None, int]]] = defaultdict(list)
-        for one, samples in scraped.series(view.shown_second, query.seconds) if scraped is not None else ():
-            found = extrapolated_rate(samples, view.shown_second, query.seconds)
-            counted[_Kind(*one.call, one.reporter, one.failed)].append((found, len(samples)))
+        for one, found, samples in scraped.series(view.shown_second, query.seconds) if scraped is not None else ():
+            counted[_Kind(*one.call, one.reporter, one.failed)].append((found, samples))
         for call in view.all_calls:
             if (call.protocol == "tcp") != (query.metric == BYTES):
                 continue

@@ -21,7 +21,13 @@ Samples = Sequence[tuple[float, float]]
 def in_range(samples: Samples, end: float, seconds: float, *, closed: bool = False) -> Samples:
     """The samples of the range that ends at `end`; `closed`: with one at its very start, as before Prometheus 3."""
     start = end - seconds
-    return [one for one in samples if (start < one[0] or (closed and start == one[0])) and one[0] <= end]
+    found = []
+    for one in reversed(samples):
+        if one[0] < start or (one[0] == start and not closed):
+            break
+        if one[0] <= end:
+            found.append(one)
+    return found[::-1]
 
 
 def extrapolated_rate(samples: Samples, end: float, seconds: float) -> float | None:

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from gnnrl.live.sandbox.promql_rate import Samples, extrapolated_rate, in_range
+from gnnrl.live.sandbox.promql_rate import extrapolated_rate, in_range
 from gnnrl.live.sandbox.scraping import ScrapePlan
 from gnnrl.live.sandbox.views import CallView
 
 __all__ = ["ScrapedMetrics", "ScrapedSeries"]
 
-KEPT_SECONDS = 1200.0
+KEPT_SECONDS = 600.0
 
 
 class ScrapedSeries(NamedTuple):
@@ -49,7 +49,9 @@ class ScrapedMetrics:
 
     def __init__(self, plan: ScrapePlan, gateway: str) -> None:
         self.plan = plan
-        self._gateway = gateway
+        self.gateway = gateway
+        self._ranges: dict[tuple[float, float], list[tuple[ScrapedSeries, float | None, int]]] = {}
+        """Of the ranges asked for since the last window."""
         self._counters: dict[ScrapedSeries, _Counter] = defaultdict(_Counter)
 
     def push(
@@ -66,7 +68,8 @@ class ScrapedMetrics:
             calls: means over this window alone.
             ready_pods: names of the ready pods by service.
         """
-        pods = {**ready_pods, self._gateway: (f"{self._gateway}-0",)}
+        self._ranges.clear()
+        pods = {**ready_pods, self.gateway: (f"{self.gateway}-0",)}
         growing: dict[str, dict[ScrapedSeries, float]] = defaultdict(dict)
         for series, per_second in _growth(calls, pods):
             growing[series.target][series] = per_second
@@ -95,12 +98,15 @@ class ScrapedMetrics:
         for series in gone:
             del self._counters[series]
 
-    def series(self, end: float, seconds: float) -> Iterator[tuple[ScrapedSeries, Samples]]:
-        """Every series with a sample in the range that ends at `end`, and these samples."""
-        for series, counter in self._counters.items():
-            found = in_range(counter.samples, end, seconds)
-            if found:
-                yield series, found
+    def series(self, end: float, seconds: float) -> list[tuple[ScrapedSeries, float | None, int]]:
+        """Every series with a sample in the range that ends at `end`: its rate (None with one sample alone), and how many they are."""
+        key = (end, seconds)
+        if key not in self._ranges:
+            found = ((series, in_range(counter.samples, end, seconds)) for series, counter in self._counters.items())
+            self._ranges[key] = [
+                (series, extrapolated_rate(samples, end, seconds), len(samples)) for series, samples in found if samples
+            ]
+        return self._ranges[key]
 
     def rates(self, end: float, seconds: float, reporter: str = "") -> dict[tuple[str, str], float]:
         """Requests/s (bytes/s of tcp) by call, of those with any, as this reporter has them.
@@ -108,10 +114,9 @@ class ScrapedMetrics:
         By default as Kiali reads them: by the source inside the namespace, by the destination of what enters it.
         """
         sums: dict[tuple[str, str], float] = defaultdict(float)
-        for series, samples in self.series(end, seconds):
-            asked = reporter or ("destination" if series.call[0] == self._gateway else "source")
-            found = extrapolated_rate(samples, end, seconds) if series.reporter == asked else None
-            if found is not None:
+        for series, found, _ in self.series(end, seconds):
+            asked = reporter or ("destination" if series.call[0] == self.gateway else "source")
+            if found is not None and series.reporter == asked:
                 sums[series.call] += found
         return sums
 

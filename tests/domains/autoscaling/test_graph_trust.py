@@ -185,3 +185,61 @@ def test_pods_that_have_long_been_ready_and_are_not_measured_make_their_service_
     untrusted = [bool(reading.untrusted_mask[0]) for reading in read(snapshots)]
     assert untrusted == [15.0 * k > STALE for k in range(8)], "new pods are measured a little later, and need be"
     assert not any(reading.untrusted_mask[1] for reading in read(snapshots))
+
+
+def in_clusters(east: float, west: float) -> dict[tuple[NodeKey, NodeKey], float]:
+    """The same calls in two clusters with the same namespace and names."""
+    calls = {}
+    for cluster, rps in (("east", east), ("west", west)):
+        front, back = key("front", cluster=cluster), key("back", cluster=cluster)
+        calls |= {(key("gateway", "istio-system", cluster), front): rps, (front, back): 2.0 * rps}
+    return calls
+
+
+def test_a_graph_of_two_clusters_blocks_until_one_is_named() -> None:
+    one = snapshot(0.0, in_clusters(50.0, 900.0), 100.0)
+    (reading,) = read([one])
+    assert reading.blocking[0] == (
+        "graph: namespace 'shop' is in the clusters east, west; name the one that is scaled: --cluster east (cluster in the "
+        "configuration)"
+    )
+    assert reading.half_window_mask.all() and reading.window.rps_in.sum() == 0.0
+    marked = tuple(replace(node, is_outside=node.key.cluster == "west") for node in one.graph.nodes)
+    named = Sensing(max_nodes=8, max_edges=16, interval_seconds=15, stale_after_seconds=STALE, slo_ms=500.0, cluster="east")
+    ours = named.read(replace(one, graph=replace(one.graph, nodes=marked)))
+    assert not ours.blocking
+    assert [float(ours.window.rps_in[0, ours.mesh.names.index(name)]) for name in ("front", "back")] == [50.0, 100.0]
+    other = Sensing(max_nodes=8, max_edges=16, interval_seconds=15, stale_after_seconds=STALE, slo_ms=500.0, cluster="north")
+    assert "no workload of namespace 'shop' is in cluster 'north', they are in east, west" in other.read(one).blocking[0]
+
+
+@pytest.mark.parametrize("unknown", ["", "unknown"])
+def test_a_workload_whose_cluster_a_proxy_did_not_know_is_the_same_one(unknown: str) -> None:
+    calls = {
+        (OUTSIDE, key("front", cluster="east")): 50.0,
+        (key("front", cluster=unknown), key("back", cluster="east")): 30.0,
+        (key("front", cluster="east"), key("back", cluster="east")): 70.0,
+    }
+    (reading,) = read([snapshot(0.0, calls, 100.0)])
+    assert not reading.blocking and len(reading.mesh.calls) == 2
+    assert reading.window.rps_in[0, reading.mesh.names.index("back")] == 100.0
+
+
+def test_few_samples_of_a_call_are_told_of_what_it_reaches() -> None:
+    one = snapshot(0.0, CALLS, 100.0)
+    thin = replace(one.graph.edges[1], is_thinly_sampled=True)
+    (reading,) = read([replace(one, graph=replace(one.graph, edges=(one.graph.edges[0], thin)))])
+    assert reading.half_window_mask[:2].tolist() == [True, False], "back alone: front is called by the gateway"
+    thin = replace(one.graph.edges[0], is_thinly_sampled=True)
+    (reading,) = read([replace(one, graph=replace(one.graph, edges=(thin, one.graph.edges[1])))])
+    assert reading.half_window_mask[:2].tolist() == [True, True], "what front sends on follows"
+
+
+def test_a_rate_that_falls_alone_is_doubted_with_all_behind_it() -> None:
+    course = [snapshot(15.0 * k, {pair: rps + 0.01 * k for pair, rps in CALLS.items()}, 60.0) for k in range(8)]
+    low = snapshot(120.0, {(OUTSIDE, key("front")): 35.0, (key("front"), key("back")): 100.0}, 60.0)
+    *before, last = read([*course, low])
+    assert not any(reading.untrusted_mask.any() for reading in before)
+    assert last.untrusted_mask[:2].all() and not last.untrusted_mask[2:].all()
+    assert last.problems[0].startswith("front: graph: 35 requests/s after 50")
+    assert not last.blocking, "raises may rest on it"

@@ -1,0 +1,84 @@
+"""Rates against the CPU of the pods: what may have fallen, and what can only be read too low."""
+
+from __future__ import annotations
+
+import pytest
+
+from gnnrl.domains.autoscaling.rate_trust import BELIEVED_SECONDS, RateJudgement, RateTrust
+
+WINDOW, STEP = 60.0, 15.0
+STEADY = [(100.0, 500.0)] * 10
+"""(requests/s, CPU), reading by reading."""
+
+
+def judged(course: list[tuple[float, float | None]], saturated: tuple[str, ...] = ()) -> list[RateJudgement]:
+    trust = RateTrust()
+    return [
+        trust.judge(1e6 + STEP * i, WINDOW, {"a": rps}, {} if cpu is None else {"a": cpu}, saturated)
+        for i, (rps, cpu) in enumerate(course)
+    ]
+
+
+def doubted(course: list[tuple[float, float | None]]) -> list[bool]:
+    return ["a" in one.doubted for one in judged(course)]
+
+
+def test_a_rate_that_falls_without_its_cpu_is_doubted_until_it_is_back_and_a_window_is_asked_for_then() -> None:
+    course = [*STEADY, (80.0, 500.0), (60.0, 500.0), (70.0, 500.0), (95.0, 500.0), (100.0, 500.0)]
+    found = judged(course)
+    assert ["a" in one.doubted for one in found[10:]] == [True, True, True, False, False]
+    assert ["a" in one.half_filled for one in found[10:]] == [False, False, False, True, False]
+    assert found[10].doubted["a"].startswith("graph: 80 requests/s after 100, and its pods' CPU has not gone with them")
+
+
+def test_a_rate_that_falls_with_its_cpu_is_believed_at_once() -> None:
+    # The mean of the CPU over the window falls by a quarter of the way each reading, as the rate does.
+    falling = [(100.0 - 12.5 * k, 250.0) for k in range(1, 5)]
+    assert not any(doubted([*STEADY, *falling, (50.0, 250.0)]))
+    # A fifth of the CPU may be there without any request: 500 -> 300 for half of them.
+    idle = [(100.0 - 12.5 * k, 300.0) for k in range(1, 5)]
+    assert not any(doubted([*STEADY, *idle, (50.0, 300.0)]))
+    assert any(doubted([*STEADY, *[(rate, 400.0) for rate, _ in idle], (50.0, 400.0)])), "two fifths may not"
+
+
+def test_what_is_no_more_than_chance_is_no_fall() -> None:
+    """At 1 request/s a window holds 60, give or take 8; at 100 it holds 6,000, give or take 77."""
+    assert not any(doubted([*[(1.0, 50.0)] * 10, (0.7, 50.0)]))
+    assert doubted([*[(1.0, 50.0)] * 10, (0.6, 50.0)])[-1]
+    assert not any(doubted([*STEADY, (88.0, 500.0)]))
+    assert doubted([*STEADY, (86.0, 500.0)])[-1]
+
+
+def test_dearer_requests_are_believed_in_the_end() -> None:
+    readings = int(BELIEVED_SECONDS / STEP) + 12
+    found = doubted([*STEADY, *[(60.0, 500.0)] * readings])
+    assert found[10:40] == [True] * 30
+    assert found[-10:] == [False] * 10
+
+
+def test_a_zero_is_half_filled_until_its_cpu_or_time_confirms_it() -> None:
+    zeros = judged([*STEADY, *[(0.0, 500.0)] * 50])
+    assert all("a" in one.half_filled for one in zeros[10:49])
+    assert "a" not in zeros[-1].half_filled, "for so long it is believed"
+    idle = judged([*STEADY, (0.0, 500.0), *[(0.0, 20.0)] * 5])
+    assert ["a" in one.half_filled for one in idle[10:]] == [True, False, False, False, False, False]
+    unmeasured = judged([*[(100.0, None)] * 10, (0.0, None)])
+    assert "a" in unmeasured[-1].half_filled
+    assert not judged([(0.0, 20.0)] * 10)[-1].half_filled, "never had any"
+
+
+@pytest.mark.parametrize("saturated", [(), ("a",)])
+def test_what_ran_at_its_limit_is_no_measure(saturated: tuple[str, ...]) -> None:
+    """At its limit it took 500 for 100 requests/s, which cost 1,000; with room 70 take 700."""
+    trust = RateTrust()
+    for i in range(8):
+        trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0}, saturated)
+    last = trust.judge(1e6 + STEP * 8, WINDOW, {"a": 70.0}, {"a": 700.0})
+    assert ("a" in last.doubted) == (not saturated)
+
+
+def test_services_that_come_or_go_turn_the_requests_elsewhere() -> None:
+    trust = RateTrust()
+    for i in range(8):
+        trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0})
+    assert not trust.judge(1e6 + STEP * 8, WINDOW, {"a": 60.0, "b": 40.0}, {"a": 500.0, "b": 9.0}).doubted
