@@ -24,15 +24,15 @@ from gnnrl.live.sandbox.kube.options import read_delete_options, read_list_optio
 from gnnrl.live.sandbox.kube.patching import read_patch
 from gnnrl.live.sandbox.kube.pod_metrics import node_metrics, pod_metrics
 from gnnrl.live.sandbox.kube.preconditions import (
+    asked_revision,
     check_name,
     check_namespace,
     check_revision,
     check_uid,
-    revision_number,
 )
 from gnnrl.live.sandbox.kube.reading import check_not_older, listing, page
 from gnnrl.live.sandbox.kube.representation import Representation, refusal
-from gnnrl.live.sandbox.kube.resource_types import SCALE, ResourceType, find_type
+from gnnrl.live.sandbox.kube.resource_types import GROUP_VERSIONS, SCALE, ResourceType, find_type
 from gnnrl.live.sandbox.kube.scale import check_scale, scale_of
 from gnnrl.live.sandbox.kube.selectors import selector_of
 from gnnrl.live.sandbox.kube.watching import watch
@@ -159,8 +159,16 @@ class KubernetesApi(JsonServer):
             return found
         target = self._target(path)
         if target is None:
+            if self._has_router(path):
+                raise ApiError.no_resource()
             return Response.of_text("404 page not found\n", 404)
         return self._serve(request, target)
+
+    def _has_router(self, path: str) -> bool:
+        """Whether a path lies under a group that there is."""
+        root, group, *_ = (*path.strip("/").split("/"), "")
+        known = {group for group, _ in GROUP_VERSIONS} - self.absent_groups
+        return (root == "api" and bool(group)) or (root == "apis" and group in known)
 
     def _authenticate(self, request: Request) -> None:
         offered = request.headers.get("authorization")
@@ -216,7 +224,7 @@ class KubernetesApi(JsonServer):
             if verb == "list":
                 return listing(read_list_options(request), kind, target.namespace, self.store, shape)
             if verb == "get":
-                check_not_older(revision_number(request.first("resourceVersion")), self.store)
+                check_not_older(asked_revision(request.first("resourceVersion")), self.store)
                 return shape.one(self._stored(target))
             return self._write(request, target, verb, shape)
 
@@ -255,9 +263,13 @@ class KubernetesApi(JsonServer):
 
     def _serve_scale(self, request: Request, target: Target, shape: Representation) -> Response:
         name = target.name
-        deployment = self._stored(target)
+        deployment = self.store.get(target.kind.storage, target.namespace, name)
+        if deployment is None:
+            where = replace(target.kind, plural="deployments/scale") if request.method == "GET" else target.kind
+            raise ApiError.not_found(where, name)
         scale = StoredObject(scale_of(deployment.content), deployment.revision)
         if request.method == "GET":
+            check_not_older(asked_revision(request.first("resourceVersion")), self.store)
             return shape.one(scale)
         expected = Expected.of(SCALE)
         if request.method == "PATCH":

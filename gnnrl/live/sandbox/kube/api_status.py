@@ -77,6 +77,11 @@ class ApiError(Exception):
         return cls(404, f'{kind.qualified} "{name}" not found', details=_details(kind, name))
 
     @classmethod
+    def no_resource(cls) -> ApiError:
+        """404: a path that a group's router does not know."""
+        return cls(404, "the server could not find the requested resource", details={})
+
+    @classmethod
     def already_exists(cls, kind: ResourceType, name: str) -> ApiError:
         """409: the name is taken."""
         return cls(409, f'{kind.qualified} "{name}" already exists', "AlreadyExists", _details(kind, name))

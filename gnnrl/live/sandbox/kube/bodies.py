@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ class Expected:
     struct: str
     is_custom: bool = False
     """A custom resource: as JSON or YAML only, and what does not fit its schema is a matter of validation."""
+    in_any_version: bool = False
+    """Every group has its own of it, all alike (DeleteOptions)."""
 
     @classmethod
     def of(cls, kind: ResourceType) -> Expected:
@@ -92,6 +95,8 @@ def decode_object(value: Any, expected: Expected, body: bytes = b"") -> Sent:
     Raises:
         ApiError: 400, it is not that.
     """
+    if value is None:  # Go leaves the object as it was made
+        value = {}
     if not isinstance(value, dict):
         why = "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct"
         raise _unrecognized(expected, body, why)
@@ -103,7 +108,10 @@ def decode_object(value: Any, expected: Expected, body: bytes = b"") -> Sent:
     api_version = value.get("apiVersion") or expected.api_version
     version = api_version.rpartition("/")[2]
     cannot = f'{kind} in version "{version}" cannot be handled as a {expected.kind}'
-    if (kind, api_version) != (expected.kind, expected.api_version):
+    is_known = api_version == expected.api_version or (
+        expected.in_any_version and api_version in {each.api_version for each in RESOURCE_TYPES}
+    )
+    if kind != expected.kind or not is_known:
         if kind == expected.kind and _is_served(kind, api_version):
             raise ApiError(
                 400,
@@ -115,10 +123,19 @@ def decode_object(value: Any, expected: Expected, body: bytes = b"") -> Sent:
     try:
         content = decoder.object(expected.struct, value)
     except DecodeError as error:
+        if expected.is_custom and not error.path.startswith("metadata"):
+            raise _unlike_its_schema(value, expected, error) from error
         raise ApiError(400, f"{cannot}: {error}") from error
     if "metadata" in fields_of(expected.struct):
         content.setdefault("metadata", {})
     return Sent(content, tuple(sorted(decoder.complaints)))
+
+
+def _unlike_its_schema(value: Mapping[str, Any], expected: Expected, error: DecodeError) -> ApiError:
+    """What a CustomResourceDefinition's schema says of a value of the wrong type."""
+    name = (value.get("metadata") or {}).get("name", "")
+    why = f"Invalid value: {error}: {error.path} in body must be of another type"
+    return ApiError.invalid(expected.group, expected.kind, name, error.path, why, "FieldValueTypeInvalid")
 
 
 def _is_served(kind: str, api_version: str) -> bool:

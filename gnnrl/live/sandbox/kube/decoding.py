@@ -22,7 +22,16 @@ BITS = {"int32": 32, "int64": 64}
 
 
 class DecodeError(Exception):
-    """A value does not fit the type of its field. The text is the decoder's."""
+    """A value does not fit the type of its field.
+
+    Args:
+        text: the decoder's.
+        path: of the field.
+    """
+
+    def __init__(self, text: str, path: str = "") -> None:
+        self.path = path
+        super().__init__(text)
 
 
 @dataclass
@@ -129,21 +138,21 @@ class Decoder:
         layout = f"2006-01-02T15:04:05{'.' + '0' * digits if digits else ''}Z07:00"
         found = TIME.fullmatch(text)
         if found is None or (digits is not None and len(found[4] or "") != digits):
-            raise DecodeError(f'parsing time "{text}" as "{layout}": cannot parse "{text}" as that')
+            raise DecodeError(f'parsing time "{text}" as "{layout}": cannot parse "{text}" as that', path)
         day, hour, rest, fraction, zone = found.groups()
         try:
             at = datetime.fromisoformat(f"{day}{int(hour):02d}:{rest}{zone}").astimezone(UTC)
         except (ValueError, OverflowError) as error:  # the 31st of February
-            raise DecodeError(f'parsing time "{text}": {error}') from error
+            raise DecodeError(f'parsing time "{text}": {error}', path) from error
         written = at.strftime("%Y-%m-%dT%H:%M:%S")
         if at.year == 1 and not int(fraction or 0) and written.endswith("-01-01T00:00:00"):
             return None
         return f"{at.year:04d}{written[written.index('-') :]}{'.' + fraction if digits else ''}Z"
 
-    def _quantity(self, value: Any, struct: str, path: str) -> str:  # noqa: ARG002
+    def _quantity(self, value: Any, struct: str, path: str) -> str:  # noqa: ARG002 (one signature for all)
         text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
         if not isinstance(text, str) or not QUANTITY.fullmatch(text):
-            raise DecodeError(QUANTITY_FORM)
+            raise DecodeError(QUANTITY_FORM, path)
         return text
 
     def _int_or_string(self, value: Any, struct: str, path: str) -> int | str:
@@ -160,9 +169,9 @@ class Decoder:
 
     def _misfit(self, value: Any, struct: str, path: str, type_: str) -> DecodeError:
         if self.from_map:
-            return DecodeError(f"{path}: cannot convert {_spell(value)} to {type_}")
+            return DecodeError(f"{path}: cannot convert {_spell(value)} to {type_}", path)
         where = f"Go struct field {struct}.{path}" if path else "Go value"
-        return DecodeError(f"json: cannot unmarshal {_spell(value)} into {where} of type {type_}")
+        return DecodeError(f"json: cannot unmarshal {_spell(value)} into {where} of type {type_}", path)
 
 
 SCALARS: Mapping[str, Callable[[Decoder, Any, str, str], Any]] = {

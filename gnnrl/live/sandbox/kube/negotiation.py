@@ -41,7 +41,11 @@ def negotiate(request: Request, *, offers_protobuf: bool, is_watch: bool = False
     """
     stream = ";stream=watch" if is_watch else ""
     served = [JSON, *([] if is_watch else [YAML]), PROTOBUF]
-    for media_range, options in _clauses(request.headers.get("accept") or JSON):
+    clauses = list(_clauses(request.headers.get("accept") or JSON))
+    # The router in front of the built-in kinds looks for a type of its own first, and knows no `application/*`.
+    if offers_protobuf and not any(media_range in (JSON, YAML, PROTOBUF, "*/*") for media_range, _ in clauses):
+        raise ApiError(406, "406: Not Acceptable", details={})
+    for media_range, options in clauses:
         transform = options.get("as", "")
         wants_transform = any(name in options for name in ("as", "g", "v"))
         for media_type in served:

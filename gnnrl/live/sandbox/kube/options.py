@@ -97,7 +97,8 @@ def read_delete_options(request: Request) -> DeleteOptions:
     """
     options: dict[str, Any]
     if request.body:
-        options = read_object(request, Expected(META, "v1", "DeleteOptions", "meta.v1.DeleteOptions", False)).content
+        expected = Expected(META, "v1", "DeleteOptions", "meta.v1.DeleteOptions", in_any_version=True)
+        options = read_object(request, expected).content
     else:
         options = {
             "dryRun": request.query.get("dryRun", []),

@@ -50,7 +50,7 @@ class Patch:
         try:
             sent = decode_object(changed, expected)
         except ApiError as error:
-            if error.code != 400:
+            if error.code != 400:  # a custom resource that is unlike its schema
                 raise
             raise ApiError.bad_patch(json.dumps(changed, separators=(",", ":")), error.message) from error
         complaints = sorted({*sent.complaints, *self._repeated()})

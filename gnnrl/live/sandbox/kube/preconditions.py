@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from gnnrl.live.sandbox.kube.api_status import ApiError
 from gnnrl.live.sandbox.kube.options import DeleteOptions
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
 
-__all__ = ["check_deletion", "check_name", "check_namespace", "check_revision", "check_uid", "revision_number"]
+__all__ = ["asked_revision", "check_deletion", "check_name", "check_namespace", "check_revision", "check_uid", "revision_number"]
 
 
 def check_namespace(metadata: Mapping[str, Any], namespace: str) -> None:
@@ -45,6 +46,18 @@ def check_revision(kind: ResourceType, name: str, current: Mapping[str, Any], me
     if number and number != int(current["resourceVersion"]):
         raise ApiError.conflict(kind, name)
     return bool(number)
+
+
+def asked_revision(text: str) -> int:
+    """The `resourceVersion` of a get or a watch; 0 = any.
+
+    Raises:
+        ApiError: 500, it is no number, which nobody in the API server takes for a caller's error.
+    """
+    try:
+        return revision_number(text)
+    except ApiError as error:
+        raise ApiError.internal(f"resourceVersion: Invalid value: {json.dumps(text)}: {error.message}") from error
 
 
 def revision_number(text: str) -> int:

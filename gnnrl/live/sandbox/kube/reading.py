@@ -12,7 +12,7 @@ from gnnrl.live.sandbox.http_server import Response
 from gnnrl.live.sandbox.kube.api_status import ApiError
 from gnnrl.live.sandbox.kube.object_store import ObjectStore, StoredObject
 from gnnrl.live.sandbox.kube.options import EXACT, ListOptions
-from gnnrl.live.sandbox.kube.preconditions import revision_number
+from gnnrl.live.sandbox.kube.preconditions import asked_revision
 from gnnrl.live.sandbox.kube.representation import Representation, encode
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
 from gnnrl.live.sandbox.kube.selectors import Selector, selector_of
@@ -87,10 +87,9 @@ def check_not_older(revision: int, store: ObjectStore) -> None:
 
 def _listed_revision(text: str) -> int:
     try:
-        return revision_number(text)
+        return asked_revision(text)
     except ApiError as error:
-        why = f'resourceVersion: Invalid value: "{text}": {error.message}'
-        raise ApiError(400, f"invalid resource version: {why}") from error
+        raise ApiError(400, f"invalid resource version: {error.message}") from error
 
 
 def _expired(after: Key | None) -> ApiError:

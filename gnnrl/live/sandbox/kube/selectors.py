@@ -71,6 +71,8 @@ def _field_selector(kind: ResourceType, text: str) -> Selector:
         if found is None:
             raise ApiError(400, f"invalid selector: '{text}'; can't understand '{part}'")
         field, value = part[: found.start()], _unescaped(part[found.end() :])
+        if not field and not value:  # as good as no term
+            continue
         # events.k8s.io names the object otherwise; it is stored as v1 has it.
         stored = REGARDING.sub("involvedObject.", field) if kind.group == "events.k8s.io" else field
         if stored not in EVERY_FIELD and stored not in FIELDS.get(kind.storage, ()):

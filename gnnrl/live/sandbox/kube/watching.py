@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gnnrl.live.sandbox.kube.api_status import ApiError
 from gnnrl.live.sandbox.kube.object_store import Change, ObjectStore, StoredObject
 from gnnrl.live.sandbox.kube.options import ListOptions
-from gnnrl.live.sandbox.kube.preconditions import revision_number
+from gnnrl.live.sandbox.kube.preconditions import asked_revision
 from gnnrl.live.sandbox.kube.reading import check_not_older
 from gnnrl.live.sandbox.kube.representation import Representation
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
@@ -70,7 +70,7 @@ def watch(
         ApiError: 400, a parameter is wrong; 500, the revision is no number.
     """
     watched = _Watched(kind.storage, namespace, selector_of(kind, options.labels, options.fields))
-    position = revision_number(options.revision)
+    position = asked_revision(options.revision)
     if options.sends_initial:
         check_not_older(position, store)
     return _stream(options, watched, store, shape, sync, position)
