@@ -107,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
             ports=_ports(args.port_base),
             kiali_version=args.kiali_version,
             kiali_auth=args.kiali_auth,
+            # Whoever asks right after the start finds a full window.
+            history_seconds=config.environment.graph_window_seconds + config.environment.metrics_lag_seconds,
         )
     except FaultError as error:
         raise UserError(f"--fault: {error}") from error

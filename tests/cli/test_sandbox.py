@@ -93,6 +93,29 @@ def test_it_can_stand_still_and_starts_from_a_configuration(tmp_path: Path) -> N
     assert process.returncode == 0 and "replicas, mean" in out
 
 
+@pytest.mark.parametrize("source", ["kiali", "prometheus"])
+def test_the_first_moment_is_enough_for_a_decision(
+    tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(tmp_path, "--speed", "0") as (_, lines):
+        urls = urls_of(lines)
+        clock = requests.get(f"{urls['control']}/clock", timeout=5).json()
+        arguments = ["live", "--policy", "hpa_80", "--namespace", "onlineboutique", f"--{source}-url", urls[source]]
+        arguments += [
+            "--kubeconfig",
+            str(tmp_path / "kubeconfig"),
+            "--sandbox-url",
+            urls["control"],
+            "--once",
+            "--dry-run",
+        ]
+        assert main(arguments) == 0
+        assert requests.get(f"{urls['control']}/clock", timeout=5).json() == clock  # nothing was waited for
+    told = capsys.readouterr().out
+    assert re.search(r"ok +metrics: \d+ pods, 1\d s old", told), told
+    assert re.search(r"frontend +\d+/\d+ .*load \d+\.\d replicas' worth", told), told
+
+
 def test_it_ends_with_the_load_if_asked_to(tmp_path: Path) -> None:
     with running(tmp_path, "--speed", "2000", "--hours", "0.25", "--until-end") as (process, _):
         out, _ = process.communicate(timeout=30)

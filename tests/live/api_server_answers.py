@@ -63,7 +63,9 @@ class Answer:
     by: str = ""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path.rpartition('/')[2]} {str(self.body)[:60]} {self.params or ''}{self.accept[:40]}"
+        return (
+            f"{self.method} {self.path.rpartition('/')[2]} {str(self.body)[:60]} {self.params or ''}{self.accept[:40]}"
+        )
 
 
 def named(name: str, **more: Any) -> dict[str, Any]:
@@ -162,10 +164,7 @@ NUMBERS = [
         for value in (2**32 + 2, 2.0, "2", True, -1)
     ),
     *(Answer(BAD, "POST", LEASES, lease(leaseDurationSeconds=value), by=DECODE) for value in (2**31, 15.0, "15", True)),
-    *(
-        Answer(BAD, "POST", HPAS, autoscaler(maxReplicas=value), by=DECODE)
-        for value in (2**32 + 3, 3.0, "3", False)
-    ),
+    *(Answer(BAD, "POST", HPAS, autoscaler(maxReplicas=value), by=DECODE) for value in (2**32 + 3, 3.0, "3", False)),
     *(Answer(BAD, "POST", EVENTS, event(count=value), by=DECODE) for value in (2**31, 1.0, "1")),
     Answer(BAD, "POST", BUDGETS, budget(minAvailable=1.0), by="apimachinery util/intstr UnmarshalJSON"),
     Answer(BAD, "POST", BUDGETS, budget(minAvailable=2**31), by="apimachinery util/intstr UnmarshalJSON"),
@@ -184,7 +183,9 @@ NUMBERS = [
 ]
 
 REVISIONS = [
-    Answer(UNKNOWN, "PATCH", SCALE, named("frontend", resourceVersion="abc"), MERGE, by="storage ObjectResourceVersion"),
+    Answer(
+        UNKNOWN, "PATCH", SCALE, named("frontend", resourceVersion="abc"), MERGE, by="storage ObjectResourceVersion"
+    ),
     Answer(UNKNOWN, "PATCH", SCALE, named("frontend", resourceVersion="-1"), MERGE, by="storage ObjectResourceVersion"),
     Answer(UNKNOWN, "PATCH", FRONTEND, named("frontend", resourceVersion="abc"), MERGE, by="ObjectResourceVersion"),
     Answer(UNKNOWN, "PUT", LEASE, {**lease(), **named("there", resourceVersion="abc")}, by="ObjectResourceVersion"),
@@ -263,7 +264,9 @@ QUERIES = [
     Answer(OK, "PATCH", SCALE, b'{"spec":{"replicas":2,"replicas":2}}', MERGE, by="a warning"),
     Answer(BAD, "POST", LEASES, lease(x=1), params={"fieldValidation": "Strict"}, by=DECODE),
     Answer(BAD, "POST", LEASES, {**lease(), "x": 1}, params={"fieldValidation": "Strict"}, by=DECODE),
-    Answer(BAD, "PUT", QUOTA, {**quota(pods="9"), **named("there", x=1)}, params={"fieldValidation": "Strict"}, by=DECODE),
+    Answer(
+        BAD, "PUT", QUOTA, {**quota(pods="9"), **named("there", x=1)}, params={"fieldValidation": "Strict"}, by=DECODE
+    ),
     Answer(
         BAD, "POST", LEASES, b'{"metadata":{"name":"new"},"spec":{},"spec":{}}', params={"fieldValidation": "Strict"}
     ),
@@ -272,15 +275,43 @@ QUERIES = [
     *(
         Answer(BAD, "GET", PODS, params={"labelSelector": text}, by="apimachinery labels/selector.go")
         for text in (
-            "a===", "a b", "a in b", "a in (b", "=x", "a=b,", "a,,b", "!", "!a=b", "a>x", "a in ()c", "-a", "a=-b", "a=b=c",
-            f"a={'x' * 64}", "a/b/c", "a!==b",
+            "a===",
+            "a b",
+            "a in b",
+            "a in (b",
+            "=x",
+            "a=b,",
+            "a,,b",
+            "!",
+            "!a=b",
+            "a>x",
+            "a in ()c",
+            "-a",
+            "a=-b",
+            "a=b=c",
+            f"a={'x' * 64}",
+            "a/b/c",
+            "a!==b",
         )
     ),
     *(
         Answer(OK, "GET", PODS, params={"labelSelector": text}, by="apimachinery labels/selector.go")
         for text in (
-            "", "a=", "a==b", "a!=b", "a in (b,c)", "a notin (b)", "!a", "a", "a>1", "a<1", "x.io/a=b", "a in ()", "a in (,)",
-            "in in (in)", " a = b ",
+            "",
+            "a=",
+            "a==b",
+            "a!=b",
+            "a in (b,c)",
+            "a notin (b)",
+            "!a",
+            "a",
+            "a>1",
+            "a<1",
+            "x.io/a=b",
+            "a in ()",
+            "a in (,)",
+            "in in (in)",
+            " a = b ",
         )
     ),
     *(
@@ -289,7 +320,15 @@ QUERIES = [
     ),
     *(
         Answer(OK, "GET", PODS, params={"fieldSelector": text}, by="apimachinery fields/selector.go")
-        for text in ("", "metadata.name=x", "metadata.name!=x", "status.phase==Running", ",", "=", "metadata.name=a\\,b")
+        for text in (
+            "",
+            "metadata.name=x",
+            "metadata.name!=x",
+            "status.phase==Running",
+            ",",
+            "=",
+            "metadata.name=a\\,b",
+        )
     ),
     Answer(BAD, "GET", LEASES, params={"fieldSelector": "spec.holderIdentity=a"}),
     *(
@@ -372,9 +411,13 @@ BODIES = [
     *(
         Answer(BAD, "POST", LEASES, body, by=DECODE)
         for body in (
-            {"metadata": []}, {"metadata": {"name": 5}}, {"metadata": {"name": "new", "labels": {"a": 1}}},
-            {"metadata": {"name": "new", "labels": []}}, {"metadata": {"name": "new"}, "spec": []},
-            {"metadata": {"name": "new", "finalizers": "a"}}, {"metadata": {"name": "new"}, "spec": {"holderIdentity": 5}},
+            {"metadata": []},
+            {"metadata": {"name": 5}},
+            {"metadata": {"name": "new", "labels": {"a": 1}}},
+            {"metadata": {"name": "new", "labels": []}},
+            {"metadata": {"name": "new"}, "spec": []},
+            {"metadata": {"name": "new", "finalizers": "a"}},
+            {"metadata": {"name": "new"}, "spec": {"holderIdentity": 5}},
         )
     ),
     Answer(MEDIA, "POST", LEASES, lease(), "text/plain", by=MEDIA_TYPES),
@@ -386,10 +429,18 @@ BODIES = [
     Answer(CREATED, "POST", LEASES, b"metadata:\n  name: new\nspec:\n  holderIdentity: a\n", YAML),
     Answer(CREATED, "POST", SCALED, b"metadata: {name: new}\nspec: {scaleTargetRef: {name: a}, triggers: []}\n", YAML),
     Answer(BAD, "POST", LEASES, b"metadata: {name: new}\nspec: {leaseDurationSeconds: 1.5}\n", YAML, by=DECODE),
-    Answer(CREATED, "POST", LEASES, b"metadata: {name: new}\nspec: {leaseDurationSeconds: 2.0}\n", YAML, by="to JSON: 2"),
+    Answer(
+        CREATED, "POST", LEASES, b"metadata: {name: new}\nspec: {leaseDurationSeconds: 2.0}\n", YAML, by="to JSON: 2"
+    ),
     Answer(BAD, "POST", LEASES, b"a: [", YAML, by=DECODE),
     Answer(
-        BAD, "POST", LEASES, b"metadata: {name: new, name: new}\n", YAML, params={"fieldValidation": "Strict"}, by=DECODE
+        BAD,
+        "POST",
+        LEASES,
+        b"metadata: {name: new, name: new}\n",
+        YAML,
+        params={"fieldValidation": "Strict"},
+        by=DECODE,
     ),
     Answer(OK, "PUT", SCALE, b"metadata: {name: frontend}\nspec: {replicas: 2}\n", YAML),
     Answer(OK, "DELETE", LEASE, b"gracePeriodSeconds: 0\n", YAML),
@@ -428,14 +479,30 @@ TIMES = [
     *(
         Answer(BAD, "POST", LEASES, lease(renewTime=text), by="apimachinery meta/v1/micro_time.go: six digits")
         for text in (
-            "2027-01-15T08:00:00Z", "2027-01-15T08:00:00.123Z", "2027-01-15T08:00:00.1234567Z", "2027-01-15", "soon", "",
-            "2027-02-30T08:00:00.000000Z", "2027-01-15 08:00:00.000000Z", "2027-01-15t08:00:00.000000z",
-            "2027-01-15T08:00:00.000000", "2027-01-15T08:00:60.000000Z", 1800000000, 1.5, True,
+            "2027-01-15T08:00:00Z",
+            "2027-01-15T08:00:00.123Z",
+            "2027-01-15T08:00:00.1234567Z",
+            "2027-01-15",
+            "soon",
+            "",
+            "2027-02-30T08:00:00.000000Z",
+            "2027-01-15 08:00:00.000000Z",
+            "2027-01-15t08:00:00.000000z",
+            "2027-01-15T08:00:00.000000",
+            "2027-01-15T08:00:60.000000Z",
+            1800000000,
+            1.5,
+            True,
         )
     ),
     *(
         Answer(CREATED, "POST", LEASES, lease(renewTime=text), by="apimachinery meta/v1/micro_time.go")
-        for text in ("2027-01-15T08:00:00.123456Z", "2027-01-15T08:00:00.123456+02:00", "0001-01-01T00:00:00.000000Z", None)
+        for text in (
+            "2027-01-15T08:00:00.123456Z",
+            "2027-01-15T08:00:00.123456+02:00",
+            "0001-01-01T00:00:00.000000Z",
+            None,
+        )
     ),
     *(
         Answer(CREATED, "POST", EVENTS, event(lastTimestamp=text), by="apimachinery meta/v1/time.go: any fraction")
@@ -599,9 +666,21 @@ ROUTING = [
     *(
         Answer(NOT_ALLOWED, method, path, by=ROUTES)
         for method, path in (
-            ("PUT", LEASES), ("PATCH", LEASES), ("POST", LEASE), ("PUT", PODS), ("HEAD", PODS), ("HEAD", LEASE), ("HEAD", SCALE),
-            ("POST", SCALE), ("DELETE", SCALE), ("PUT", HPAS), ("POST", "/api/v1/pods"), ("DELETE", "/api/v1/events"),
-            ("PUT", "/api/v1/events"), ("GET", REVIEWS), ("DELETE", REVIEWS),
+            ("PUT", LEASES),
+            ("PATCH", LEASES),
+            ("POST", LEASE),
+            ("PUT", PODS),
+            ("HEAD", PODS),
+            ("HEAD", LEASE),
+            ("HEAD", SCALE),
+            ("POST", SCALE),
+            ("DELETE", SCALE),
+            ("PUT", HPAS),
+            ("POST", "/api/v1/pods"),
+            ("DELETE", "/api/v1/events"),
+            ("PUT", "/api/v1/events"),
+            ("GET", REVIEWS),
+            ("DELETE", REVIEWS),
         )
     ),
     Answer(OK, "GET", OLD_HPAS),
@@ -616,9 +695,16 @@ ROUTING = [
     *(
         Answer(NOT_FOUND, "GET", path, by="go-restful's router of a group")
         for path in (
-            "/api/v1/nothings", "/api/v2/pods", "/apis/apps/v2/deployments", "/apis/apps/v1/nothings", f"{FRONTEND}/nothing",
-            f"{FRONTEND}/a/b/c", "/apis/apps/v1/namespaces/x", "/apis/apps/v1/deployments/x",
-            f"/api/v1/{NAMESPACED}/namespaces/x", "/api/v1//pods",
+            "/api/v1/nothings",
+            "/api/v2/pods",
+            "/apis/apps/v2/deployments",
+            "/apis/apps/v1/nothings",
+            f"{FRONTEND}/nothing",
+            f"{FRONTEND}/a/b/c",
+            "/apis/apps/v1/namespaces/x",
+            "/apis/apps/v1/deployments/x",
+            f"/api/v1/{NAMESPACED}/namespaces/x",
+            "/api/v1//pods",
         )
     ),
     Answer(NOT_FOUND, "POST", "/apis/apps/v1/nothings", {}),

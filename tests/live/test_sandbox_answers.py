@@ -24,7 +24,7 @@ def cluster() -> Iterator[Cluster]:
 def fresh(cluster: Cluster) -> Cluster:
     """The cluster with the objects that the rows find, and no others."""
     store = cluster.api.store
-    for storage in list(store._objects):  # noqa: SLF001
+    for storage in list(store._objects):
         for item in store.objects(storage):
             if storage not in KEPT:
                 store.remove(storage, *item.key)

@@ -268,7 +268,8 @@ def test_a_dry_run_answers_and_keeps_nothing(cluster: Cluster) -> None:
     assert labelled["metadata"]["labels"] == {"app": "frontend", "a": "b"}
     message = assert_status(cluster.patch(SCALE, {"spec": {"replicas": 7}}, dryRun="Some"), 422, "Invalid")
     assert (
-        message == 'PatchOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"'
+        message
+        == 'PatchOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"'
     )
     assert cluster.get(DEPLOYMENT) == before
     assert cluster.world.calls == []

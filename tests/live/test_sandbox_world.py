@@ -313,6 +313,49 @@ def test_what_is_measured_is_as_old_as_the_lag_and_adds_up() -> None:
     assert usage == ready
 
 
+def test_a_world_with_a_past_is_measured_from_its_first_moment() -> None:
+    config = config_of(churn=ChurnConfig())
+    episode = episode_of(config, workload="diurnal")
+    unknown, _ = world_of(config, episode)
+    assert unknown.pod_usage() == [] and {call.rps for call in unknown.graph_view(60).calls} == {0.0}
+    world, clock = world_of(config, episode, history_seconds=75)
+    view, pods = world.graph_view(60), {pod.name for w in world.workloads() for pod in w.pods if pod.ready}
+    assert (world.second, view.timestamp_seconds) == (0, ORIGIN - 15.0)
+    entry = sum(call.rps for call in view.calls if call.source == view.gateway)
+    assert entry == pytest.approx(float(episode.rps[0]), rel=0.01)
+    # Four windows of the same load: no part of the minute is empty.
+    for shorter in (15, 30, 45):
+        parts = world.graph_view(shorter).calls
+        assert sum(call.rps for call in parts if call.source == view.gateway) == pytest.approx(entry, rel=0.01)
+    assert {usage.pod for usage in world.pod_usage()} == pods
+    assert {usage.timestamp_seconds for usage in world.pod_usage()} == {ORIGIN - 15.0}
+    assert {w.created_seconds for w in world.workloads()} == {ORIGIN - 75.0}
+    to(clock, world, 15.0)
+    joined = sum(call.rps for call in world.graph_view(60).calls if call.source == view.gateway)
+    assert joined == pytest.approx(float(episode.rps[0]), rel=0.01)  # of the last window of the past
+    assert world.score()["seconds"] == 0.0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_past_changes_nothing_that_is_scored_nor_what_is_measured_a_minute_later(seed: int) -> None:
+    config = config_of()
+    episode = episode_of(config, seed)
+    worlds = []
+    for history_seconds in (0, 75):
+        world, clock = world_of(config, episode, history_seconds=history_seconds)
+        for decision in range(config.episode_decisions):
+            to(clock, world, warm_up_seconds(config) + 15 * decision + 0.3)
+            for workload in world.workloads():
+                if not workload.stateful:
+                    world.set_replicas(workload.name, wish(workload.name, decision))
+        to(clock, world, len(episode.rps))
+        worlds.append(world)
+    without, with_past = worlds
+    assert with_past.score() == without.score() == steered(config, episode)
+    assert with_past.graph_view(60).calls == without.graph_view(60).calls
+    assert with_past.pod_usage() == without.pod_usage()
+
+
 def test_another_window_is_the_mean_of_its_scrapes() -> None:
     config = config_of(churn=ChurnConfig())
     episode = episode_of(config, workload="noisy")

@@ -233,7 +233,9 @@ class KubernetesApi(JsonServer):
         if verb in ("delete", "deletecollection"):
             return self._delete(request, target, shape)
         if verb == "patch":
-            return _answered(shape, self._writer.patch(kind, namespace, name, read_patch(request, strategic=not kind.custom)))
+            return _answered(
+                shape, self._writer.patch(kind, namespace, name, read_patch(request, strategic=not kind.custom))
+            )
         options = read_write_options(request)
         sent = read_object(request, Expected.of(kind))
         if verb == "create":

@@ -55,6 +55,7 @@ class Sandbox:
         ports: of the servers.
         kiali_version, kiali_auth: see `KialiApi`.
         scraping: see `SandboxWorld`.
+        history_seconds: see `SandboxWorld`.
 
     Raises:
         ValueError: the mesh is too large for the configuration, or Kiali's version or strategy unknown.
@@ -74,11 +75,20 @@ class Sandbox:
         kiali_version: str = "2.31.0",
         kiali_auth: KialiAuth = "anonymous",
         scraping: ScrapePlan | None = None,
+        history_seconds: int = 0,
     ) -> None:
         ports = ports or SandboxPorts()
         self.clock = clock
         self.token = token or secrets.token_urlsafe(24)
-        self.world = SandboxWorld(config, episode, clock, namespace=namespace, repeat=repeat, scraping=scraping)
+        self.world = SandboxWorld(
+            config,
+            episode,
+            clock,
+            namespace=namespace,
+            repeat=repeat,
+            scraping=scraping,
+            history_seconds=history_seconds,
+        )
         self.plan = FaultPlan(clock, self.world.origin_seconds, tuple(faults))
         hook = self.plan.hook
         self.kubernetes = KubernetesApi(

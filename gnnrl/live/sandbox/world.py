@@ -16,7 +16,9 @@ from gnnrl.domains.autoscaling.episode import Episode, warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh, Service
 from gnnrl.domains.autoscaling.observed import GATEWAY, room_for_mesh
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
+from gnnrl.domains.autoscaling.telemetry import Telemetry
 from gnnrl.live.sandbox.history import MetricsHistory
+from gnnrl.live.sandbox.lead_in import lead_in
 from gnnrl.live.sandbox.pods import PodCounts, PodRoster
 from gnnrl.live.sandbox.scraped_metrics import ScrapedMetrics
 from gnnrl.live.sandbox.scraping import ScrapePlan
@@ -55,6 +57,8 @@ class SandboxWorld:
         clock: whose time it is.
         namespace: of the Deployments.
         scraping: rates are those of samples that are scraped so; None = those of the simulation, to the last digit as in training.
+        history_seconds: the monitoring knows the mesh for so long already at second 0, at the load of that second, and its pods are as
+            old; the simulation and the score are as without. 0 = it knows nothing, as in an evaluation.
         repeat: the scored part of the load starts over at the end, with the mesh of the beginning and its changes; otherwise the load
             stays at its last value and the score at what it was.
 
@@ -71,6 +75,7 @@ class SandboxWorld:
         namespace: str = "onlineboutique",
         repeat: bool = False,
         scraping: ScrapePlan | None = None,
+        history_seconds: int = 0,
     ) -> None:
         self.namespace, self.clock, self.gateway_namespace = namespace, clock, GATEWAY_NAMESPACE
         self.slo_ms = episode.slo_ms
@@ -107,8 +112,15 @@ class SandboxWorld:
         """Pods ever made of Deployments that are gone."""
         self.origin_seconds = clock.now()
         """Unix seconds of second 0."""
-        self._rosters = {name: self._new_roster(name, self.origin_seconds) for name in self._mesh.names}
-        self._reconcile(self.origin_seconds)
+        windows = -(-history_seconds // config.decision_seconds)
+        born_seconds = self._unix(-windows * config.decision_seconds)
+        self._rosters = {name: self._new_roster(name, born_seconds) for name in self._mesh.names}
+        self._reconcile(born_seconds)
+        before = lead_in(
+            episode, services=services, calls=calls, window_seconds=config.decision_seconds, windows=windows
+        )
+        for end_second, window in before if windows else ():
+            self._record(end_second, window)
 
     @property
     def second(self) -> int:
@@ -165,14 +177,18 @@ class SandboxWorld:
                 self._score.moved(int((moved > 0).sum()), int(moved.sum()))
             self._reconcile(self._unix(self._second))
 
+    def _record(self, end_second: int, window: Telemetry) -> None:
+        """What the monitoring measured of a window."""
+        ready_pods = {name: roster.ready for name, roster in self._rosters.items()}
+        self._history.push(end_second, window, ready_pods)
+        if self.scraped is not None:
+            start = end_second - self._config.decision_seconds
+            self.scraped.push(start, end_second, self._history.latest_calls(), ready_pods)
+
     def _scrape(self) -> None:
         window = self._simulation.scrape()
         self._scraped_second = self._second
-        ready_pods = {name: roster.ready for name, roster in self._rosters.items()}
-        self._history.push(self._second, window, ready_pods)
-        if self.scraped is not None:
-            start = self._second - self._config.decision_seconds
-            self.scraped.push(start, self._second, self._history.latest_calls(), ready_pods)
+        self._record(self._second, window)
         if self._second > self._warm_up and (self.repeat or self._second <= len(self._episode.rps)):
             self._score.add(window)
 

@@ -10,7 +10,15 @@ from gnnrl.live.sandbox.kube.api_status import ApiError
 from gnnrl.live.sandbox.kube.options import DeleteOptions
 from gnnrl.live.sandbox.kube.resource_types import ResourceType
 
-__all__ = ["asked_revision", "check_deletion", "check_name", "check_namespace", "check_revision", "check_uid", "revision_number"]
+__all__ = [
+    "asked_revision",
+    "check_deletion",
+    "check_name",
+    "check_namespace",
+    "check_revision",
+    "check_uid",
+    "revision_number",
+]
 
 
 def check_namespace(metadata: Mapping[str, Any], namespace: str) -> None:

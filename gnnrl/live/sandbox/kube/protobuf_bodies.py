@@ -96,7 +96,9 @@ def _read(data: bytes, struct: str) -> dict[str, Any]:
     outer = {numbers[0] for numbers in fields if len(numbers) > 1}
     found: dict[str, Any] = {}
     for number, value in _fields(data):
-        parts = [((number, deeper), item) for deeper, item in _fields(value)] if number in outer else [((number,), value)]
+        parts = (
+            [((number, deeper), item) for deeper, item in _fields(value)] if number in outer else [((number,), value)]
+        )
         for numbers, part in parts:
             if numbers in fields:
                 name, type_ = fields[numbers]

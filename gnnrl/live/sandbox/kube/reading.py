@@ -46,7 +46,9 @@ def listing(
         is_exact = wanted > 0 and (options.match == EXACT or (not options.match and options.limit > 0))
         revision = wanted if is_exact else revision
     try:
-        items = store.objects_at(kind.storage, namespace, revision) if is_exact else store.objects(kind.storage, namespace)
+        items = (
+            store.objects_at(kind.storage, namespace, revision) if is_exact else store.objects(kind.storage, namespace)
+        )
     except LookupError as error:
         raise _expired(after) from error
     if after is not None:

@@ -71,9 +71,7 @@ class Representation:
     """For ages."""
 
     @classmethod
-    def negotiate(
-        cls, request: Request, kind: ResourceType, clock: Clock, *, is_watch: bool = False
-    ) -> Representation:
+    def negotiate(cls, request: Request, kind: ResourceType, clock: Clock, *, is_watch: bool = False) -> Representation:
         """What to write.
 
         Raises:

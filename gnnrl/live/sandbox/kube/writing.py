@@ -162,7 +162,9 @@ class ObjectWriter:
         check_revision(kind, name, current.content["metadata"], metadata)
         return Written(self._replace(kind, current, sent.content, dry_run=options.dry_run), False, warnings)
 
-    def delete(self, kind: ResourceType, namespace: str, name: str, options: DeleteOptions) -> tuple[StoredObject, bool]:
+    def delete(
+        self, kind: ResourceType, namespace: str, name: str, options: DeleteOptions
+    ) -> tuple[StoredObject, bool]:
         """Remove an object, or mark it where finalizers hold it; whether it is gone.
 
         Raises:
