@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache
 from numbers import Real
 from typing import Any, NamedTuple, get_type_hints
@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from encoders import build_encoder
 from gnnrl.agents import PPO_GNN
-from gnnrl.config.errors import ConfigError
+from gnnrl.config.checked import unchecked
 from gnnrl.config.experiment import (
     AutoscalingConfig,
     EncoderConfig,
-    Experiment,
     ExperimentConfig,
     PPOConfig,
     TrainingConfig,
@@ -35,8 +35,8 @@ from gnnrl.config.experiment import (
 )
 from gnnrl.config.live import GuardrailConfig, LiveConfig
 from gnnrl.config.llm_routing import LLMRoutingConfig, LLMRoutingExperiment
-from gnnrl.config.loader import dump_config, parse_experiment, parse_live_config
 from gnnrl.config.queue_routing import QueueRoutingConfig, QueueRoutingExperiment
+from gnnrl.config.rules import COMMON_RULES, LIVE_RULES, QUEUE_ROUTING_RULES, RULES
 from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
 from gnnrl.domains.autoscaling.env import MeshEnv, MeshVectorEnv
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
@@ -81,7 +81,7 @@ def outcome(call: Call) -> str:
         if not str(error):
             return "refused without a word"
         return "right" if not call.legal else f"refused: {type(error).__name__}: {error}"
-    except Exception as error:  # noqa: BLE001 - what is no refusal is what is looked for
+    except Exception as error:
         return f"raw {type(error).__name__}: {error}"
     return "right" if call.legal else "silently taken"
 
@@ -130,7 +130,9 @@ def _action(draw: Draw, shape: tuple[int, ...], choices: int) -> Any:
         return draw(junk)
     if draw(st.integers(0, 3)) == 0:
         shape = tuple(draw(st.lists(st.sampled_from((0, 1, 2, 3, 4, 11, 20, 21)), max_size=3)))
-    dtype = draw(st.sampled_from(("int64", "int64", "int64", "int32", "uint8", "uint64", "float64", "bool", "object", "<U3")))
+    dtype = draw(
+        st.sampled_from(("int64", "int64", "int64", "int32", "uint8", "uint64", "float64", "bool", "object", "<U3"))
+    )
     whole = draw(st.integers(0, 2**32 - 1))
     values = np.random.default_rng(whole).integers(0, choices, shape)
     array = np.asarray(values).astype(dtype)
@@ -140,7 +142,9 @@ def _action(draw: Draw, shape: tuple[int, ...], choices: int) -> Any:
         if array.dtype.kind == "f" or (isinstance(wrong, int) and np.can_cast(np.min_scalar_type(wrong), array.dtype)):
             flat[draw(st.integers(0, flat.size - 1))] = wrong
         array = flat.reshape(shape)
-    return draw(st.sampled_from((array, array, array.tolist(), np.asfortranarray(array), array[..., ::-1] if shape else array)))
+    return draw(
+        st.sampled_from((array, array, array.tolist(), np.asfortranarray(array), array[..., ::-1] if shape else array))
+    )
 
 
 def _legal_action(action: Any, shape: tuple[int, ...], choices: int, read: list[bool] | None) -> bool:
@@ -175,7 +179,14 @@ def resets(draw: Draw) -> Call:
     name, env = draw(st.sampled_from(sorted(_environments().items(), key=lambda item: item[0])))
     single = isinstance(env, gymnasium.Env)
     count = 0 if single else env.num_envs
-    seed = draw(st.one_of(st.none(), st.integers(0, 2**40), junk, st.lists(st.one_of(st.none(), st.integers(-1, 9)), min_size=1, max_size=4)))
+    seed = draw(
+        st.one_of(
+            st.none(),
+            st.integers(0, 2**40),
+            junk,
+            st.lists(st.one_of(st.none(), st.integers(-1, 9)), min_size=1, max_size=4),
+        )
+    )
     mask = draw(st.one_of(st.lists(st.booleans(), min_size=1, max_size=4).map(np.array), junk))
     options = draw(st.one_of(st.none(), st.just({}), st.just({"reset_mask": mask}), st.just({"rest_mask": 1}), junk))
 
@@ -190,12 +201,14 @@ def resets(draw: Draw) -> Call:
         legal = False
     elif options:
         given = options.get("reset_mask")
-        legal &= (
-            not single and set(options) == {"reset_mask"} and (
-                given is None or (isinstance(given, np.ndarray) and given.dtype == np.bool_ and given.shape == (count,) and bool(given.any()))
-            )
-        )  # fmt: skip
-    return Call("resets", f"{name}.reset(seed={seed!r}, options={options!r})", bool(legal), lambda: env.reset(seed=seed, options=options))
+        masks = isinstance(given, np.ndarray) and given.dtype == np.bool_ and given.shape == (count,) and bool(given.any())
+        legal = legal and not single and set(options) == {"reset_mask"} and (given is None or masks)
+    return Call(
+        "resets",
+        f"{name}.reset(seed={seed!r}, options={options!r})",
+        bool(legal),
+        lambda: env.reset(seed=seed, options=options),
+    )
 
 
 # --- configurations ----------------------------------------------------------------------------------------------------------------------
@@ -214,33 +227,43 @@ SECTIONS: tuple[tuple[type[Any], type[Any]], ...] = (
 
 
 def _told_by_a_file(home: type[Any], section: str, values: Mapping[str, Any], rules: tuple[Any, ...] = ()) -> bool:
-    """Whether a file that spells the values in `section` would be taken, for all that concerns this section."""
+    """Whether a file that spells the values in `section` would be taken, for all that concerns it: pydantic judges, and the rules."""
     default = home()
-    whole = json.loads(json.dumps(_plain_tree(default)))
+    whole = json.loads(json.dumps(asdict(default)))
     try:
-        whole[section] |= {name: json.loads(json.dumps(_jsonable(value), allow_nan=False)) for name, value in values.items()}
+        whole[section] |= {
+            name: json.loads(json.dumps(_jsonable(value), allow_nan=False)) for name, value in values.items()
+        }
     except (TypeError, ValueError):
         return False
-    text = json.dumps(whole)
     try:
-        if home is LiveConfig:
-            parse_live_config(text, source="f")
-        else:
-            parse_experiment(text, source="f", rules=lambda _: rules)
-    except ConfigError as error:
-        return not any(line.removeprefix("f: ").startswith(f"{section}.") for line in error.errors)
-    return True
+        with unchecked():
+            config = _judge(home).validate_json(json.dumps(whole), strict=True)
+    except ValidationError:
+        return False
+    # A rule that reads another section too is none of this one's.
+    own = (rule for rule in (*RULES_OF[home], *rules) if all(path.split(".")[0] == section for path in rule.paths))
+    return not any(fault for rule in own for fault in rule.check(config))
 
 
-def _plain_tree(value: Any) -> Any:
-    if is_dataclass(value):
-        return {field.name: _plain_tree(getattr(value, field.name)) for field in fields(value)}
-    return list(map(_plain_tree, value)) if isinstance(value, tuple) else value
+RULES_OF: Mapping[type[Any], tuple[Any, ...]] = {
+    ExperimentConfig: (*COMMON_RULES, *RULES),
+    QueueRoutingExperiment: (*COMMON_RULES, *QUEUE_ROUTING_RULES),
+    LLMRoutingExperiment: COMMON_RULES,
+    LiveConfig: LIVE_RULES,
+}
+
+
+@cache
+def _judge(home: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(home)
 
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
     if value is None or isinstance(value, str | bool | int | float | dict):
@@ -254,7 +277,11 @@ def _changes(draw: Draw, cls: type[Any], odd: st.SearchStrategy[Any]) -> dict[st
     changes = {}
     for name in names:
         hint = get_type_hints(cls)[name]
-        near = st.sampled_from(hint.__args__) if hasattr(hint, "__args__") and not hasattr(hint, "__origin__") else st.just(getattr(default, name))
+        near = (
+            st.sampled_from(hint.__args__)
+            if hasattr(hint, "__args__") and not hasattr(hint, "__origin__")
+            else st.just(getattr(default, name))
+        )
         changes[name] = draw(st.one_of(odd, near))
     return changes
 
@@ -270,7 +297,9 @@ def configurations(draw: Draw) -> Call:
 
 
 SMALL = st.one_of(
-    st.sampled_from([number for number in NUMBERS if not 1000 < abs(number) < math.inf]), st.sampled_from(ODD), st.integers(-3, 30)
+    st.sampled_from([number for number in NUMBERS if not 1000 < abs(number) < math.inf]),
+    st.sampled_from(ODD),
+    st.integers(-3, 30),
 )
 
 
@@ -317,8 +346,11 @@ def _array(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
         shape = tuple(draw(st.lists(st.integers(0, 4), max_size=3)))
     array = np.random.default_rng(draw(st.integers(0, 999))).uniform(0.0, 30.0, shape)
     if array.size and draw(st.booleans()):
-        array.reshape(-1)[draw(st.integers(0, array.size - 1))] = draw(st.sampled_from((math.nan, math.inf, -1.0, 1e12, 1e308, -math.inf, 0.0)))
-    return array.astype(draw(st.sampled_from(("float64", "float32", "float64"))))
+        array.reshape(-1)[draw(st.integers(0, array.size - 1))] = draw(
+            st.sampled_from((math.nan, math.inf, -1.0, 1e12, 1e308, -math.inf, 0.0))
+        )
+    with np.errstate(over="ignore"):
+        return array.astype(draw(st.sampled_from(("float64", "float32", "float64"))))
 
 
 def mesh_physics(draw: Draw) -> Call:
@@ -326,11 +358,17 @@ def mesh_physics(draw: Draw) -> Call:
     simulation = _meshes()
     if draw(st.booleans()):
         rates: Any = draw(st.one_of(junk, st.just(None))) if draw(st.integers(0, 9)) == 0 else _array(draw, (2, 3))
-        active = draw(st.one_of(st.none(), st.just(np.array([True, False])), st.just(np.ones(3, bool)), st.just(np.ones(2)), junk))
+        active = draw(
+            st.one_of(st.none(), st.just(np.array([True, False])), st.just(np.ones(3, bool)), st.just(np.ones(2)), junk)
+        )
         ok = isinstance(rates, np.ndarray | list | tuple) and np.ndim(rates) == 2 and len(rates) == 2
         ok = ok and all(0 <= rate <= LARGEST_RATE for rate in np.asarray(rates).reshape(-1).tolist())
-        ok = ok and (active is None or (isinstance(active, np.ndarray) and active.dtype == np.bool_ and active.shape == (2,)))
-        return Call("mesh physics", f"advance({rates!r}, {active!r})", bool(ok), lambda: simulation.advance(rates, active))
+        ok = ok and (
+            active is None or (isinstance(active, np.ndarray) and active.dtype == np.bool_ and active.shape == (2,))
+        )
+        return Call(
+            "mesh physics", f"advance({rates!r}, {active!r})", bool(ok), lambda: simulation.advance(rates, active)
+        )
     desired: Any = np.zeros((2, 20), np.int64)
     for b in range(2):
         desired[b, : len(simulation.order(b))] = simulation.counts(b)[:, 4]
@@ -341,7 +379,9 @@ def mesh_physics(draw: Draw) -> Call:
     desired = desired.astype(dtype) if count >= 0 else desired
     if draw(st.integers(0, 4)) == 0:
         desired, legal = desired[:, :5], False
-    return Call("mesh physics", f"set_desired(.., {count}, {desired.dtype})", legal, lambda: simulation.set_desired(desired))
+    return Call(
+        "mesh physics", f"set_desired(.., {count}, {desired.dtype})", legal, lambda: simulation.set_desired(desired)
+    )
 
 
 def queue_physics(draw: Draw) -> Call:
@@ -353,7 +393,9 @@ def queue_physics(draw: Draw) -> Call:
     if what == "step":
         chosen = draw(st.one_of(st.lists(st.one_of(st.integers(-2, 3), st.floats(0, 1)), max_size=3), junk))
         legal = isinstance(chosen, list | np.ndarray) and len(np.shape(chosen)) == 1 and len(chosen) == 2
-        legal = legal and all(isinstance(c, int | np.integer) and not isinstance(c, bool) and 0 <= c < 2 for c in chosen)
+        legal = legal and all(
+            isinstance(c, int | np.integer) and not isinstance(c, bool) and 0 <= c < 2 for c in chosen
+        )
         return Call("queue physics", f"step({chosen!r})", bool(legal), lambda: simulation.step(chosen))
     if what == "run":
         value = draw(st.sampled_from((0, 3, -1, 2.5, "x", None, math.nan)))
@@ -385,8 +427,10 @@ def llm_physics(draw: Draw) -> Call:
 # --- observations ------------------------------------------------------------------------------------------------------------------------
 
 
-SPACE = DynamicGraphSpace(DynamicGraphConfig(max_nodes=6, max_edges=12, node_feat_dim=3, edge_feat_dim=2, global_feat_dim=2, num_moves=4))
-PREVIOUS = 6
+SPACE = DynamicGraphSpace(
+    DynamicGraphConfig(max_nodes=6, max_edges=12, node_feat_dim=3, edge_feat_dim=2, global_feat_dim=2, num_moves=4)
+)
+SLOTS = 6
 
 
 def _observation(draw: Draw) -> dict[str, Any]:
@@ -398,39 +442,46 @@ def _spoiled(draw: Draw) -> tuple[dict[str, Any], bool, str]:
     """An observation [2, ...], whether it is sound still, and what was done to it."""
     one, two = _observation(draw), _observation(draw)
     obs = {key: np.stack([one[key], two[key]]) for key in one}
-    how = draw(st.sampled_from(("nothing", "value", "shape", "dtype", "gone", "other")))
+    how = draw(st.sampled_from(("nothing", "value", "value", "shape", "dtype", "gone", "other")))
     key = draw(st.sampled_from(sorted(obs)))
-    if how == "nothing":
-        return obs, True, how
+    array, sound = obs[key], {name: value.shape for name, value in obs.items()}
     if how == "gone":
         del obs[key]
     elif how == "other":
         obs[key] = draw(junk)
     elif how == "shape":
-        array = obs[key]
         axis = draw(st.integers(0, array.ndim - 1))
-        obs[key] = draw(st.sampled_from((array[:1], array[None], np.concatenate([array, array], axis), array.reshape(-1), array[..., None])))
+        others = (array[:1], array[None], np.concatenate([array, array], axis), array.reshape(-1), array[..., None])
+        obs[key] = draw(st.sampled_from(others))
     elif how == "dtype":
-        obs[key] = obs[key].astype(draw(st.sampled_from(("object", "<U9", "complex128"))))
-    else:
-        wrong = draw(st.sampled_from((math.nan, math.inf, -1, PREVIOUS, 2**40, -(2**40), -2)))
-        array = obs[key] = obs[key].copy()
-        if array.dtype.kind != "f" and not (isinstance(wrong, int) and np.can_cast(np.min_scalar_type(wrong), array.dtype)):
-            wrong = PREVIOUS
+        obs[key] = array.astype(draw(st.sampled_from(("object", "<U9", "complex128"))))
+    elif how == "value":
+        wrong = draw(st.sampled_from((math.nan, math.inf, -1, SLOTS, 2**40, -(2**40), -2)))
+        if array.dtype.kind != "f" and not (
+            isinstance(wrong, int) and np.can_cast(np.min_scalar_type(wrong), array.dtype)
+        ):
+            wrong = SLOTS
         array.reshape(-1)[draw(st.integers(0, array.size - 1))] = wrong
-        return obs, _sound(obs), f"{key} holds {wrong}"
-    return obs, False, f"{key}: {how}"
+        how = f"value {wrong}"
+    return obs, _sound(obs, sound), f"{key}: {how}"
 
 
-def _sound(obs: dict[str, Any]) -> bool:
-    """What a network may be shown: as `check_observation` says, but for what padding holds, which nobody reads, and twins in `prev_slot`."""
+def _sound(obs: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """What a network may be shown: as `check_observation` says, but for padding, which nobody reads, and twins in `prev_slot`."""
+    for key, shape in shapes.items():
+        kinds = "iufb" if key in ("nodes", "edges", "globals", "elapsed_seconds") else "iub"
+        if key not in obs or np.shape(obs[key]) != shape or np.asarray(obs[key]).dtype.kind not in kinds:
+            return False
     for b in range(2):
         row = {key: np.array(array[b]) for key, array in obs.items()}
         live, real = row["node_mask"] != 0, row["edge_mask"] != 0
-        if not ((row["prev_slot"][live] >= -1) & (row["prev_slot"][live] < PREVIOUS)).all() or not row["elapsed_seconds"] >= 0:
+        if (
+            not ((row["prev_slot"][live] >= -1) & (row["prev_slot"][live] < SLOTS)).all()
+            or not row["elapsed_seconds"] >= 0
+        ):
             return False
         ends = row["edge_index"][:, real]
-        if ((ends < 0) | (ends >= PREVIOUS)).any() or not live[ends].all():
+        if ((ends < 0) | (ends >= SLOTS)).any() or not live[ends].all():
             return False
         parts = (row["nodes"][live], row["edges"][real], row["globals"], row["elapsed_seconds"])
         if not all(np.isfinite(part).all() for part in parts):
@@ -453,12 +504,21 @@ def encoders(draw: Draw) -> Call:
     """`GraphEncoder.step`."""
     encoder = _agents()[0]
     obs, legal, told = _spoiled(draw)
-    if "action_mask" in told:
+    if told.startswith("action_mask"):
         legal = True  # no encoder reads it
     state = encoder.initial_state(2, 6)
     if draw(st.integers(0, 4)) == 0:
         legal, told = False, told + ", another state"
-        state = draw(st.sampled_from((encoder.initial_state(3, 6), encoder.initial_state(2, 7), state._replace(memory=state.memory[:, :, :3]), None)))
+        state = draw(
+            st.sampled_from(
+                (
+                    encoder.initial_state(3, 6),
+                    encoder.initial_state(2, 7),
+                    state._replace(memory=state.memory[:, :, :3]),
+                    None,
+                )
+            )
+        )
     start = draw(st.sampled_from((np.zeros(2, bool), np.ones(2, bool), np.zeros(3, bool), np.array([0.5, math.nan]))))
     legal &= start.dtype == np.bool_ and start.shape == (2,)
 
@@ -473,13 +533,18 @@ def agents(draw: Draw) -> Call:
     """`PPO_GNN.act`, in both modes."""
     agent = draw(st.sampled_from(_agents()[1:]))
     obs, legal, told = _spoiled(draw)
-    if legal and told.startswith("action_mask holds"):
-        mask = obs["action_mask"] * (obs["node_mask"][..., None] != 0)
-        chosen = mask.any(axis=-1) | (obs["node_mask"] == 0)
-        legal = bool(chosen.all()) if agent.mode == "joint" else bool(mask.any(axis=(1, 2)).all())
+    if legal:
+        mask, live = obs["action_mask"] != 0, obs["node_mask"] != 0
+        able = (mask & live[..., None]).any(axis=-1)
+        legal = bool((able | ~live).all()) if agent.mode == "joint" else bool(able.any(axis=1).all())
     temperature = draw(st.sampled_from((None, None, 1.0, 0.0, -1.0, math.nan, np.ones(2), np.ones(3))))
     legal &= temperature is None or (np.shape(temperature) in ((), (2,)) and bool(np.all(np.asarray(temperature) > 0)))
-    return Call("agents", f"act({told}, temperature={temperature!r})", bool(legal), lambda: agent.act(obs, temperature=temperature))
+    return Call(
+        "agents",
+        f"act({told}, temperature={temperature!r})",
+        bool(legal),
+        lambda: agent.act(obs, temperature=temperature),
+    )
 
 
 def codecs(draw: Draw) -> Call:
@@ -498,7 +563,9 @@ def codecs(draw: Draw) -> Call:
 
     def make() -> None:
         with np.errstate(over="ignore"):
-            observation, _ = DynamicGraphSpace(SPACE.config).encode(names, nodes, pairs, edges, globals_, elapsed_seconds=elapsed)
+            observation, _ = DynamicGraphSpace(SPACE.config).encode(
+                names, nodes, pairs, edges, globals_, elapsed_seconds=elapsed
+            )
         check_observation(observation, SPACE.config)
 
     return Call("codecs", f"encode({names}, {nodes!r}, {pairs}, {edges!r}, {globals_!r}, {elapsed})", bool(legal), make)
@@ -512,31 +579,47 @@ def _router() -> LLMRouter:
     config = LLMRoutingConfig(scenarios=(), time_factors=(1.0, 1.0), max_replicas=2)
     env = LLMRoutingVectorEnv(1, config)
     agent = PPO_GNN(
-        env.single_observation_space, env.single_action_space, config=PPOConfig(credit="graph"), encoder=EncoderConfig(kind="gnn", hidden=8)
+        env.single_observation_space,
+        env.single_action_space,
+        config=PPOConfig(credit="graph"),
+        encoder=EncoderConfig(kind="gnn", hidden=8),
     )
     return LLMRouter(agent, config, count_pending_prefill=True)
 
 
-COUNTS = ("running_requests", "waiting_requests", "kv_usage", "prompt_tokens_total", "generated_tokens_total", "latency_seconds_total")
+COUNTS = (
+    "running_requests",
+    "waiting_requests",
+    "kv_usage",
+    "prompt_tokens_total",
+    "generated_tokens_total",
+    "latency_seconds_total",
+)
 
 
 def routers(draw: Draw) -> Call:
     """`LLMRouter.route`."""
-    sound: dict[str, Any] = {name: 0 for name in COUNTS} | {"kv_blocks": 5000, "finished_requests_total": 0}
+    sound: dict[str, Any] = dict.fromkeys(COUNTS, 0) | {"kv_blocks": 5000, "finished_requests_total": 0}
     name, value = draw(st.sampled_from((*COUNTS, "kv_blocks"))), draw(st.one_of(st.just(1), junk))
-    tokens = draw(st.one_of(st.just(100), junk))
+    tokens = draw(st.one_of(st.just(100), junk.filter(lambda n: not (isinstance(n, Real) and 1000 < n < math.inf))))
     number = isinstance(value, Real) and not isinstance(value, bool | np.bool_) and math.isfinite(value)
     legal = bool(number and 0 <= value <= 2**53)
     if legal and name == "kv_usage":
         legal = bool(value <= 1)
     if legal and name == "kv_blocks":
-        legal = bool(value * 16 >= 200)
-    legal &= isinstance(tokens, int | np.integer) and not isinstance(tokens, bool) and 1 <= tokens <= 1000
+        legal = bool(value >= 1)
+    whole = (
+        isinstance(tokens, Real)
+        and not isinstance(tokens, bool | np.bool_)
+        and math.isfinite(tokens)
+        and tokens == int(tokens)
+    )
+    legal &= bool(whole and 1 <= tokens <= 1000)
     reports = [ReplicaReport(id=each, **(sound | ({name: value} if each == "a" else {}))) for each in ("a", "b")]
-    if name == "kv_blocks" and number and 0 < value * 16 < 200:
-        legal = bool(legal or 1 <= tokens <= 1000 if isinstance(tokens, int) and not isinstance(tokens, bool) else False)
     request = IncomingRequest(prompt_tokens=tokens)
-    return Call("routers", f"route({tokens!r} tokens, {name}={value!r})", bool(legal), lambda: _router().route(request, reports))
+    return Call(
+        "routers", f"route({tokens!r} tokens, {name}={value!r})", bool(legal), lambda: _router().route(request, reports)
+    )
 
 
 CASES: Mapping[str, Case] = {
@@ -559,6 +642,3 @@ CASES: Mapping[str, Case] = {
 def drawn_call(draw: Draw, names: tuple[str, ...] = tuple(CASES)) -> Call:
     """A call of one of the cases."""
     return CASES[draw(st.sampled_from(names))](draw)
-
-
-assert Experiment and dump_config

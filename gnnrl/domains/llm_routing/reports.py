@@ -166,9 +166,10 @@ def check_reports(request: IncomingRequest, reports: Sequence[ReplicaReport]) ->
                 continue
             if not (_is_number(value) and 0 <= value <= LARGEST_COUNT):
                 raise ReportError(f"replica {report.id!r}: {name} {value!r} is not a number >= 0")
-            if value == 0 and name in _POSITIVE:
+            if name in _POSITIVE and (value == 0 or (value < 1 and name != "speed")):
+                least = "above 0" if name == "speed" else "at least 1"
                 raise ReportError(
-                    f"replica {report.id!r}: {name} is 0; it must be above 0, or None where it is not known"
+                    f"replica {report.id!r}: {name} is {value}; it must be {least}, or None where it is not known"
                 )
         if report.kv_usage is not None and report.kv_usage > 1:
             raise ReportError(
