@@ -9,10 +9,12 @@ import contextlib
 import io
 import os
 import pickle
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -22,6 +24,12 @@ __all__ = ["CheckpointError", "read_archive", "write_archive"]
 
 FORMAT, VERSION = "gnnrl-checkpoint", 1
 ARRAY = "__ndarray__"
+
+DAMAGE = (
+    RuntimeError, EOFError, BadZipFile, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError,
+    MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+"""What unpacking and unpickling answer to bytes that nobody wrote."""
 
 
 class CheckpointError(Exception):
@@ -80,6 +88,14 @@ def write_archive(path: str | Path, tree: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}){kept}") from error
 
 
+def _require_sums(path: Path) -> None:
+    """Hold every part against its checksum: a changed weight would be read as one that was learned."""
+    with ZipFile(path) as parts:
+        wrong = parts.testzip()
+    if wrong is not None:
+        raise BadZipFile(f"the checksum of {wrong} is wrong")
+
+
 def read_archive(path: str | Path) -> dict[str, Any]:
     """Read a tree. Nothing in the file is executed.
 
@@ -88,15 +104,19 @@ def read_archive(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        if is_zipfile(path):
+            _require_sums(path)
         held = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{path}: is a folder; give the checkpoint in it") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused, it holds more than data (a pickle that would run code) or is damaged; "
             "use a checkpoint written by gnnrl"
         ) from error
-    except (RuntimeError, EOFError, BadZipFile, OSError, ValueError, KeyError) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path}: truncated or not a checkpoint ({error}); use an earlier one") from error
     if not isinstance(held, dict) or held.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a gnnrl checkpoint")
@@ -105,5 +125,10 @@ def read_archive(path: str | Path) -> dict[str, Any]:
             f"{path}: checkpoint version {held.get('version')}, this gnnrl reads version {VERSION}; "
             "evaluate or resume it with the gnnrl that wrote it"
         )
-    tree: dict[str, Any] = _unpack(held["tree"])
+    try:
+        tree = _unpack(held.get("tree"))
+    except (TypeError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: damaged, an array in it is none ({error}); use an earlier one") from error
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{path}: damaged, it holds no named values; use an earlier one")
     return tree

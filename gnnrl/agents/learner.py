@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,6 +107,12 @@ class Learner:
         """Set the step size."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Take over the moments and the step size of another optimiser's state; its other settings stay this one's."""
+        groups = self.optimiser.state_dict()["param_groups"]
+        groups = [{**own, "lr": theirs["lr"]} for own, theirs in zip(groups, saved["param_groups"], strict=True)]
+        self.optimiser.load_state_dict({"state": saved["state"], "param_groups": groups})
 
     def gradients(self, parts: Sequence[Part], loss: Loss) -> tuple[list[Tensor], Tensor]:
         """Gradients of the summed loss of `parts`, one per parameter, and the summed statistics."""

@@ -24,9 +24,11 @@ from gnnrl.agents.learner import Learner
 from gnnrl.agents.networks import build_model
 from gnnrl.agents.observation_scaler import ObservationScaler
 from gnnrl.agents.recorder import Recorder
-from gnnrl.agents.spaces import action_mode, check_observation_of, saved_sizes, spaces_of
+from gnnrl.agents.saved_agent import check_agent_state, described_configs, described_spaces, require_network
+from gnnrl.agents.saved_state import field
+from gnnrl.agents.spaces import action_mode, check_observation_of, saved_sizes
 from gnnrl.agents.update import run_update
-from gnnrl.config.experiment import EncoderConfig, PPOConfig, TemperatureConfig
+from gnnrl.config.experiment import EncoderConfig, PPOConfig
 from gnnrl.rl.distributions import EmptyMaskError, mode_action, sample_action
 from gnnrl.rl.normaliser import ReturnScale
 from gnnrl.rl.storage import Array, Observation
@@ -316,10 +318,20 @@ class PPO_GNN:
             "recorder": None if self.recorder is None else self.recorder.state_dict(),
         }
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken; the replay is checked again before the next optimiser step."""
+    def load_state_dict(self, saved: Mapping[str, Any], place: str = "agent_state") -> None:
+        """Continue where `state_dict` was taken; the replay is checked again before the next optimiser step.
+
+        Args:
+            saved: by `state_dict`.
+            place: begins every error, as the file that it comes from.
+
+        Raises:
+            CheckpointError: something in it is missing, of another shape or type, not finite, or out of its range; the agent is as it
+                was.
+        """
+        check_agent_state(self, saved, place)
         self.model.load_state_dict(saved["model"])
-        self.learner.optimiser.load_state_dict(saved["optimiser"])
+        self.learner.load_state_dict(saved["optimiser"])
         self.scaler.load_state_dict(saved["scaler"])
         self.return_scale.load_state_dict(saved["return_scale"])
         self.clone = None
@@ -369,18 +381,20 @@ class PPO_GNN:
         tree = read_archive(path)
         if "agent" not in tree:
             raise CheckpointError(f"{path}: holds no agent")
-        about = tree["agent"]
-        if about["encoder"] is None and encoder is None:
+        about, place = tree["agent"], f"{path}: agent"
+        hyper, described = described_configs(about, place)
+        if described is None and encoder is None:
             raise CheckpointError(
                 f"{path}: was made with an encoder of your own; pass one of the same shape as encoder="
             )
-        observed, actions = spaces_of(about["sizes"])
-        chosen = encoder if about["encoder"] is None else EncoderConfig(**about["encoder"])
-        hyper = dict(about["config"])
-        if "temperature" in hyper:  # older files know none
-            hyper["temperature"] = TemperatureConfig(**hyper["temperature"])
-        agent = cls(observed, actions, config=PPOConfig(**hyper), encoder=chosen, seed=about["seed"], device=device)
-        agent.load_state_dict(tree["agent_state"])
+        observed, actions = described_spaces(about, place)
+        state, held = field(tree, "agent_state", str(path)), f"{path}: agent_state"
+        if described is not None:
+            moves, per_node = about["sizes"][ACTION_MASK][1], hyper.credit == "node"
+            require_network(field(state, "model", held), described, observed, moves, per_node, f"{held}.model")
+        chosen = encoder if described is None else described
+        agent = cls(observed, actions, config=hyper, encoder=chosen, seed=about["seed"], device=device)
+        agent.load_state_dict(state, held)
         return agent
 
 

@@ -51,7 +51,8 @@ def clone_teacher(
 
     Stored memory is recomputed before each pass, since it changes with the weights. So are the values that returns end in, after the
     rollout and after truncations: the network's own, raised to where the targets were before (`level_ends`), at first to what the mean
-    reward comes to (`steady_worth`). Afterwards the environments start anew, and, where `kl_coef` > 0, a frozen copy of the fitted policy holds PPO near to it.
+    reward comes to (`steady_worth`). Afterwards the environments start anew, and, where `kl_coef` > 0, a frozen copy of the fitted
+    policy holds PPO near to it.
 
     Args:
         agent: untrained.

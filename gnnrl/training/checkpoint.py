@@ -14,6 +14,9 @@ import torch
 from gnnrl.agents.archive import CheckpointError, read_archive, write_archive
 from gnnrl.agents.iteration import Collector
 from gnnrl.agents.ppo_gnn import PPO_GNN
+from gnnrl.agents.saved_agent import check_agent_state
+from gnnrl.agents.saved_state import field, require
+from gnnrl.agents.saved_world import check_generators, load_world
 from gnnrl.config.experiment import Experiment
 from gnnrl.training.run_folder import differences
 
@@ -47,24 +50,34 @@ def load_training(path: Path, config: Experiment, agent: PPO_GNN, collector: Col
         Environment steps done.
 
     Raises:
-        CheckpointError: the file is damaged, holds no training, or is of another configuration.
+        CheckpointError: the file is damaged, holds no training, or is of another configuration; nothing has been taken over then.
     """
     tree = read_archive(path)
     if "training" not in tree:
         raise CheckpointError(f"{path}: holds an agent but no training to resume; start a new run instead")
-    training = tree["training"]
-    changed = list(differences(json.loads(training["config"]), json.loads(json.dumps(asdict(config)))))
+    training, place = tree["training"], f"{path}: training"
+    try:
+        theirs = json.loads(field(training, "config", place))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{place}.config: is no configuration ({error})") from error
+    require(isinstance(theirs, dict), f"{place}.config", "is no configuration")
+    changed = list(differences(theirs, json.loads(json.dumps(asdict(config)))))
     if changed:
-        fields = "; ".join(f"{field} was {ours!r}, is {theirs!r}" for field, ours, theirs in changed)
+        fields = "; ".join(f"{name} was {ours!r}, is {now!r}" for name, ours, now in changed)
         raise CheckpointError(
             f"{path}: was written under another configuration: {fields}. Resume it with the configuration beside it, "
             "or start a new run"
         )
-    agent.load_state_dict(tree["agent_state"])
-    collector.load_state_dict(training["collector"])
+    steps = field(training, "steps", place)
+    require(type(steps) is int and steps >= 0, f"{place}.steps", f"{str(steps)[:60]} is no number of steps")
+    state = field(tree, "agent_state", str(path))
+    check_agent_state(agent, state, f"{path}: agent_state")
+    check_generators(field(training, "generators", place), f"{place}.generators")
+    # Everything has been looked at but what the environment alone can judge; it goes first, so that a refusal leaves the rest alone.
+    load_world(collector, agent, field(training, "collector", place), f"{place}.collector")
+    agent.load_state_dict(state)
     _restore(training["generators"])
-    steps: int = training["steps"]
-    return steps
+    return int(steps)
 
 
 def _generators() -> dict[str, Any]:

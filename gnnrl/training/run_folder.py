@@ -89,6 +89,8 @@ class RunFolder(Generic[AnyExperiment]):
             recorded = json.loads(revision.read_text(encoding="utf-8")) if revision.is_file() else {}
         except ValueError as error:
             raise RunError(f"{revision}: is not JSON ({error})") from error
+        if not isinstance(recorded, dict):
+            raise RunError(f"{revision}: is no JSON object; delete it, the run then counts as of unknown code")
         return RunFolder(folder, load_experiment(folder / "config.yaml"), recorded)
 
     @property
