@@ -25,7 +25,7 @@ from gnnrl.agents.networks import build_model
 from gnnrl.agents.observation_scaler import ObservationScaler
 from gnnrl.agents.recorder import Recorder
 from gnnrl.agents.saved_agent import check_agent_state, described_configs, described_spaces, require_network
-from gnnrl.agents.saved_state import field
+from gnnrl.agents.saved_state import field, require
 from gnnrl.agents.spaces import action_mode, check_observation_of, saved_sizes
 from gnnrl.agents.update import run_update
 from gnnrl.config.experiment import EncoderConfig, PPOConfig
@@ -388,7 +388,9 @@ class PPO_GNN:
                 f"{path}: was made with an encoder of your own; pass one of the same shape as encoder="
             )
         observed, actions = described_spaces(about, place)
-        state, held = field(tree, "agent_state", str(path)), f"{path}: agent_state"
+        held = f"{path}: agent_state"
+        require("agent_state" in tree, held, "is missing")
+        state = tree["agent_state"]
         if described is not None:
             moves, per_node = about["sizes"][ACTION_MASK][1], hyper.credit == "node"
             require_network(field(state, "model", held), described, observed, moves, per_node, f"{held}.model")

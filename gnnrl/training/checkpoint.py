@@ -70,7 +70,8 @@ def load_training(path: Path, config: Experiment, agent: PPO_GNN, collector: Col
         )
     steps = field(training, "steps", place)
     require(type(steps) is int and steps >= 0, f"{place}.steps", f"{str(steps)[:60]} is no number of steps")
-    state = field(tree, "agent_state", str(path))
+    require("agent_state" in tree, f"{path}: agent_state", "is missing")
+    state = tree["agent_state"]
     check_agent_state(agent, state, f"{path}: agent_state")
     check_generators(field(training, "generators", place), f"{place}.generators")
     # Everything has been looked at but what the environment alone can judge; it goes first, so that a refusal leaves the rest alone.
