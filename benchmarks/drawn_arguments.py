@@ -201,7 +201,9 @@ def resets(draw: Draw) -> Call:
         legal = False
     elif options:
         given = options.get("reset_mask")
-        masks = isinstance(given, np.ndarray) and given.dtype == np.bool_ and given.shape == (count,) and bool(given.any())
+        masks = (
+            isinstance(given, np.ndarray) and given.dtype == np.bool_ and given.shape == (count,) and bool(given.any())
+        )
         legal = legal and not single and set(options) == {"reset_mask"} and (given is None or masks)
     return Call(
         "resets",

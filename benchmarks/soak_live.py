@@ -270,7 +270,9 @@ class Soak:
         concerned = behind(reading, low)
         wrongly = [one for one in lowered if one.partition(":")[0] in concerned]
         if wrongly:
-            read = ", ".join(f"{service} {read:.1f} of {whole:.1f} requests/s" for service, (read, whole) in low.items())
+            read = ", ".join(
+                f"{service} {read:.1f} of {whole:.1f} requests/s" for service, (read, whole) in low.items()
+            )
             self.auditor.offend("lowered on low rates", f"{', '.join(wrongly)}, reading {read}", name)
 
     def _conclude(self) -> None:
@@ -349,7 +351,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.scraping:
         scraping, answers = scraping_plan(args.seed, args.intervals * INTERVAL_SECONDS)
         options = SoakOptions(
-            intervals=args.intervals, seed=args.seed, run=args.run, policy=args.policy, plan=(answers, ()), scraping=scraping
+            intervals=args.intervals,
+            seed=args.seed,
+            run=args.run,
+            policy=args.policy,
+            plan=(answers, ()),
+            scraping=scraping,
         )
         return _soaked(options)
     options = SoakOptions(

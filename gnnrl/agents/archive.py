@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["CheckpointError", "read_archive", "write_archive"]
+__all__ = ["CheckpointError", "read_archive", "snapshot", "write_archive"]
 
 FORMAT, VERSION = "gnnrl-checkpoint", 1
 ARRAY = "__ndarray__"
@@ -55,6 +55,16 @@ def _unpack(tree: Any) -> Any:
     if isinstance(tree, dict):
         return tree[ARRAY].numpy() if ARRAY in tree else {key: _unpack(value) for key, value in tree.items()}
     return [_unpack(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def snapshot(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a tree that nothing changes any more, for `write_archive` to write later.
+
+    Raises:
+        TypeError: the tree holds something else than data.
+    """
+    copied: dict[str, Any] = _pack(tree)
+    return copied
 
 
 def write_archive(path: str | Path, tree: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +13,16 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from encoders.state import EncoderState
 from gnnrl.agents.divergence import DivergenceError
+from gnnrl.agents.episode_statistics import EpisodeStatistics
 from gnnrl.agents.schedules import clone_coefficient
 from gnnrl.rl.storage import Array, Observation
 
 if TYPE_CHECKING:
     from gnnrl.agents.ppo_gnn import PPO_GNN
 
-__all__ = ["Collector", "Iteration", "iterations"]
+__all__ = ["Collector", "Iteration", "iterations", "prime"]
+
+EPISODES = ("episode_return", "episode_length")
 
 
 @dataclass
@@ -27,6 +31,8 @@ class Iteration:
 
     steps: int
     """Environment steps since training began."""
+    new_steps: int
+    """Those of this rollout."""
     statistics: dict[str, float]
     """Of the update, named as in the logs without `train/`."""
     metrics: dict[str, float]
@@ -65,26 +71,37 @@ class Collector:
     def __init__(self, env: VectorEnv, seed: int | None) -> None:
         mode = env.metadata.get("autoreset_mode")
         if mode != AutoresetMode.NEXT_STEP:
-            raise ValueError(f"the environment's autoreset_mode is {mode}; training needs AutoresetMode.NEXT_STEP")
+            raise ValueError(
+                f"the environment's autoreset_mode is {mode}; training needs AutoresetMode.NEXT_STEP, as in "
+                "SyncVectorEnv(..., autoreset_mode=AutoresetMode.NEXT_STEP)"
+            )
         self.env = env
         self.seed = seed
         self.obs: Observation | None = None
         self.state: EncoderState | None = None
+        self.episodes = EpisodeStatistics(env.num_envs)
 
     def reset(self, agent: PPO_GNN) -> None:
         """Start all environments and forget; the seed counts once, so that later starts play other episodes."""
         self.obs, _ = self.env.reset(seed=self.seed)
         self.seed = None
         self.state = agent.initial_state(self.env.num_envs)
+        self.episodes = EpisodeStatistics(self.env.num_envs)
         agent.record(self.env.num_envs)
 
     def collect(self, agent: PPO_GNN) -> dict[str, float]:
-        """Play until the agent's rollout is full; returns the mean reward and metrics of the live steps."""
+        """Play until the agent's rollout is full.
+
+        Returns:
+            `reward` and the environment's own metrics, means over the live steps; `episode_return` and `episode_length`, means over the
+            episodes that ended, where one did.
+        """
         agent.train()
         if self.obs is None:
             self.reset(agent)
         assert self.obs is not None
         means = _Means()
+        self.episodes.clear()
         while not agent.ready:
             action, self.state = agent.act(self.obs, self.state)
             assert agent.recorder is not None
@@ -92,31 +109,49 @@ class Collector:
             self.obs, reward, terminated, truncated, infos = self.env.step(action)
             agent.store_transition(reward, terminated, truncated, infos)
             means.add("reward", np.asarray(reward), live)
+            self.episodes.add(np.asarray(reward), live, np.asarray(terminated) | np.asarray(truncated))
             for name, values in infos.items():
                 if _is_metric(values, self.env.num_envs) and not name.startswith("_"):
                     present = infos.get(f"_{name}")
                     means.add(name, values, live if present is None else live & present)
-        return means.result()
+        return means.result() | self.episodes.means()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Environment, observation and memory.
+    @property
+    def savable(self) -> bool:
+        """Whether the environment can be saved, so that a training can go on bit for bit; Gymnasium's own vector environments cannot."""
+        return hasattr(self.env.unwrapped, "state_dict")
 
-        Raises:
-            TypeError: the environment cannot be saved.
-        """
+    def state_dict(self) -> dict[str, Any] | None:
+        """Environment, observation, memory and episodes in progress; None where the environment cannot be saved."""
+        if not self.savable:
+            return None
         env: Any = self.env.unwrapped
-        if not hasattr(env, "state_dict"):
-            raise TypeError(f"{type(env).__name__} has no state_dict(); checkpoints need it to continue bit for bit")
         assert self.obs is not None
         assert self.state is not None
-        return {"env": env.state_dict(), "obs": dict(self.obs), "state": list(self.state)}
+        return {
+            "env": env.state_dict(),
+            "obs": dict(self.obs),
+            "state": list(self.state),
+            "episodes": self.episodes.state_dict(),
+        }
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+    def load_state_dict(self, saved: Mapping[str, Any] | None, seed: int | None = None) -> None:
+        """Continue where `state_dict` was taken.
+
+        Args:
+            saved: by it; None = the environment could not be saved, so new episodes begin, and nothing is remembered.
+            seed: of those.
+        """
+        if saved is None:
+            self.obs, self.seed = None, seed
+            return
         env: Any = self.env.unwrapped
         env.load_state_dict(saved["env"])
+        # The first reset lies behind, so that a later one plays other episodes.
+        self.seed = None
         self.obs = saved["obs"]
         self.state = EncoderState(*saved["state"])
+        self.episodes.load_state_dict(saved["episodes"])
 
 
 def _is_metric(values: Any, num_envs: int) -> bool:
@@ -168,6 +203,8 @@ def iterations(
             error.steps = steps
             raise
         steps += per_rollout
-        statistics["reward"] = metrics.pop("reward")
+        # No live step: a rollout of one step in which every environment began anew.
+        statistics["reward"] = metrics.pop("reward", math.nan)
+        statistics |= {name: metrics.pop(name) for name in EPISODES if name in metrics}
         statistics["steps_per_second"] = per_rollout / (time.perf_counter() - began)
-        yield Iteration(steps, statistics, metrics)
+        yield Iteration(steps, per_rollout, statistics, metrics)

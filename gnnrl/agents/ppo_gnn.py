@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from encoders import GraphEncoder
@@ -19,10 +18,10 @@ from encoders.state import EncoderState
 from gnnrl.agents.archive import CheckpointError, read_archive, write_archive
 from gnnrl.agents.clone import FrozenClone
 from gnnrl.agents.divergence import DivergenceError
-from gnnrl.agents.iteration import iterations
 from gnnrl.agents.learner import Learner
 from gnnrl.agents.networks import build_model
 from gnnrl.agents.observation_scaler import ObservationScaler
+from gnnrl.agents.own_environment import learn, play_episodes
 from gnnrl.agents.recorder import Recorder
 from gnnrl.agents.saved_agent import check_agent_state, described_configs, described_spaces, require_network
 from gnnrl.agents.saved_state import field, require
@@ -291,18 +290,9 @@ class PPO_GNN:
         self.scaler.update({key: array[:-1] for key, array in storage.obs.items()})
         storage.clear()
 
-    def learn(self, env: VectorEnv, total_steps: int) -> PPO_GNN:
-        """Train for `total_steps` environment steps, rounded up to whole rollouts; `Trainer` adds logs and
-        checkpoints."""
-        threads = torch.get_num_threads()
-        # Small work: torch's own threads would only wait for each other beside those of the learner.
-        torch.set_num_threads(1)
-        try:
-            for _ in iterations(self, env, total_steps):
-                pass
-        finally:
-            torch.set_num_threads(threads)
-        return self.train(False)
+    # Methods like the others, which stand in a module of their own.
+    learn = learn
+    evaluate = play_episodes
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what the agent does next, but for a rollout in progress."""

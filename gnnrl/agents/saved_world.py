@@ -29,13 +29,16 @@ def load_world(collector: Collector, agent: PPO_GNN, saved: Any, place: str, **o
     Args:
         collector: of an environment of the same configuration.
         agent: who remembers.
-        saved: by `Collector.state_dict`.
+        saved: by `Collector.state_dict`; None = the environment could not be saved.
         place: begins every error.
         options: of `Collector.load_state_dict`.
 
     Raises:
         CheckpointError: something is missing, of another shape or type, or refused by the environment.
     """
+    if saved is None:
+        collector.load_state_dict(None, **options)
+        return
     env: Any = collector.env.unwrapped
     obs = collector.obs
     if obs is None:
@@ -46,6 +49,7 @@ def load_world(collector: Collector, agent: PPO_GNN, saved: Any, place: str, **o
     require_alike(field(saved, "obs", place), dict(obs), f"{place}.obs")
     require_finite(saved["obs"], f"{place}.obs")
     require_memory(agent, field(saved, "state", place), f"{place}.state", collector.env.num_envs)
+    require_alike(field(saved, "episodes", place), collector.episodes.state_dict(), f"{place}.episodes")
     kept = collector.obs, collector.state
     try:
         collector.load_state_dict(saved, **options)

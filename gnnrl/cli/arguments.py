@@ -36,9 +36,11 @@ class UserError(Exception):
     """A mistake of the user: what was wrong, where, and what would be right."""
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """`CONFIG` and `--set a.b=c`."""
-    parser.add_argument("config", metavar="CONFIG", type=Path, help="an experiment's YAML file")
+def add_config(parser: argparse.ArgumentParser, needed: bool = True) -> None:
+    """`CONFIG`, which may be left out where it is not `needed`, and `--set a.b=c`."""
+    parser.add_argument(
+        "config", metavar="CONFIG", nargs=None if needed else "?", type=Path, help="an experiment's YAML file"
+    )
     parser.add_argument(
         "--set",
         dest="overrides",

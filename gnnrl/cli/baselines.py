@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from gnnrl.cli.arguments import add_config, add_json, load_autoscaling, print_json, print_table
+from gnnrl.cli.outputs import add_output
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     calibrating = actions.add_parser("calibrate", help="sweep the settings of the rules and write the best of each")
     add_config(calibrating)
-    calibrating.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
+    add_output(calibrating, "-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
 
 
 def run(args: argparse.Namespace) -> int:

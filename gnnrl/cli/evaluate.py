@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gnnrl.cli.arguments import UserError
 from gnnrl.cli.domains import DOMAINS, domain_playing
+from gnnrl.cli.outputs import add_output
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -69,9 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="further runs, or checkpoints in them, played on the same requests; those of one experiment also together (routing)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the evaluation as JSON; - prints it instead of the table")
-    parser.add_argument("--report", metavar="FILE", type=Path, help="write the report as one HTML file")
-    parser.add_argument("--pictures", metavar="FOLDER", type=Path, help="write the report's pictures as PNG files")
+    add_output(parser, "--json", metavar="FILE", help="write the evaluation as JSON; - prints it instead of the table")
+    add_output(parser, "--report", metavar="FILE", type=Path, help="write the report as one HTML file")
+    add_output(
+        parser, "--pictures", folder=True, metavar="FOLDER", type=Path, help="write the report's pictures as PNG files"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

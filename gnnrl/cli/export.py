@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gnnrl.cli.outputs import add_output
+
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "write what a training logged to CSV or Parquet"
@@ -17,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`gnnrl export RUN --csv FILE | --parquet FILE [--columns PATTERN ...]`."""
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="the folder of a run, or a checkpoint in it")
     table = parser.add_mutually_exclusive_group(required=True)
-    table.add_argument("--csv", metavar="FILE", type=Path, help="write it here")
-    table.add_argument("--parquet", metavar="FILE", type=Path, help="the same as Parquet (extra `parquet`)")
+    add_output(table, "--csv", into=parser, metavar="FILE", type=Path, help="write it here")
+    add_output(table, "--parquet", into=parser, metavar="FILE", type=Path, help="the same as Parquet (extra `parquet`)")
     parser.add_argument(
         "--columns",
         metavar="PATTERN",

@@ -47,7 +47,9 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cluster.add_argument("--context", metavar="NAME", help="of the kubeconfig; default: its current one")
     cluster.add_argument(
-        "--cluster", metavar="NAME", help="where the graph shows several clusters: the one that is scaled, as Kiali calls it"
+        "--cluster",
+        metavar="NAME",
+        help="where the graph shows several clusters: the one that is scaled, as Kiali calls it",
     )
     cluster.add_argument("--sandbox-url", metavar="URL", help="take the time from a sandbox's control server")
     loop = parser.add_argument_group("the loop")

@@ -23,6 +23,7 @@ from gnnrl.cli import (
     train,
 )
 from gnnrl.cli.arguments import UserError
+from gnnrl.cli.outputs import check_outputs
 from gnnrl.printable import EscapedStream
 
 __all__ = ["INTERRUPTED", "USER_ERROR", "build_parser", "main"]
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0, 2 after a user's mistake (the message is on stderr), 130 after Ctrl-C.
+        0, 2 after a user's mistake (the message is on stderr), 130 after Ctrl-C, 128 + the signal's number where one ended a training.
     """
     stdout, stderr = sys.stdout, sys.stderr
     # Everything that is printed may hold what somebody else has named.
@@ -113,6 +114,7 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.print_help()
         return 0
     try:
+        check_outputs(args)
         code: int = args.run(args)
         sys.stdout.flush()
         return code

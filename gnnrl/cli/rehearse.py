@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import UserError, load_live, print_json, print_table
+from gnnrl.cli.outputs import add_output
 from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fault", dest="faults", metavar="TARGET:KIND:START:END", action="append", default=[],
         help="something that goes wrong, as kiali:http_503:600:900 (seconds after the start); may be repeated",
     )  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="write the comparison as JSON; - prints it")
-    parser.add_argument("--report", metavar="FILE", type=Path, help="write the report as one HTML file")
-    parser.add_argument(
-        "--screen", metavar="FILE", type=Path, help="write the status screen at the end as an SVG picture"
+    add_output(parser, "--json", metavar="FILE", help="write the comparison as JSON; - prints it")
+    add_output(parser, "--report", metavar="FILE", type=Path, help="write the report as one HTML file")
+    add_output(
+        parser, "--screen", metavar="FILE", type=Path, help="write the status screen at the end as an SVG picture"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import STDOUT, UserError, print_json, print_table
+from gnnrl.cli.outputs import add_output
 from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
 from gnnrl.printable import raw
 from gnnrl.whole_file import write_text
@@ -65,12 +66,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", metavar="NAME|JSON", help="iteration times; Llama-2-7b on A100-80GB")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of requests and ties; 0")
     parser.add_argument("--check", action="store_true", help="check the laws of conservation at every decision (slow)")
-    parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="write the latencies here; - prints them instead of the tables"
+    add_output(
+        parser,
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write the latencies here; - prints them instead of the tables",
     )
     table = parser.add_mutually_exclusive_group()
-    table.add_argument("--requests-csv", metavar="FILE", type=Path, help="write a row a request here")
-    table.add_argument("--requests-parquet", metavar="FILE", type=Path, help="the same as Parquet (extra `parquet`)")
+    add_output(table, "--requests-csv", into=parser, metavar="FILE", type=Path, help="write a row a request here")
+    add_output(
+        table,
+        "--requests-parquet",
+        into=parser,
+        metavar="FILE",
+        type=Path,
+        help="the same as Parquet (extra `parquet`)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

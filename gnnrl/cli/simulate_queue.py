@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gnnrl.cli.arguments import STDOUT, UserError, print_json, print_table
+from gnnrl.cli.outputs import add_output
 from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
 from gnnrl.whole_file import write_text
 
@@ -50,12 +51,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="requests/s that a replica serves of each type; once for every replica",
     )
-    parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="write the figures into this file; - prints them instead of the table"
+    add_output(
+        parser,
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write the figures into this file; - prints them instead of the table",
     )
     table = parser.add_mutually_exclusive_group()
-    table.add_argument("--requests-csv", metavar="FILE", type=Path, help="write a row a request here")
-    table.add_argument("--requests-parquet", metavar="FILE", type=Path, help="the same as Parquet (extra `parquet`)")
+    add_output(table, "--requests-csv", into=parser, metavar="FILE", type=Path, help="write a row a request here")
+    add_output(
+        table,
+        "--requests-parquet",
+        into=parser,
+        metavar="FILE",
+        type=Path,
+        help="the same as Parquet (extra `parquet`)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

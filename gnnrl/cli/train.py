@@ -1,49 +1,130 @@
-"""Train a policy from a configuration; Ctrl-C saves a checkpoint and says how to go on."""
+"""Train a policy from a configuration, or several that differ in their seeds.
+
+Ctrl-C, SIGTERM (Kubernetes, Slurm, `kill`) and SIGHUP save a checkpoint and say how to go on; the exit code is 130, 143 or 129. A second
+one stops at once and saves nothing.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gnnrl.cli.arguments import add_config
+from gnnrl.cli.arguments import UserError, add_config
 from gnnrl.cli.domains import DOMAINS, load_experiment
+from gnnrl.cli.outputs import add_output
+
+if TYPE_CHECKING:
+    from gnnrl.config.experiment import Experiment
+    from gnnrl.training import RunFolder
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "train a policy from a configuration"
 
-INTERRUPTED = 130
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`gnnrl train CONFIG [--set a.b=c ...] [--out DIR] [--resume DIR]`."""
-    add_config(parser)
+    """`gnnrl train CONFIG [--set a.b=c ...] [--out DIR | --resume DIR [--extend STEPS]] [--seeds N]`."""
+    add_config(parser, needed=False)
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--out", metavar="DIR", type=Path, help="the run's new folder; runs/NAME where it is left out")
-    where.add_argument("--resume", metavar="DIR", type=Path, help="continue the run in this folder, bit for bit")
+    add_output(
+        where, "--out", into=parser, folder=True, metavar="DIR", type=Path, help="the run's new folder; runs/NAME where it is left out"
+    )  # fmt: skip
+    where.add_argument(
+        "--resume",
+        metavar="DIR",
+        type=Path,
+        help="continue the run in this folder, bit for bit; CONFIG may be left out",
+    )
+    parser.add_argument(
+        "--extend",
+        metavar="STEPS",
+        type=int,
+        help="train a finished run (--resume DIR) so many steps longer; its schedules run to the new end",
+    )
+    parser.add_argument(
+        "--seeds",
+        metavar="N",
+        type=int,
+        help="train N runs, from the configuration's seed on, one after another: DIR_seed0, DIR_seed1, ...",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains in a new run folder, or continues one."""
-    config = load_experiment(args.config, args.overrides)
-    domain = DOMAINS[config.domain]
-    config = domain.self_contained(config)
+    """Trains in a new run folder, or continues one; or does so with each of several seeds."""
     from gnnrl.training import RunFolder, TrainingInterrupted
 
-    if args.resume:
-        folder = RunFolder.open_any(args.resume)
-        folder.require_same(config)
-    else:
-        folder = RunFolder.create(args.out or Path("runs") / config.name, config)
-    trainer = domain.trainer_for(folder)
+    _refuse(args)
+    config = _config(args)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        if args.seeds is not None:
+            from gnnrl.cli.train_seeds import train_seeds
+
+            with _notes():
+                train_seeds(config, args.seeds, args.resume or _out(args, config), resume=args.resume is not None)
+            return 0
+        if args.resume:
+            folder = RunFolder.open_any(args.resume)
+            folder.require_same(config)
+            if args.extend is not None:
+                folder = _extended(folder, args.extend)
+            elif folder.finished:
+                print(f"{folder.path}: is finished, {folder.steps:,} steps; --extend STEPS trains it longer")
+                return 0
+        else:
+            folder = RunFolder.create(_out(args, config), config)
+        with _notes():
+            trainer = DOMAINS[config.domain].trainer_for(folder)
             trainer.run(resume=args.resume is not None)
     except TrainingInterrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return INTERRUPTED
+        # Where the terminal has been closed nobody is left to be told.
+        with contextlib.suppress(OSError):
+            print(interrupted, file=sys.stderr, flush=True)
+        return interrupted.exit_code
     print(f"{folder.path}: trained for {trainer.steps:,} steps; compare it with: gnnrl evaluate {folder.path}")
     return 0
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    if args.config is None and (args.resume is None or args.seeds is not None):
+        raise UserError("gnnrl train: name a configuration, such as configs/demo.yaml; only --resume DIR has its own")
+    if args.extend is not None and (args.resume is None or args.seeds is not None):
+        raise UserError("gnnrl train: --extend goes with --resume DIR, a finished run, one at a time")
+    for flag, value in (("--extend", args.extend), ("--seeds", args.seeds)):
+        if value is not None and value < 1:
+            raise UserError(f"gnnrl train: {flag} {value}: is not above 0")
+
+
+def _config(args: argparse.Namespace) -> Experiment:
+    from gnnrl.training import RunFolder
+
+    path = RunFolder.open_any(args.resume).path / "config.yaml" if args.config is None else args.config
+    config = load_experiment(path, args.overrides)
+    contained: Experiment = DOMAINS[config.domain].self_contained(config)
+    return contained
+
+
+def _out(args: argparse.Namespace, config: Experiment) -> Path:
+    out: Path = args.out or Path("runs") / config.name
+    return out
+
+
+def _extended(folder: RunFolder[Any], steps: int) -> RunFolder[Any]:
+    if not folder.finished:
+        raise UserError(
+            f"{folder.path}: has come to step {folder.steps:,} of {folder.config.training.total_steps:,}; only a finished run is "
+            f"extended: first go on with {folder.go_on}"
+        )
+    return folder.extended(steps)
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[None]:
+    """Warnings as lines of their own."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        yield

@@ -154,7 +154,9 @@ class Evaluation:
         left_out = {POLICY, BOUND, *self.beside, *self.repeats}
         names = [name for name in self.playbacks if name not in left_out]
         ours = self._cost(workload, subject)
-        return tuple(sorted((n for n in names if self._cost(workload, n) < ours), key=lambda n: self._cost(workload, n)))
+        return tuple(
+            sorted((n for n in names if self._cost(workload, n) < ours), key=lambda n: self._cost(workload, n))
+        )
 
     def _cost(self, workload: str, row: str) -> float:
         return self.mean(workload, row, "objective").mean

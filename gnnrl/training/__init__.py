@@ -1,7 +1,8 @@
-"""The training loop, its folder, its checkpoints and its logs."""
+"""The training of an experiment, and the folder that holds it."""
 
+from gnnrl.agents.interruption import TrainingInterrupted
 from gnnrl.training.metrics_export import MetricsExporter
 from gnnrl.training.run_folder import RunFolder
-from gnnrl.training.trainer import Trainer, TrainingInterrupted
+from gnnrl.training.trainer import Trainer
 
 __all__ = ["MetricsExporter", "RunFolder", "Trainer", "TrainingInterrupted"]

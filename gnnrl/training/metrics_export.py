@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gnnrl.column_files import write_csv, write_parquet
-from gnnrl.training.logging import RECORD
+from gnnrl.logs.run_log import RECORD
 from gnnrl.training.run_folder import RunError
 
 __all__ = ["MetricsExporter"]

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from gnnrl.agents.learning import CHECKPOINT
+from gnnrl.agents.saved_training import Standing, saved_standing
+from gnnrl.config.differences import differences
 from gnnrl.config.experiment import Experiment, ExperimentConfig
 from gnnrl.config.loader import dump_config, load_experiment
+from gnnrl.logs.run_log import TENSORBOARD
 from gnnrl.whole_file import write_text
 
-__all__ = ["RunError", "RunFolder", "code_revision", "differences"]
+__all__ = ["RunError", "RunFolder", "code_revision"]
 
 
 class RunError(Exception):
@@ -46,15 +51,27 @@ class RunFolder(Generic[AnyExperiment]):
         Raises:
             RunError: something is there already.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(
-                f"{path}: is there already and not empty; continue it with --resume {path}, or choose another --out"
-            )
+        cls.require_free(path)
         path.mkdir(parents=True, exist_ok=True)
         revision = code_revision()
         write_text(path / "revision.json", json.dumps(revision, indent=2) + "\n")
         write_text(path / "config.yaml", dump_config(config))
         return RunFolder(path, config, revision)
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Refuses a folder in which there is something, and says what, and how to go on with it.
+
+        Raises:
+            RunError: something is there already.
+        """
+        if path.is_dir() and not any(path.iterdir()):
+            return
+        if (path / "config.yaml").is_file():
+            raise RunError(RunFolder.open_any(path).standing())
+        if path.exists() or path.is_symlink():
+            what = "is there already and not empty" if path.is_dir() else "is a file"
+            raise RunError(f"{path}: {what}; choose another --out")
 
     @classmethod
     def open(cls, path: Path) -> RunFolder[ExperimentConfig]:
@@ -96,12 +113,65 @@ class RunFolder(Generic[AnyExperiment]):
     @property
     def checkpoint(self) -> Path:
         """The newest checkpoint."""
-        return self.path / "checkpoint.pt"
+        return self.path / CHECKPOINT
+
+    @property
+    def go_on(self) -> str:
+        """The command that resumes it."""
+        folder = shlex.quote(str(self.path))
+        return f"gnnrl train {shlex.quote(str(self.path / 'config.yaml'))} --resume {folder}"
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of the newest checkpoint; 0 where there is none yet.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        return self._saved().steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been trained to its end.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged.
+        """
+        saved = self._saved()
+        return saved.steps >= self.config.training.total_steps and saved.pending is None
+
+    def _saved(self) -> Standing:
+        return saved_standing(self.checkpoint) if self.checkpoint.exists() else Standing()
+
+    def standing(self) -> str:
+        """How far it is and how to go on with it, for whoever meant to begin it."""
+        total = self.config.training.total_steps
+        if self.finished:
+            return (
+                f"{self.path}: holds a finished run of {self.steps:,} steps; go on with {self.go_on} --extend STEPS, or choose another "
+                "--out"
+            )
+        return (
+            f"{self.path}: holds a run that has come to step {self.steps:,} of {total:,}; go on with {self.go_on}, or choose "
+            "another --out"
+        )
+
+    def extended(self, steps: int) -> RunFolder[AnyExperiment]:
+        """The run with so many more steps to train, which its configuration says from now on.
+
+        Raises:
+            CheckpointError: its checkpoint is damaged.
+        """
+        training = self.config.training
+        longer = replace(training, total_steps=max(training.total_steps, self.steps) + steps)
+        config = replace(self.config, training=longer)
+        write_text(self.path / "config.yaml", dump_config(config))
+        return RunFolder(self.path, config, self.revision)
 
     @property
     def tensorboard(self) -> Path:
         """Folder of the event files."""
-        return self.path / "tensorboard"
+        return self.path / TENSORBOARD
 
     def require_same(self, config: Experiment) -> None:
         """Refuses to continue this run under another configuration.
@@ -155,13 +225,3 @@ def _described(revision: Mapping[str, Any]) -> str:
     head = revision.get("revision")
     place = str(head)[:12] if head else "an unknown revision"
     return f"gnnrl {revision.get('gnnrl', '?')} at {place}{' with changes' if revision.get('modified') else ''}"
-
-
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted path, ours, theirs) of every field that differs; None stands for a field that one side does not have."""
-    for key in dict.fromkeys((*ours, *theirs)):
-        value, other = ours.get(key), theirs.get(key)
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            yield from differences(value, other, f"{prefix}{key}.")
-        elif value != other:
-            yield f"{prefix}{key}", value, other

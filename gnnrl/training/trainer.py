@@ -1,48 +1,26 @@
-"""The one training: warm start, rollouts and updates, logs, checkpoints, validation, interruption."""
+"""The training of an experiment: what its configuration names, put around the one loop of `agents/learning.py`."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from gymnasium.vector import VectorEnv
 
-from gnnrl.agents.iteration import Collector, Iteration, iterations
+from gnnrl.agents.iteration import Collector, Iteration
+from gnnrl.agents.learning import Learning, Plan, Preparation, crossed
 from gnnrl.agents.ppo_gnn import PPO_GNN
 from gnnrl.agents.stabilisation import stabilise
 from gnnrl.agents.warm_start import Teacher, clone_teacher
-from gnnrl.training.checkpoint import load_training, save_training
-from gnnrl.training.checkpoint_table import CheckpointTable
-from gnnrl.training.logging import RunLog
-from gnnrl.training.progress import TrainingProgress
 from gnnrl.training.run_folder import RunFolder
 
-__all__ = ["Trainer", "TrainingInterrupted", "Validation"]
+__all__ = ["Trainer", "Validation"]
 
 Validation = Callable[[PPO_GNN], Mapping[str, float]]
 """Plays the policy on training-side validation workloads; its metrics are logged as `eval/<metric>`."""
-
-
-class TrainingInterrupted(Exception):
-    """Ctrl-C: the training stopped after an update and was saved.
-
-    Args:
-        run: where it was saved.
-        steps: environment steps done.
-    """
-
-    def __init__(self, run: RunFolder[Any], steps: int) -> None:
-        super().__init__(
-            f"interrupted after {steps:,} steps; saved {run.checkpoint}. Go on with: "
-            f"gnnrl train {run.path / 'config.yaml'} --resume {run.path}"
-        )
-        self.run, self.steps = run, steps
 
 
 class Trainer:
@@ -57,7 +35,7 @@ class Trainer:
         teacher: whom to clone first, where `warm_start.teacher` names one.
         validation: played every `training.evaluate_every_steps`.
         domain: prefix of the environment's own metrics in the logs.
-        progress: show the progress bar.
+        progress: show how far it is, on standard error.
         agent: a ready-made agent instead of the configured one.
 
     Raises:
@@ -84,8 +62,7 @@ class Trainer:
         if not hasattr(env.unwrapped, "state_dict"):
             raise TypeError(f"{type(env.unwrapped).__name__} has no state_dict(); checkpoints need it")
         self.folder, self.config, self.env = run, config, env
-        self.teacher = teacher if config.warm_start.teacher else None
-        self.validation, self.domain, self.progress = validation, domain, progress
+        self.teacher, self.validation = teacher, validation
         torch.set_num_threads(config.training.torch_threads)
         self.agent = agent or PPO_GNN(
             env.single_observation_space,  # type: ignore[arg-type]
@@ -95,92 +72,67 @@ class Trainer:
             seed=config.seed,
         )
         self.collector = Collector(env, config.seed)
-        self._table = CheckpointTable(run)
-        self.steps = 0
+        training = config.training
+        plan = Plan(
+            total_steps=training.total_steps,
+            checkpoint_every_steps=training.checkpoint_every_steps,
+            about=asdict(config),
+            prefix=domain,
+            go_on=run.go_on,
+        )
+        preparations: list[Preparation] = [self._stabilise] if training.stabilisation_steps else []
+        if config.warm_start.teacher:
+            preparations.append(self._warm_start)
+        self.learning = Learning(
+            self.agent,
+            self.collector,
+            plan,
+            folder=run.path,
+            callback=self._validate if training.evaluate_every_steps else None,
+            preparations=preparations,
+            progress=progress,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Environment steps done."""
+        return self.learning.steps
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that came while it ran, obeyed or too late to matter; None = none."""
+        return self.learning.signal
 
     def run(self, resume: bool = False) -> PPO_GNN:
         """Train to the end.
 
         Args:
-            resume: go on from the folder's checkpoint, bit for bit.
+            resume: go on from the folder's checkpoint, bit for bit; from the beginning where the training ended before it had one.
 
         Raises:
-            CheckpointError: there is no usable checkpoint to resume, or one cannot be written.
-            TrainingInterrupted: Ctrl-C; everything is saved. A second Ctrl-C stops at once and saves nothing.
+            CheckpointError: the checkpoint to resume is not usable, or one cannot be written.
+            TrainingInterrupted: a signal (Ctrl-C, SIGTERM, SIGHUP) came; everything is saved. A second one stops at once and saves nothing.
             ReplayError: the agent's replay does not reproduce its rollout.
         """
-        if resume:
-            self._resume()
-        log = RunLog(self.folder, self.steps if resume else None)
-        total = self.config.training.total_steps
-        try:
-            with _interruption() as interrupted, TrainingProgress(total, self.steps, enabled=self.progress) as progress:
-                if self.config.training.stabilisation_steps and not resume:
-                    stabilise(self.agent, self.collector, self.config.training.stabilisation_steps, progress.say)
-                if self.teacher is not None and not resume:
-                    self._warm_start(self.teacher, log, progress)
-                for iteration in iterations(self.agent, self.env, total, self.collector, self.steps):
-                    self._after(iteration, log, progress)
-                    if interrupted.is_set() and self.steps < total:
-                        self._save(log)
-                        raise TrainingInterrupted(self.folder, self.steps)
-        finally:
-            log.close()
+        other_code = self.folder.revision_warning() if resume else None
+        if other_code is not None:
+            warnings.warn(f"{other_code}; the continuation may differ from an uninterrupted run", stacklevel=2)
+        self.learning.run(resume)
         return self.agent.train(False)
 
-    def _resume(self) -> None:
-        self.steps = load_training(self.folder.checkpoint, self.config, self.agent, self.collector)
-        self._table = CheckpointTable(self.folder, self.steps)
-        other_code = self.folder.revision_warning()
-        if other_code is not None:
-            warnings.warn(f"{other_code}; the continuation may differ from an uninterrupted run", stacklevel=3)
+    def _stabilise(self, say: Callable[[str], None]) -> Mapping[str, float]:
+        stabilise(self.agent, self.collector, self.config.training.stabilisation_steps, say)
+        return {}
 
-    def _warm_start(self, teacher: Teacher, log: RunLog, progress: TrainingProgress) -> None:
-        result = clone_teacher(self.agent, self.collector, teacher, self.config.warm_start, progress.say)
-        log.scalars(0, {f"clone/{name}": value for name, value in result.items()})
+    def _warm_start(self, say: Callable[[str], None]) -> Mapping[str, float]:
+        assert self.teacher is not None
+        say(f"cloning {self.config.warm_start.teacher}: playing {self.config.warm_start.clone_steps:,} steps of it")
+        result = clone_teacher(self.agent, self.collector, self.teacher, self.config.warm_start, say)
+        return {f"clone/{name}": value for name, value in result.items()}
 
-    def _after(self, iteration: Iteration, log: RunLog, progress: TrainingProgress) -> None:
-        before, self.steps = self.steps, iteration.steps
-        scalars = {f"train/{name}": value for name, value in iteration.statistics.items()}
-        scalars |= {f"{self.domain}/{name}": value for name, value in iteration.metrics.items()}
-        training = self.config.training
-        self._table.note(reward=iteration.statistics["reward"])
-        if _crossed(before, self.steps, training.evaluate_every_steps):
-            assert self.validation is not None
-            self.agent.train(False)
-            found = self.validation(self.agent)
-            self._table.note(**found)
-            scalars |= {f"eval/{name}": value for name, value in found.items()}
-        log.scalars(self.steps, scalars)
-        progress.advance_to(self.steps, iteration.statistics, iteration.metrics)
-        if self.steps >= training.total_steps or _crossed(before, self.steps, training.checkpoint_every_steps):
-            self._save(log)
-
-    def _save(self, log: RunLog) -> None:
-        log.flush()
-        save_training(self.folder.checkpoint, self.config, self.agent, self.collector, self.steps)
-        self._table.add(self.steps)
-
-
-def _crossed(before: int, after: int, every: int) -> bool:
-    return every > 0 and after // every > before // every
-
-
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event that is looked at between updates; the second one is the usual one."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    usual = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        asked.set()
-        signal.signal(signal.SIGINT, usual)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, usual)
+    def _validate(self, agent: PPO_GNN, iteration: Iteration) -> Mapping[str, float] | None:
+        before = iteration.steps - iteration.new_steps
+        if not crossed(before, iteration.steps, self.config.training.evaluate_every_steps):
+            return None
+        assert self.validation is not None
+        return {f"eval/{name}": value for name, value in self.validation(agent).items()}

@@ -160,13 +160,13 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path):
 
     whole = trainer("whole").run()
     stopped = trainer("stopped")
-    save = stopped._save
+    write = stopped.learning._write
 
-    def save_and_stop(log):
-        save(log)
+    def write_and_stop():
+        write()
         raise KeyboardInterrupt
 
-    stopped._save = save_and_stop
+    stopped.learning._write = write_and_stop
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
     resumed = trainer("stopped", create=False).run(resume=True)

@@ -421,7 +421,9 @@ def test_after_a_half_filled_window_nothing_is_lowered_for_a_whole_one_and_raise
         gap = {"half_window_mask": [k == 6, False]}
         finals.append(shown(guardrails.apply(proposal([5, 5], [3.0, 3.0] if k != 7 else [9.0, 3.0], **gap))))
     first, second = ([final[s] for final, _ in finals] for s in range(2))
-    assert first == [5] * 4 + [3] * 2 + [5, 9, 5, 5, 3, 3], "60 s after the start, and after the gap of the seventh interval"
+    assert first == [5] * 4 + [3] * 2 + [5, 9, 5, 5, 3, 3], (
+        "60 s after the start, and after the gap of the seventh interval"
+    )
     assert second == [5] * 4 + [3] * 8
     assert finals[0][1] == finals[3][1] == [("half_window",)] * 2 and finals[7][1] == [(), ()]
     guardrails.miss()

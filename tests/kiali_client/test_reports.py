@@ -70,7 +70,9 @@ def test_a_waypoint_is_a_witness_of_its_own_and_stands_in_two_answers() -> None:
 def test_a_pair_of_prometheus_counts_once_and_its_fuller_half() -> None:
     pair = [sample(10.0, prometheus_replica="prometheus-0"), sample(7.0, prometheus_replica="prometheus-1")]
     assert edge(pair, []).rps == 10.0
-    assert edge([sample(10.0, replica="a"), sample(7.0, replica="b")], []).rps == 17.0, "any other label is another series"
+    assert edge([sample(10.0, replica="a"), sample(7.0, replica="b")], []).rps == 17.0, (
+        "any other label is another series"
+    )
 
 
 def test_what_enters_is_told_by_the_gateway_too() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gnnrl.logs import CheckpointTable
 from gnnrl.training import RunFolder, Trainer
-from gnnrl.training.checkpoint_table import CheckpointTable
 from tests.toy_mesh import ToyMesh
 from tests.training.small import PER_ROLLOUT, small_config
 
@@ -44,34 +45,35 @@ def test_a_row_a_checkpoint_with_the_newest_validation(tmp_path: Path) -> None:
     assert not list((tmp_path / "whole").glob(".*partial"))
 
 
-def test_a_resumed_run_ends_with_the_same_table(tmp_path: Path) -> None:
+def test_a_resumed_run_ends_with_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer_in(tmp_path / "whole").run()
     stopped = trainer_in(tmp_path / "run")
-    real = stopped._save
-
-    def save_and_stop(log: object) -> None:
-        real(log)  # type: ignore[arg-type]
-        raise KeyboardInterrupt
 
     for expected in (2, 4):
-        stopped._save = save_and_stop  # type: ignore[method-assign]
+        real = CheckpointTable.add
+
+        def add_and_stop(table: CheckpointTable, step: int, real: Any = real) -> None:
+            real(table, step)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(CheckpointTable, "add", add_and_stop)
         with pytest.raises(KeyboardInterrupt):
             stopped.run(resume=expected == 4)
         assert [int(row["step"]) for row in rows_of(tmp_path / "run")][-1] == expected * PER_ROLLOUT
+        monkeypatch.undo()
         stopped = trainer_in(tmp_path / "run", resume=True)
-        real = stopped._save
     stopped.run(resume=True)
     assert rows_of(tmp_path / "run") == rows_of(tmp_path / "whole")
 
 
 def test_rows_after_the_checkpoint_that_is_resumed_are_dropped(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", small_config())
-    table = CheckpointTable(run)
+    table = CheckpointTable(run.path)
     for step in (10, 20, 30):
-        table.note(reward=float(step))
+        table.note({"reward": float(step)})
         table.add(step)
-    again = CheckpointTable(run, 20)
+    again = CheckpointTable(run.path, 20)
     again.add(25)
     assert [(row["step"], row["reward"]) for row in rows_of(run.path)] == [("10", "10"), ("20", "20"), ("25", "20")]
-    CheckpointTable(run).add(5)
+    CheckpointTable(run.path).add(5)
     assert rows_of(run.path) == [{"step": "5"}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gnnrl.agents import CheckpointError
+from gnnrl.agents import CheckpointError, saved_training
 from gnnrl.agents.archive import read_archive, write_archive
 from gnnrl.agents.iteration import Collector
+from gnnrl.agents.saved_training import Standing, held_training, load_training
 from gnnrl.cli.main import main
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig
 from gnnrl.config.llm_routing import LLMRoutingConfig
@@ -22,8 +24,6 @@ from gnnrl.config.queue_routing import QueueRoutingConfig
 from gnnrl.domains.autoscaling.env import MeshVectorEnv
 from gnnrl.domains.llm_routing.env import LLMRoutingVectorEnv
 from gnnrl.domains.queue_routing.env import QueueRoutingVectorEnv
-from gnnrl.training import checkpoint
-from gnnrl.training.checkpoint import load_training, save_training
 from tests.agents.poisoned import STRUCTURAL, at, poison, poisoned, same
 from tests.agents.small import small_agent
 from tests.toy_mesh import ToyMesh
@@ -37,7 +37,11 @@ WORLDS = {
     "queue_routing": lambda: QueueRoutingVectorEnv(2, QueueRoutingConfig()),
     "llm_routing": lambda: LLMRoutingVectorEnv(2, LLMRoutingConfig(episode_requests=40)),
 }
-CONFIG = small_config()
+ABOUT = asdict(small_config())
+
+
+def save_training(path, agent, collector, steps):
+    write_archive(path, held_training(ABOUT, agent, collector, Standing(steps=steps)))
 
 
 def training(world: str, seed: int = 0, steps: int = 9):
@@ -59,7 +63,7 @@ def training(world: str, seed: int = 0, steps: int = 9):
 def saved(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "checkpoint.pt"
     agent, collector = training(request.param)
-    save_training(path, CONFIG, agent, collector, 77)
+    save_training(path, agent, collector, 77)
     return path, read_archive(path), request.param, training(request.param, seed=5, steps=4)
 
 
@@ -71,11 +75,11 @@ def everything(agent, collector):
 def test_the_good_one_is_gone_on_with(saved):
     path, tree, world, _ = saved
     agent, collector = training(world, seed=3, steps=2)
-    assert load_training(path, CONFIG, agent, collector) == 77
+    assert load_training(path, ABOUT, agent, collector).steps == 77
     assert same(agent.state_dict(), tree["agent_state"])
     assert same(collector.state_dict(), tree["training"]["collector"])
     fresh = Collector(WORLDS[world](), 0)  # as a resumed process has it, before any reset
-    assert load_training(path, CONFIG, small_agent(fresh.env, credit="graph", rollout_length=64), fresh) == 77
+    assert load_training(path, ABOUT, small_agent(fresh.env, credit="graph", rollout_length=64), fresh).steps == 77
     assert same(fresh.state_dict(), tree["training"]["collector"])
 
 
@@ -89,8 +93,8 @@ def test_one_wrong_thing_in_a_training_is_told_and_changes_nothing(saved, data):
     refused = ""
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(checkpoint, "read_archive", lambda _: wrong)
-            load_training(path, CONFIG, agent, collector)
+            patch.setattr(saved_training, "read_archive", lambda _: wrong)
+            load_training(path, ABOUT, agent, collector)
     except CheckpointError as error:
         refused = str(error)
     if refused:
@@ -99,19 +103,19 @@ def test_one_wrong_thing_in_a_training_is_told_and_changes_nothing(saved, data):
     else:
         # Names come and go: a table of slots without one is another table, not a wrong one.
         assert "tables" in place or place[-3:-1] == ("numpy", "rest"), (place, how)
-        load_training(path, CONFIG, agent, collector)
+        load_training(path, ABOUT, agent, collector)
 
 
 def test_what_an_environment_refuses_leaves_it_as_it_was(tmp_path):
     agent, collector = training("toy")
-    save_training(tmp_path / "checkpoint.pt", CONFIG, agent, collector, 8)
+    save_training(tmp_path / "checkpoint.pt", agent, collector, 8)
     tree = read_archive(tmp_path / "checkpoint.pt")
     tree["training"]["collector"]["env"]["rng"] = "{}"  # the last thing that a toy mesh reads
     write_archive(tmp_path / "checkpoint.pt", tree)
     agent, collector = training("toy", seed=5)
     before = everything(agent, collector)
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt: training\.collector\.env: "):
-        load_training(tmp_path / "checkpoint.pt", CONFIG, agent, collector)
+        load_training(tmp_path / "checkpoint.pt", ABOUT, agent, collector)
     assert same(everything(agent, collector), before)
 
 
@@ -119,6 +123,9 @@ def test_what_an_environment_refuses_leaves_it_as_it_was(tmp_path):
     ("place", "value", "said"),
     [
         (("steps",), -1, "training.steps: -1 is no number of steps"),
+        (("prepared",), "0", "training.prepared: 0 is no number of prepared"),
+        (("newest",), ["reward"], "training.newest: is no row of texts"),
+        (("pending",), {"steps": 3}, "training.pending"),
         (("config",), "{", "training.config: is no configuration"),
         (("config",), "[]", "training.config: is no configuration"),
         (("generators", "python"), "[3, [1, 2], null]", "generators.python: is no state of its generator"),
@@ -130,12 +137,12 @@ def test_what_an_environment_refuses_leaves_it_as_it_was(tmp_path):
 )
 def test_what_cannot_be_is_told(tmp_path, place, value, said):
     agent, collector = training("toy")
-    save_training(tmp_path / "checkpoint.pt", CONFIG, agent, collector, 8)
+    save_training(tmp_path / "checkpoint.pt", agent, collector, 8)
     tree = read_archive(tmp_path / "checkpoint.pt")
     at(tree["training"], place[:-1])[place[-1]] = value
     write_archive(tmp_path / "checkpoint.pt", tree)
     with pytest.raises(CheckpointError) as caught:
-        load_training(tmp_path / "checkpoint.pt", CONFIG, agent, collector)
+        load_training(tmp_path / "checkpoint.pt", ABOUT, agent, collector)
     assert said in str(caught.value)
 
 

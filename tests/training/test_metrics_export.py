@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from gnnrl.logs import RunLog
 from gnnrl.training import MetricsExporter, RunFolder
-from gnnrl.training.logging import RunLog
 from gnnrl.training.run_folder import RunError
 from tests.training.small import small_config
 
@@ -64,7 +64,7 @@ def test_both_files_hold_the_table(tmp_path: Path) -> None:
 def test_what_a_run_logs_is_what_is_exported(tmp_path: Path) -> None:
     """Values to the last bit; one that is not finite is a gap."""
     run = RunFolder.create(tmp_path / "run", small_config(1))
-    log = RunLog(run)
+    log = RunLog(run.path)
     log.scalars(10, {"train/a": 0.1 + 0.2, "train/b": float("nan")})
     log.scalars(20, {"train/a": float("inf"), "train/b": 1e-12})
     log.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gnnrl.agents.archive import write_archive
 from gnnrl.config.experiment import ExperimentConfig, PPOConfig
 from gnnrl.config.loader import ConfigError
 from gnnrl.training import run_folder
@@ -28,9 +29,36 @@ def test_a_run_reopens_with_an_equal_configuration_by_folder_or_checkpoint(tmp_p
 
 def test_a_folder_with_something_in_it_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match=f"--resume {tmp_path}"):
+    with pytest.raises(RunError, match="already and not empty; choose another --out"):
         RunFolder.create(tmp_path, CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_with_a_run_says_how_far_it_is_and_how_to_go_on(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "a run", CONFIG)
+    with pytest.raises(
+        RunError, match=r"step 0 of 1,000,000; go on with gnnrl train '.*config.yaml' --resume '.*a run'"
+    ):
+        RunFolder.create(run.path, CONFIG)
+    write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 4096}})
+    with pytest.raises(RunError, match="a run that has come to step 4,096 of 1,000,000"):
+        RunFolder.create(run.path, CONFIG)
+    write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 1_000_448}})
+    with pytest.raises(RunError, match=r"a finished run of 1,000,448 steps; .* --extend STEPS"):
+        RunFolder.create(run.path, CONFIG)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file: is a file"):
+        RunFolder.create(tmp_path / "file", CONFIG)
+
+
+def test_an_extended_run_is_longer_by_whole_steps_from_where_it_stands(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "a", CONFIG)
+    write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 1_000_448}})
+    longer = run.extended(5000)
+    # Whole rollouts had gone beyond what was asked for: the extension begins there.
+    assert longer.config.training.total_steps == 1_005_448
+    assert RunFolder.open(run.path).config == longer.config
+    assert not longer.finished
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

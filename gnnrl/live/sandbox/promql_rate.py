@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["in_range", "extrapolated_rate"]
+__all__ = ["extrapolated_rate", "in_range"]
 
 REACH = 1.1
 """Average intervals between samples that an end of the range may be away."""

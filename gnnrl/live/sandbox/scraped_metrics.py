@@ -94,7 +94,9 @@ class ScrapedMetrics:
         for counter in self._counters.values():
             while counter.samples and counter.samples[0][0] < oldest:
                 counter.samples.popleft()
-        gone = [series for series, counter in self._counters.items() if not counter.samples and series.target not in growing]
+        gone = [
+            series for series, counter in self._counters.items() if not counter.samples and series.target not in growing
+        ]
         for series in gone:
             del self._counters[series]
 

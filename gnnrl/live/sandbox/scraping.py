@@ -36,7 +36,9 @@ class ScrapeFault:
         if not 0.0 <= self.start <= self.end:
             raise ValueError(f"scrape fault {self.kind}: from {self.start:g} to {self.end:g} s runs backwards")
         if not (self.value >= 1.0 if self.kind == "interval" else 0.0 <= self.value <= 1.0):
-            raise ValueError(f"scrape fault {self.kind}: {self.value:g} is no share of 0 to 1, or interval of 1 s and more")
+            raise ValueError(
+                f"scrape fault {self.kind}: {self.value:g} is no share of 0 to 1, or interval of 1 s and more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,8 @@ class ScrapePlan:
     def is_scraped(self, target: str, second: float) -> bool:
         """Whether a scrape of this target at this time succeeds."""
         return not any(
-            fault.kind in ("gap", "restart") or (fault.kind == "targets" and share_of(target, fault.start) < fault.value)
+            fault.kind in ("gap", "restart")
+            or (fault.kind == "targets" and share_of(target, fault.start) < fault.value)
             for fault in self.faults
             if fault.start <= second < fault.end
         )

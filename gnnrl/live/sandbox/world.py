@@ -20,9 +20,9 @@ from gnnrl.domains.autoscaling.telemetry import Telemetry
 from gnnrl.live.sandbox.history import MetricsHistory
 from gnnrl.live.sandbox.lead_in import lead_in
 from gnnrl.live.sandbox.pods import PodCounts, PodRoster
+from gnnrl.live.sandbox.score import WorldScore
 from gnnrl.live.sandbox.scraped_metrics import ScrapedMetrics
 from gnnrl.live.sandbox.scraping import ScrapePlan
-from gnnrl.live.sandbox.score import WorldScore
 from gnnrl.live.sandbox.views import GraphView, PodUsageView, PodView, WorkloadView
 
 __all__ = ["SandboxWorld"]

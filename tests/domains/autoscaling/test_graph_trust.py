@@ -205,12 +205,18 @@ def test_a_graph_of_two_clusters_blocks_until_one_is_named() -> None:
     )
     assert reading.half_window_mask.all() and reading.window.rps_in.sum() == 0.0
     marked = tuple(replace(node, is_outside=node.key.cluster == "west") for node in one.graph.nodes)
-    named = Sensing(max_nodes=8, max_edges=16, interval_seconds=15, stale_after_seconds=STALE, slo_ms=500.0, cluster="east")
+    named = Sensing(
+        max_nodes=8, max_edges=16, interval_seconds=15, stale_after_seconds=STALE, slo_ms=500.0, cluster="east"
+    )
     ours = named.read(replace(one, graph=replace(one.graph, nodes=marked)))
     assert not ours.blocking
     assert [float(ours.window.rps_in[0, ours.mesh.names.index(name)]) for name in ("front", "back")] == [50.0, 100.0]
-    other = Sensing(max_nodes=8, max_edges=16, interval_seconds=15, stale_after_seconds=STALE, slo_ms=500.0, cluster="north")
-    assert "no workload of namespace 'shop' is in cluster 'north', they are in east, west" in other.read(one).blocking[0]
+    other = Sensing(
+        max_nodes=8, max_edges=16, interval_seconds=15, stale_after_seconds=STALE, slo_ms=500.0, cluster="north"
+    )
+    assert (
+        "no workload of namespace 'shop' is in cluster 'north', they are in east, west" in other.read(one).blocking[0]
+    )
 
 
 @pytest.mark.parametrize("unknown", ["", "unknown"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
-from gnnrl.training.run_folder import RunFolder
 from gnnrl.whole_file import write_text
 
 __all__ = ["TABLE", "CheckpointTable"]
@@ -19,28 +19,33 @@ class CheckpointTable:
     """The rows of one run; the file is replaced as a whole, so that a reader never meets half of it.
 
     Args:
-        run: the folder.
+        folder: of the run.
         resume_step: rows after this step are dropped: they belong to a stretch that is trained again. None = a new table.
+
+    Attributes:
+        newest: what the next row says, by column; a checkpoint keeps it, so that a row after a resumption says the same.
     """
 
-    def __init__(self, run: RunFolder[Any], resume_step: int | None = None) -> None:
-        self.path = run.path / TABLE
+    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        self.path = folder / TABLE
         self._rows: list[dict[str, str]] = []
         if resume_step is not None and self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= resume_step]
-        self._newest: dict[str, str] = (
-            {} if not self._rows else {k: v for k, v in self._rows[-1].items() if k != "step"}
-        )
+        self.newest: dict[str, str] = {} if not self._rows else {k: v for k, v in self._rows[-1].items() if k != "step"}
 
-    def note(self, **values: float) -> None:
+    def has(self, step: int) -> bool:
+        """Whether the checkpoint of this step has its row."""
+        return any(int(row["step"]) == step for row in self._rows)
+
+    def note(self, values: Mapping[str, float]) -> None:
         """What the next row says, until it is said anew."""
-        self._newest |= {name: f"{value:.8g}" for name, value in values.items()}
+        self.newest |= {name: f"{value:.8g}" for name, value in values.items()}
 
     def add(self, step: int) -> None:
         """Write the row of a checkpoint."""
         self._rows = [row for row in self._rows if int(row["step"]) < step]
-        self._rows.append({"step": str(step), **self._newest})
+        self._rows.append({"step": str(step), **self.newest})
         text = io.StringIO()
         columns = dict.fromkeys(name for row in self._rows for name in row)
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
