@@ -105,12 +105,10 @@ class Learning:
             Interruption(self.folder is not None) as self._signals,
             TrainingProgress(self.plan.total_steps, self.steps, enabled=self._shows) as self._progress,
         ):
-            if resume:
-                self._progress.say(
-                    f"resuming {self.folder} from step {self.steps:,} of {self.plan.total_steps:,}"
-                    if began is not None
-                    else f"{self.folder} has no checkpoint yet: from the beginning"
-                )
+            if began is not None:
+                self._progress.say(f"resuming {self.folder} from step {self.steps:,} of {self.plan.total_steps:,}")
+            elif resume:
+                self._progress.say(f"{self.folder} holds no checkpoint yet: from the beginning")
             try:
                 self._keep_logs(-1 if resume and began is None else began)
             # Environments in processes of their own hear the signal too, and their pipes break.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from gnnrl.agents.archive import read_archive
+from gnnrl.agents.learning import Learning
 from gnnrl.cli.main import main
+from gnnrl.training import RunFolder
 
 ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / "configs" / "demo.yaml")
@@ -126,3 +131,122 @@ def test_ctrl_c_saves_and_the_printed_command_goes_on_to_the_same_end(trained: P
     arguments = advice.partition("gnnrl train ")[2].split()
     assert main(["train", *arguments]) == 0
     assert losses(run) == losses(trained)
+
+
+def test_sigterm_saves_and_says_so_with_its_exit_code(trained: Path, tmp_path: Path) -> None:
+    """As Kubernetes, Slurm and spot machines end a job; the same command with --resume DIR alone goes on."""
+    run = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "gnnrl",
+        "train",
+        DEMO,
+        "--out",
+        str(run),
+        *SMALL,
+        "--set",
+        "training.evaluate_every_steps=64",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "64 of 512 steps (12 %), reward " in line:
+            break
+    os.killpg(process.pid, signal.SIGTERM)
+    said.append(process.communicate(timeout=120)[1])
+    assert process.returncode == 143, said
+    told = "".join(said)
+    assert "interrupted by SIGTERM after " in told
+    assert "Traceback" not in told
+    steps = read_archive(run / "checkpoint.pt")["training"]["steps"]
+    assert steps >= max(step for step, _ in losses(run))
+    again = subprocess.run(
+        [sys.executable, "-m", "gnnrl", "train", "--resume", str(run)], stderr=subprocess.PIPE, text=True, check=True
+    )
+    assert f"resuming {run} from step {steps:,} of 512\n" in again.stderr
+    assert losses(run) == losses(trained)
+
+
+def test_a_finished_run_is_extended_and_the_extension_is_resumed_like_any_run(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for run in (whole, stopped):
+        shutil.copytree(trained, run)
+    assert main(["train", "--resume", str(whole)]) == 0
+    assert f"{whole}: is finished, 512 steps; --extend STEPS trains it longer" in capsys.readouterr().out
+    assert main(["train", "--resume", str(whole), "--extend", "128"]) == 0
+    assert f"resuming {whole} from step 512 of 640" in capsys.readouterr().err
+    assert RunFolder.open(whole).config.training.total_steps == 640
+    assert losses(whole)[:8] == losses(trained)
+    assert [step for step, _ in losses(whole)] == list(range(64, 641, 64))
+    rows = [json.loads(line) for line in (whole / "training.jsonl").read_text().splitlines()]
+    rates = {row["step"]: row["train/learning_rate"] for row in rows if "train/learning_rate" in row}
+    config = RunFolder.open(whole).config
+    # Linear to 0 over the whole, from where it stands: 1/8 of 512 was left at the last update before, 1/5 of 640 after.
+    assert config.ppo.learning_rate_schedule == "linear"
+    assert rates[512] == pytest.approx(config.ppo.learning_rate / 8)
+    assert rates[576] == pytest.approx(config.ppo.learning_rate / 5)
+
+    real = Learning._write
+    monkeypatch.setattr(Learning, "_write", lambda learning: os.kill(os.getpid(), signal.SIGTERM) or real(learning))
+    assert main(["train", "--resume", str(stopped), "--extend", "128"]) == 143
+    monkeypatch.undo()
+    assert main(["train", "--resume", str(stopped), "--extend", "128"]) == 2
+    assert "has come to step 576 of 640; only a finished run is extended" in capsys.readouterr().err
+    assert main(["train", str(stopped / "config.yaml"), "--resume", str(stopped)]) == 0
+    assert losses(stopped) == losses(whole)
+
+
+def test_several_seeds_are_trained_in_a_row_and_taken_up_where_they_were_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "runs" / "mine"
+    command = ["train", DEMO, *SMALL, "--set", "training.total_steps=128", "--seeds", "3"]
+    real, calls = Learning._write, []
+
+    def write(learning: Learning) -> Path:
+        calls.append(learning.steps)
+        if len(calls) == 3:  # of two a run
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(learning)
+
+    monkeypatch.setattr(Learning, "_write", write)
+    assert main([*command, "--out", str(base)]) == 143
+    monkeypatch.undo()
+    said = capsys.readouterr().err
+    assert f"Go on with: gnnrl train {base}_seed0/config.yaml --seeds 3 --resume {base}" in said
+    assert not (tmp_path / "runs" / "mine_seed2").exists()
+    finished = (tmp_path / "runs" / "mine_seed0" / "training.jsonl").stat().st_mtime_ns
+    assert main([*command, "--out", str(base)]) == 2
+    assert "mine_seed0: holds a finished run" in capsys.readouterr().err
+    assert main(["train", f"{base}_seed0/config.yaml", "--seeds", "3", "--resume", str(base)]) == 0
+    printed, said = capsys.readouterr()
+    assert (tmp_path / "runs" / "mine_seed0" / "training.jsonl").stat().st_mtime_ns == finished
+    assert f"resuming {base}_seed1 from step 64 of 128" in said
+    assert f"gnnrl evaluate {base}_seed0 --beside {base}_seed1 {base}_seed2 --report {base}.html" in printed
+    assert "mine_seed2" in printed
+    assert "128" in printed
+    runs = [tmp_path / "runs" / f"mine_seed{seed}" for seed in range(3)]
+    assert [RunFolder.open(run).config.seed for run in runs] == [0, 1, 2]
+    alone = tmp_path / "alone"
+    assert main([*command[:-2], "--out", str(alone), "--set", "seed=1"]) == 0
+    assert losses(runs[1]) == losses(alone) != losses(runs[0])
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        ([], "name a configuration, such as configs/demo.yaml"),
+        (["--seeds", "2", "--resume", "r"], "name a configuration"),
+        ([DEMO, "--extend", "5"], "--extend goes with --resume DIR"),
+        ([DEMO, "--resume", "r", "--extend", "5", "--seeds", "2"], "one at a time"),
+        ([DEMO, "--seeds", "0"], "--seeds 0: is not above 0"),
+        (["--resume", "r", "--extend", "-5"], "--extend -5: is not above 0"),
+        (["--resume", str(tmp_path / "none")], "no such run"),
+    ):
+        assert main(["train", *arguments]) == 2
+        assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -59,7 +59,7 @@ def test_it_is_silent_where_nothing_is_asked_for_and_where_nobody_reads_any_more
     class Gone(io.StringIO):
         tries = 0
 
-        def write(self, text: str) -> int:
+        def write(self, text: str) -> int:  # noqa: ARG002
             Gone.tries += 1
             raise BrokenPipeError(32, "Broken pipe")
 
