@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STDOUT",
     "UserError",
+    "add_absolute",
     "add_config",
     "add_json",
     "load_autoscaling",
@@ -48,6 +49,17 @@ def add_config(parser: argparse.ArgumentParser, needed: bool = True) -> None:
         action="append",
         default=[],
         help="replace one value of the file, read as YAML; may be repeated",
+    )
+
+
+def add_absolute(parser: argparse.ArgumentParser) -> None:
+    """`--absolute`: recorded loads at their own requests/s."""
+    parser.add_argument(
+        "--absolute",
+        action="store_true",
+        default=None,
+        help="play CSV loads at their own requests/s, instead of rescaled to the peak that suits a mesh; the same as absolute: "
+        "before the name of each",
     )
 
 

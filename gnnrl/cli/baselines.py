@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gnnrl.cli.arguments import add_config, add_json, load_autoscaling, print_json, print_table
+from gnnrl.cli.arguments import add_absolute, add_config, add_json, load_autoscaling, print_json, print_table
 from gnnrl.cli.outputs import add_output
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     calibrating = actions.add_parser("calibrate", help="sweep the settings of the rules and write the best of each")
     add_config(calibrating)
+    add_absolute(calibrating)
     add_output(calibrating, "-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
 
 
@@ -38,11 +39,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _calibrate(args: argparse.Namespace) -> int:
     config = load_autoscaling(args.config, args.overrides)
+    from gnnrl.domains.autoscaling.load_file import in_own_rates
     from gnnrl.domains.autoscaling.workloads import WORKLOADS
     from gnnrl.evaluation.sweep import calibrate
 
     # Every family, so that a shipped file leaves nothing to be swept; and the CSV files of this configuration.
     workloads = tuple(dict.fromkeys((*WORKLOADS, *config.environment.workloads, *config.evaluation.workloads)))
+    if args.absolute:
+        workloads = in_own_rates(workloads)
     calibration = calibrate(
         config.environment, workloads, progress=lambda message: print(f"sweeping {message}", file=sys.stderr)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gnnrl.cli.arguments import UserError
+from gnnrl.cli.arguments import UserError, add_absolute
 from gnnrl.cli.domains import DOMAINS, domain_playing
 from gnnrl.cli.outputs import add_output
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         help="workload families, or CSV files with the columns time (seconds) and rps, instead of the run's own",
     )
+    add_absolute(parser)
     parser.add_argument("--mesh", metavar="FILE", help="a mesh file instead of the run's own mesh")
     parser.add_argument(
         "--seeds",

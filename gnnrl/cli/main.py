@@ -50,7 +50,7 @@ COMMANDS = {
 _USER_ERRORS = (
     ("gnnrl.config.errors", "ConfigError"),
     ("gnnrl.domains.autoscaling.mesh", "MeshError"),
-    ("gnnrl.domains.autoscaling.workloads", "WorkloadError"),
+    ("gnnrl.domains.autoscaling.load_file", "WorkloadError"),
     ("gnnrl.domains.autoscaling.calibration", "CalibrationError"),
     ("gnnrl.domains.llm_routing.errors", "LLMRoutingError"),
     ("gnnrl.domains.queue_routing.model", "QueueModelError"),

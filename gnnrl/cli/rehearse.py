@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import UserError, load_live, print_json, print_table
+from gnnrl.cli.arguments import UserError, add_absolute, load_live, print_json, print_table
 from gnnrl.cli.outputs import add_output
 from gnnrl.whole_file import write_text
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--against", metavar="NAME,...", default="hpa_80", help="baselines beside it; hpa_80")
     parser.add_argument("--workload", metavar="NAME|CSV", nargs="+", default=["bursty"], help="loads; bursty")
+    add_absolute(parser)
     parser.add_argument("--seeds", metavar="N", type=int, default=1, help="held-out scenarios a load; 1")
     parser.add_argument("--hours", metavar="H", type=float, default=1.0, help="length of each; 1")
     parser.add_argument("--churn", action="store_true", help="services come and go, as the run's environment says")
@@ -93,6 +94,7 @@ def _compared(args: argparse.Namespace, config: LiveConfig, faults: list[FaultSp
     from gnnrl.config.experiment import ChurnConfig
     from gnnrl.domains.autoscaling.calibration import Calibration
     from gnnrl.domains.autoscaling.episode import Split
+    from gnnrl.domains.autoscaling.load_file import in_own_rates
     from gnnrl.evaluation.comparison import POLICY, Evaluation
     from gnnrl.evaluation.runner import play
     from gnnrl.evaluation.scenarios import draw_scenarios
@@ -104,9 +106,10 @@ def _compared(args: argparse.Namespace, config: LiveConfig, faults: list[FaultSp
     environment = experiment.environment
     if not args.churn:
         environment = replace(environment, churn=ChurnConfig())
+    workloads = in_own_rates(args.workload) if args.absolute else tuple(args.workload)
     scenarios = draw_scenarios(
         environment,
-        tuple(args.workload),
+        workloads,
         args.seeds,
         split=Split.HELD_OUT,
         violation_weight=config.violation_weight,
@@ -130,7 +133,7 @@ def _compared(args: argparse.Namespace, config: LiveConfig, faults: list[FaultSp
         )
     asked = replace(
         experiment.evaluation,
-        workloads=tuple(args.workload),
+        workloads=workloads,
         seeds=args.seeds,
         violation_weight=config.violation_weight,
         temperature=config.temperature,
@@ -170,3 +173,5 @@ def _print(evaluation: Evaluation) -> None:
             )
             rows.append((workload, name, *figures))
     print_table("on the sandbox, and evaluated on the same scenarios with the same guardrails", columns, rows)
+    for level in evaluation.scenarios.recorded_levels():
+        print(level)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnnrl.cli.arguments import UserError, print_table
+from gnnrl.cli.arguments import UserError, add_absolute, print_table
 
 if TYPE_CHECKING:
     from gnnrl.config.experiment import ExperimentConfig
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mesh", metavar="MESH", help="online_boutique, a mesh file, or random:LOW-HIGH (services)")
     parser.add_argument("--workload", metavar="NAME|CSV", default="diurnal", help="family or CSV file of the load")
+    add_absolute(parser)
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="which held-out episode; 0")
     parser.add_argument("--hours", metavar="H", type=float, default=2.0, help="length of the load; 2")
     parser.add_argument("--repeat", action="store_true", help="start the load over at its end")
@@ -178,10 +179,12 @@ def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
     from gnnrl.config.loader import config_text, dump_config, parse_config
     from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
     from gnnrl.domains.autoscaling.episode import Split, draw_episode
+    from gnnrl.domains.autoscaling.load_file import in_own_rates
 
     file = args.run_folder / "config.yaml" if args.run_folder else args.config
     text = config_text(file) if file else dump_config(ExperimentConfig())
-    flags = [f"evaluation.workloads={json.dumps([args.workload])}"]
+    workload = in_own_rates([args.workload])[0] if args.absolute else args.workload
+    flags = [f"evaluation.workloads={json.dumps([workload])}"]
     if args.mesh is not None:
         flags += [f"environment.mesh={json.dumps([args.mesh])}", *_room_for(args.mesh, text)]
     source = str(file) if file else "the default configuration"
@@ -195,7 +198,7 @@ def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
         config.environment,
         Split.HELD_OUT,
         args.seed,
-        workload=args.workload,
+        workload=workload,
         violation_weight=config.evaluation.violation_weight,
         decisions=decisions,
     )
@@ -237,12 +240,16 @@ def _start(sandbox: Sandbox, base: int | None) -> None:
 
 
 def _introduce(args: argparse.Namespace, sandbox: Sandbox, episode: Episode, kubeconfig: Path) -> None:
+    from gnnrl.evaluation.scenarios import recorded_level
+
     urls = sandbox.urls
     pace = f"at speed {args.speed:g}" if args.speed else "standing still until POST /advance"
     print(
         f"{episode.mesh.name}: {len(episode.mesh.services)} services, {episode.workload} load of {args.hours:g} h {pace}, "
         f"SLO {episode.slo_ms:.0f} ms"
     )
+    if level := recorded_level(episode.workload, [episode]):
+        print(level)
     for name, url in urls.items():
         print(f"  {name:<11} {url}")
     token = "" if args.kiali_auth == "anonymous" else "  # Kiali takes the token of the kubeconfig"

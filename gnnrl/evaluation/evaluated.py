@@ -11,6 +11,7 @@ import numpy as np
 from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
 from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.calibration import Calibration, violation_budget
+from gnnrl.domains.autoscaling.load_file import recording
 from gnnrl.domains.autoscaling.workloads import WORKLOADS
 from gnnrl.evaluation.contenders import POLICY, over_runs, rows_in_order
 from gnnrl.evaluation.figures import figures
@@ -216,6 +217,7 @@ class Evaluation:
             "evaluated_workloads": [workload_label(w) for w in self.workloads],
             "held_out_workloads": [workload_label(w) for w in self.workloads if _held_out(w, self.config.environment)],
             "scenarios": f"{self.scenarios.seeds} a workload, stream {self.scenarios.split.name.lower()} (disjoint from training)",
+            **({"recorded_loads": levels} if (levels := self.scenarios.recorded_levels()) else {}),
             "churn": "as in training" if any(e.churn.events for e in self.scenarios.episodes) else "none",
             "calibration": f"{self.calibration.seeds} validation scenarios a workload, held-out families included",
         }
@@ -267,7 +269,10 @@ class Evaluation:
 
 
 def _held_out(workload: str, config: AutoscalingConfig) -> bool:
-    return workload not in config.workloads and (workload not in WORKLOADS or WORKLOADS[workload].held_out)
+    trained = {recording(name) or name for name in config.workloads}
+    return (recording(workload) or workload) not in trained and (
+        workload not in WORKLOADS or WORKLOADS[workload].held_out
+    )
 
 
 def _points(frontier: Frontier) -> list[dict[str, Any]]:

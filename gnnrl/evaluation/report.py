@@ -204,6 +204,7 @@ def _add_small_print(report: Report, evaluation: Evaluation) -> None:
         ("trained on", ", ".join(split["training_workloads"])),
         ("never trained on", ", ".join(split["held_out_workloads"]) or "none of these"),
         ("scenarios", split["scenarios"]),
+        *(("recorded load", level) for level in split.get("recorded_loads", ())),
         ("topology changes", split["churn"]),
         ("calibration", split["calibration"]),
         ("guardrails", _guardrail_settings(evaluation)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,32 @@ from numpy.typing import NDArray
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.baselines import Load
 from gnnrl.domains.autoscaling.episode import Episode, Split, draw_episode, warm_up_seconds
+from gnnrl.domains.autoscaling.load_file import ABSOLUTE, recording
 
-__all__ = ["ScenarioSet", "draw_scenarios", "workload_label"]
+__all__ = ["ScenarioSet", "draw_scenarios", "recorded_level", "workload_label"]
 
 
 def workload_label(workload: str) -> str:
     """How a workload is called in tables: the family, or the stem of a CSV file."""
-    return Path(workload).stem if workload.lower().endswith(".csv") else workload
+    path = recording(workload)
+    if path is None:
+        return workload
+    return f"{path.stem} (absolute)" if workload.startswith(ABSOLUTE) else path.stem
+
+
+def recorded_level(workload: str, episodes: Sequence[Episode]) -> str:
+    """At which level a recorded load is played in these episodes, in words; empty for a family."""
+    factors = [episode.load_factor for episode in episodes if episode.load_factor is not None]
+    if workload.startswith(ABSOLUTE):
+        highest = max(float(episode.rps.max()) for episode in episodes)
+        return f"{workload_label(workload)}: its own requests/s, up to {highest:.4g}"
+    if not factors:
+        return ""
+    low, high = (f"{value:.4g}" for value in (min(factors), max(factors)))
+    return (
+        f"{workload_label(workload)}: rescaled, its requests/s times {low if low == high else f'{low} to {high}'}, to the peak that suits "
+        f"each mesh; --absolute, or {ABSOLUTE} before its name, plays them as they are"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +68,11 @@ class ScenarioSet:
         """The scenarios of one workload."""
         start = self.workloads.index(workload) * self.seeds
         return slice(start, start + self.seeds)
+
+    def recorded_levels(self) -> list[str]:
+        """Of each recorded load: at which level it is played, in words."""
+        told = (recorded_level(workload, self.episodes[self.rows(workload)]) for workload in self.workloads)
+        return [level for level in told if level]
 
     def only(self, workload: str) -> ScenarioSet:
         """The scenarios of one workload."""

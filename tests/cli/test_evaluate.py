@@ -88,3 +88,53 @@ def test_a_table_says_which_guardrails_acted(capsys: pytest.CaptureFixture[str])
     printed = capsys.readouterr().out
     assert "diurnal: guardrails" in printed
     assert "rate_down " in printed
+
+
+def recorded(tmp_path: Path) -> Path:
+    """An hour and more at 12 requests/s, with a minute at 24."""
+    path = tmp_path / "monday.csv"
+    path.write_text("time,rps\n" + "".join(f"{15 * i},{24 if 120 <= i < 124 else 12}\n" for i in range(243)))
+    return path
+
+
+def test_a_recorded_load_is_played_at_its_own_level_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recorded(tmp_path)
+    arguments = ["evaluate", "--policy", "hpa_80", "--seeds", "1", "--workload", str(path)]
+    assert main(arguments) == 0
+    rescaled = capsys.readouterr().out
+    (line,) = [line for line in rescaled.splitlines() if line.startswith("monday: rescaled, its requests/s times ")]
+    factor = float(line.split(" times ")[1].split(",")[0])
+    assert factor > 5.0 and "--absolute" in line
+    assert main([*arguments, "--absolute"]) == 0
+    own = capsys.readouterr().out
+    assert "monday (absolute): its own requests/s, up to 24\n" in own
+    assert "rescaled" not in own
+    # The boutique's eleven services carry 12 requests/s with hardly more than a replica each.
+    replicas = [
+        float(row.split()[2]) for text in (rescaled, own) for row in text.splitlines() if row.split()[:1] == ["hpa_80"]
+    ]
+    assert replicas[1] < 16.0 < 40.0 < replicas[0]
+
+
+def test_absolute_levels_are_those_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--policy", "hpa_80", "--workload", "flash", "--absolute"]) == 2
+    assert "there are no requests/s to keep in flash" in capsys.readouterr().err
+    assert main(["evaluate", "--policy", "round_robin", "--absolute"]) == 2
+    assert "--absolute: not for " in capsys.readouterr().err
+    path = tmp_path / "ms.csv"
+    path.write_text("time,rps\n1700000000000,1\n1700000015000,2\n")
+    assert main(["evaluate", "--policy", "hpa_80", "--workload", f"absolute:{path}"]) == 2
+    assert (
+        f"--workload: evaluation.workloads: {path}: line 2: time '1700000000000' is no time" in capsys.readouterr().err
+    )
+
+
+def test_a_load_without_requests_has_no_latency_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "night.csv"
+    path.write_text("time,rps\n" + "".join(f"{60 * i},{int(i == 89)}\n" for i in range(90)))
+    assert main(["evaluate", "--policy", "hpa_80", "--seeds", "1", "--absolute", "--workload", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    assert "-: no latency for hpa_80: no request of night (absolute) was answered" in printed

@@ -38,8 +38,14 @@ def rules() -> Iterable[Rule[ExperimentConfig]]:
 def self_contained(config: ExperimentConfig) -> ExperimentConfig:
     """Mesh and load files by their whole path, so that the run can be resumed and compared from any folder."""
 
+    from gnnrl.domains.autoscaling.load_file import ABSOLUTE
+
     def absolute(names: tuple[str, ...], *suffixes: str) -> tuple[str, ...]:
-        return tuple(str(Path(name).resolve()) if name.lower().endswith(suffixes) else name for name in names)
+        return tuple(whole(name) if name.lower().endswith(suffixes) else name for name in names)
+
+    def whole(name: str) -> str:
+        path = name.removeprefix(ABSOLUTE)
+        return name[: len(name) - len(path)] + str(Path(path).resolve())
 
     environment, evaluation = config.environment, config.evaluation
     return replace(
@@ -138,9 +144,15 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
 
 def _asked_for(args: argparse.Namespace, text: str, source: str) -> ExperimentConfig:
     """The experiment of `text` with what the flags replace, checked as a whole."""
+    from gnnrl.config.loader import parse_config
+    from gnnrl.domains.autoscaling.load_file import in_own_rates
+
     values: dict[str, tuple[str, object]] = {}
-    if args.workload:
-        values["evaluation.workloads"] = ("--workload", args.workload)
+    workloads = args.workload
+    if args.absolute:
+        workloads = in_own_rates(workloads or parse_config(text).evaluation.workloads)
+    if workloads:
+        values["evaluation.workloads"] = ("--workload", list(workloads))
     if args.seeds is not None:
         values["evaluation.seeds"] = ("--seeds", args.seeds)
     if args.against is not None:
@@ -185,26 +197,27 @@ def _room_for(mesh: str | None, text: str) -> Sequence[str]:
 
 
 def _print(evaluation: Evaluation) -> None:
+    from gnnrl.evaluation.scenarios import workload_label
+
     seeds = evaluation.scenarios.seeds
     for workload in evaluation.workloads:
+        label = workload_label(workload)
         print_table(
-            f"{workload}: mean of {seeds} held-out seeds [95 % interval]; * = lowest objective, the oracle aside",
+            f"{label}: mean of {seeds} held-out seeds [95 % interval]; * = lowest objective, the oracle aside",
             ("", "replicas", f"saved vs {REFERENCE} %", "violating %", "P95 ms", "P99 ms", "moves", "objective"),
             (_row(evaluation, workload, name) for name in evaluation.playbacks),
         )
-        silent = [
-            name for name in evaluation.playbacks if math.isnan(evaluation.mean(workload, name, "latency_p95_ms").mean)
-        ]
-        if silent:
-            print(
-                f"-: {workload} brings too few requests, or none was answered ({', '.join(silent)}): there is no latency\n"
-            )
+        latency = {name: evaluation.mean(workload, name, "latency_p95_ms").mean for name in evaluation.playbacks}
+        if silent := [name for name, mean in latency.items() if math.isnan(mean)]:
+            print(f"-: no latency for {', '.join(silent)}: no request of {label} was answered\n")
         if evaluation.guardrails is not None:
             print_table(
-                f"{workload}: guardrails",
+                f"{label}: guardrails",
                 ("", "decisions for a service that each changed, mean a scenario"),
                 ((name, _acted(evaluation, workload, name)) for name in evaluation.playbacks),
             )
+    for level in evaluation.scenarios.recorded_levels():
+        print(level)
     weights = evaluation.objective_weights()
     print(
         "objective = replica-seconds + {violation_weight:g} x violating seconds + {change_weight:g} x replicas started "

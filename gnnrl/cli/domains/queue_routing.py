@@ -58,7 +58,7 @@ def policies() -> Iterable[str]:
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[QueueRoutingExperiment] | None) -> int:
     """Plays the policy and the routers, prints the table, writes what was asked for."""
-    refuse(args, "queue_routing", "workload", "mesh", "calibration", "guardrails", "scenario")
+    refuse(args, "queue_routing", "workload", "absolute", "mesh", "calibration", "guardrails", "scenario")
     from gnnrl.config.experiment import PPOConfig
     from gnnrl.config.loader import dump_config
     from gnnrl.config.queue_routing import QueueRoutingExperiment

@@ -9,12 +9,13 @@ from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
 from gnnrl.config.live import LiveConfig
 from gnnrl.config.rules import Faults, Rule, nearest, unknown_teacher
 from gnnrl.domains.autoscaling.baselines import BASELINES, is_baseline
+from gnnrl.domains.autoscaling.load_file import WorkloadError, load_csv, recording
 from gnnrl.domains.autoscaling.mesh import Mesh, MeshError
 from gnnrl.domains.autoscaling.mesh_file import load_mesh
 from gnnrl.domains.autoscaling.observed import observe
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.random_mesh import MAX_SERVICES
-from gnnrl.domains.autoscaling.workloads import WORKLOADS, WorkloadError, load_csv
+from gnnrl.domains.autoscaling.workloads import WORKLOADS
 
 __all__ = ["CONFIG_RULES", "LIVE_RULES", "TEACHERS", "fits"]
 
@@ -93,9 +94,10 @@ def _random_mesh(source: str, max_nodes: int) -> Faults:
 def _workloads(path: str, names: Callable[[ExperimentConfig], tuple[str, ...]]) -> Rule[ExperimentConfig]:
     def check(config: ExperimentConfig) -> Faults:
         for name in names(config):
-            if name.lower().endswith(".csv"):
+            path_of_csv = recording(name)
+            if path_of_csv is not None:
                 try:
-                    load_csv(name)
+                    load_csv(path_of_csv)
                 except WorkloadError as error:
                     for line in str(error).splitlines():
                         yield path, line

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.churn import ChurnSchedule, draw_schedule, randomise
 from gnnrl.domains.autoscaling.idle_latency import idle_p95_ms
+from gnnrl.domains.autoscaling.load_file import recording
 from gnnrl.domains.autoscaling.mesh import Mesh, peak_rps, replicas_needed
 from gnnrl.domains.autoscaling.mesh_file import load_mesh
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.physics import LARGEST_RATE
 from gnnrl.domains.autoscaling.random_mesh import random_mesh
-from gnnrl.domains.autoscaling.workloads import make_trace
+from gnnrl.domains.autoscaling.workloads import workload as workload_named
 
 __all__ = ["Episode", "Split", "draw_episode", "most_classes", "warm_up_seconds"]
 
@@ -59,6 +60,8 @@ class Episode:
     slo_ms: float
     violation_weight: float
     seed: int
+    load_factor: float | None = None
+    """What the requests/s of a recorded load were multiplied with; None = it is no recording."""
 
     def __post_init__(self) -> None:
         load = self.rps
@@ -116,7 +119,7 @@ def draw_episode(
     peak = peak_rps(mesh, float(load_rng.uniform(*config.peak_replicas)))
     seconds = (decisions or config.episode_decisions) * config.decision_seconds
     chosen = workload or drawn_workload
-    rps = make_trace(chosen, seconds + warm_up_seconds(config), peak, load_rng)
+    rps, factor = workload_named(chosen).scaled(seconds + warm_up_seconds(config), peak, load_rng)
     needed = replicas_needed(mesh, float(rps[0]), START_UTILISATION)
     start = np.clip(needed, config.min_replicas, config.max_replicas)
     mesh = replace(
@@ -134,6 +137,7 @@ def draw_episode(
         slo_ms=mesh.slo_ms if mesh.slo_ms is not None else config.slo_factor * idle_p95_ms(mesh),
         violation_weight=drawn_weight if violation_weight is None else violation_weight,
         seed=seed,
+        load_factor=factor if recording(chosen) else None,
     )
 
 

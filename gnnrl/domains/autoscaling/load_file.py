@@ -1,9 +1,14 @@
-"""Recorded loads: a CSV of times and requests/s."""
+"""Recorded loads: a CSV of times and requests/s.
+
+As a workload it is named by its path, and is then scaled to the peak that suits a mesh, as every family is; named
+`absolute:<path>`, its requests/s are played as they are.
+"""
 
 from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -13,10 +18,11 @@ from numpy.typing import NDArray
 from gnnrl.table_file import Faults, Table, TableError, finite_number, open_table
 from gnnrl.time_column import TimeColumn
 
-__all__ = ["WorkloadError", "load_csv"]
+__all__ = ["ABSOLUTE", "WorkloadError", "in_own_rates", "load_csv", "recording"]
 
 Floats = NDArray[np.float64]
 
+ABSOLUTE = "absolute:"
 COLUMNS = ("time", "rps")
 LARGEST_RPS = 1e9
 LONGEST_INTERVAL_SECONDS = 3600.0
@@ -28,6 +34,24 @@ SHOWN_FAULTS = 20
 
 class WorkloadError(ValueError):
     """A workload that is unknown or a file that is no trace: says what, where and the remedy."""
+
+
+def recording(workload: str) -> Path | None:
+    """The CSV file that a workload replays; None = it is a family."""
+    return Path(workload.removeprefix(ABSOLUTE)) if workload.lower().endswith(".csv") else None
+
+
+def in_own_rates(workloads: Sequence[str]) -> tuple[str, ...]:
+    """The same workloads, every recording at its own requests/s.
+
+    Raises:
+        WorkloadError: there is no recording among them.
+    """
+    if not any(map(recording, workloads)):
+        raise WorkloadError(
+            f"there are no requests/s to keep in {', '.join(workloads)}: only .csv files have them; families are scaled to a mesh"
+        )
+    return tuple(f"{ABSOLUTE}{path}" if (path := recording(workload)) else workload for workload in workloads)
 
 
 def load_csv(path: str | Path, seconds: int | None = None) -> NDArray[np.float32]:

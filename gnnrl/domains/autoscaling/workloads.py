@@ -1,6 +1,7 @@
 """External load over time: families of synthetic traces, replay of a CSV, closed-loop users.
 
-Every trace is float32 [seconds], external requests/s in each second, and its largest value is the peak asked for. A
+Every trace is float32 [seconds], external requests/s in each second, and its largest value is the peak asked for, unless it is a
+recording that is played as it is (`load_file.py`). A
 "day" is squeezed to an hour for an hour's episode and is a real day in a trace of 24 h. Which families training may
 see is data: `Workload.held_out`.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gnnrl.domains.autoscaling.load_file import WorkloadError, load_csv
+from gnnrl.domains.autoscaling.load_file import ABSOLUTE, WorkloadError, load_csv, recording
 
 __all__ = ["WORKLOADS", "ClosedLoop", "Workload", "WorkloadError", "load_csv", "make_trace", "workload"]
 
@@ -36,17 +37,26 @@ class Workload:
     """True: for evaluation only, training never draws it."""
     description: str
     shape: Callable[[int, np.random.Generator], Shape]
-    """(seconds, rng) -> positive shape [seconds]; the level is set by `trace`."""
+    """(seconds, rng) -> shape [seconds]; the level is set by `trace`, but that of a recording is requests/s."""
+    absolute: bool = False
+    """Whether its shape is played as it is, whatever peak is asked for."""
 
     def trace(self, seconds: int, peak_rps: float, rng: np.random.Generator) -> Trace:
         """External requests/s, float32 [seconds], with maximum `peak_rps`. The same generator state gives the same
         trace."""
+        return self.scaled(seconds, peak_rps, rng)[0]
+
+    def scaled(self, seconds: int, peak_rps: float, rng: np.random.Generator) -> tuple[Trace, float]:
+        """The trace, and what the shape was multiplied with."""
         if seconds < 1:
             raise WorkloadError(f"workload {self.name!r}: a trace of {seconds} seconds; ask for at least 1")
         if not (math.isfinite(peak_rps) and peak_rps > 0):
             raise WorkloadError(f"workload {self.name!r}: peak_rps {peak_rps} is not a positive number")
         shape = self.shape(seconds, rng)
-        return (shape * (peak_rps / shape.max())).astype(np.float32)
+        highest = float(shape.max())
+        # A piece of a recording without traffic has no level to scale, and stays silent.
+        factor = 1.0 if self.absolute or highest == 0.0 else peak_rps / highest
+        return (shape * factor).astype(np.float32), factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,25 +91,25 @@ def make_trace(family: str, seconds: int, peak_rps: float, rng: np.random.Genera
 
 
 def workload(name: str) -> Workload:
-    """A family by name, or the replay of a CSV file (`*.csv`), which is always held out unless a configuration trains
-    on it.
+    """A family by name, or the replay of a CSV file (`*.csv`, `absolute:*.csv`), which is always held out unless a
+    configuration trains on it.
 
     Raises:
         WorkloadError: unknown name (the message lists the families), or a CSV that cannot be read.
     """
     if name in WORKLOADS:
         return WORKLOADS[name]
-    if name.lower().endswith(".csv"):
-        path = Path(name)
+    path = recording(name)
+    if path is not None:
         changed_ns = path.stat().st_mtime_ns if path.exists() else 0
-        return _replay(path, changed_ns)
+        return _replay(path, name.startswith(ABSOLUTE), changed_ns)
     raise WorkloadError(
         f"unknown workload {name!r}; families are {', '.join(WORKLOADS)}, or give a .csv file with columns time, rps"
     )
 
 
 @lru_cache(maxsize=32)
-def _replay(path: Path, changed_ns: int) -> Workload:
+def _replay(path: Path, absolute: bool, changed_ns: int) -> Workload:
     """The replay of a file, read once; `changed_ns` makes a changed file another one."""
     del changed_ns
     whole = load_csv(path).astype(np.float64)
@@ -110,12 +120,12 @@ def _replay(path: Path, changed_ns: int) -> Workload:
                 f"{path}: holds {len(whole)} seconds, {seconds} are needed; use a longer file or a shorter episode"
             )
         start = int(rng.integers(len(whole) - seconds + 1))
-        piece = whole[start : start + seconds]
-        # A piece without traffic has no level to scale; the floor keeps it silent instead of dividing 0 by 0.
-        return np.maximum(piece, 1e-9 * whole.max())
+        return whole[start : start + seconds]
 
+    level = "as it is" if absolute else "scaled to the peak"
+    name = f"{ABSOLUTE if absolute else ''}{path}"
     return Workload(
-        name=str(path), held_out=True, description=f"replay of {path.name}, scaled to the peak", shape=shape
+        name=name, held_out=True, description=f"replay of {path.name}, {level}", shape=shape, absolute=absolute
     )
 
 

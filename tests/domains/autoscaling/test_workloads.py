@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gnnrl.domains.autoscaling.load_file import in_own_rates
 from gnnrl.domains.autoscaling.workloads import WORKLOADS, ClosedLoop, WorkloadError, load_csv, make_trace, workload
 
 HOUR = 3600
@@ -159,6 +160,31 @@ def test_replay_takes_a_piece_and_scales_it_to_the_peak(tmp_path) -> None:
     assert workload(str(path)).held_out
     assert trace[-1] == np.float32(50.0)
     np.testing.assert_allclose(np.diff(trace), np.diff(trace)[0], rtol=1e-3)
+
+
+def test_an_absolute_recording_is_played_as_it_is(tmp_path) -> None:
+    path = write(tmp_path, "time,rps\n" + "".join(f"{10 * i},{1 + i}\n" for i in range(20)))
+    whole = load_csv(path)
+    trace, factor = workload(f"absolute:{path}").scaled(60, 50.0, np.random.default_rng(3))
+    assert factor == 1.0 and workload(f"absolute:{path}").held_out
+    scaled, times = workload(str(path)).scaled(60, 50.0, np.random.default_rng(3))
+    # The same piece of the file, at its own level and at the one asked for.
+    start = int(np.flatnonzero(whole == trace[0])[0])
+    np.testing.assert_array_equal(trace, whole[start : start + 60])
+    np.testing.assert_allclose(scaled, times * trace, rtol=1e-6)
+    assert times == pytest.approx(50.0 / trace.max()) and times != 1.0
+
+
+def test_a_silent_piece_of_a_recording_stays_silent(tmp_path) -> None:
+    path = write(tmp_path, "time,rps\n" + "".join(f"{10 * i},{int(i == 19)}\n" for i in range(20)))
+    silent = [make_trace(str(path), 20, 50.0, np.random.default_rng(seed)).max() for seed in range(100)]
+    assert set(silent) == {0.0, 50.0}
+
+
+def test_only_recordings_have_requests_of_their_own() -> None:
+    assert in_own_rates(["flash", "a/b.CSV", "absolute:c.csv"]) == ("flash", "absolute:a/b.CSV", "absolute:c.csv")
+    with pytest.raises(WorkloadError, match=r"no requests/s to keep in flash, weekly: only \.csv files have them"):
+        in_own_rates(["flash", "weekly"])
 
 
 def test_unknown_family_lists_what_there_is() -> None:
