@@ -2,11 +2,14 @@
 
     report = replica_report_from_vllm(httpx.get("http://10.0.0.7:8000/metrics").text, "10.0.0.7:8000")
 
-Of several engines behind one endpoint (data parallel) requests, blocks and totals are added up, and usage is their mean.
+Of several engines behind one endpoint (data parallel) requests, blocks and totals are added up, and usage is their mean. Whoever passes
+the text on may have written whole numbers without a point (Go's exporters), an underscore for the colon (collectors that allow none), or
+`ray_` before it (Ray Serve), and left `_total` away.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,6 +23,14 @@ KV_USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 """The new name first: versions in between export both."""
 SWAPPED = "vllm:num_requests_swapped"
 """Of old versions: requests whose blocks are in the host's memory; they wait."""
+PREFIX = "vllm:"
+SPELLINGS = (PREFIX, "vllm_", "ray_vllm:", "ray_vllm_")
+"""The first that is there counts: a page with two of them tells of the same requests twice."""
+LARGEST_COUNT = 2**53
+"""So that floats hold it."""
+LARGEST_VALUE = 1e300
+LONGEST_NUMBER = 15
+"""Characters of a label."""
 
 
 def replica_report_from_vllm(
@@ -36,23 +47,13 @@ def replica_report_from_vllm(
         healthy, age_seconds, speed: as in `ReplicaReport`.
 
     Raises:
-        ReportError: the text is not of that format, nothing in it is of vLLM, or a count is no whole number.
+        ReportError: the text is not of that format, nothing in it is of vLLM, or a count is no whole number >= 0.
     """
-    try:
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    except ValueError as error:
-        raise ReportError(f"replica {replica_id!r}: what it answered is no Prometheus exposition ({error})") from error
-    by_name: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_name.setdefault(sample.name, []).append(sample)
-    if not any(name.startswith("vllm:") for name in by_name):
-        raise ReportError(
-            f"replica {replica_id!r}: no metric of what it answered begins with vllm:; is it a vLLM server's /metrics?"
-        )
+    by_name = _samples(text, replica_id)
 
     def total(name: str) -> float | None:
-        found = by_name.get(name)
-        return sum(sample.value for sample in found) if found else None
+        found = by_name.get(name) or by_name.get(name.removesuffix("_total"))
+        return sum(map(_value, found)) if found else None
 
     def count(name: str) -> int | None:
         return _count(total(name), f"replica {replica_id!r}: {name}")
@@ -68,7 +69,7 @@ def replica_report_from_vllm(
         id=replica_id,
         running_requests=count("vllm:num_requests_running"),
         waiting_requests=waiting,
-        kv_usage=sum(sample.value for sample in usages) / len(usages) if usages else None,
+        kv_usage=sum(map(_value, usages)) / len(usages) if usages else None,
         kv_blocks=sum(blocks) if blocks else None,
         block_tokens=tokens[0] if tokens else None,
         prompt_tokens_total=count("vllm:prompt_tokens_total"),
@@ -81,12 +82,43 @@ def replica_report_from_vllm(
     )
 
 
+def _samples(text: str, replica_id: str) -> dict[str, list[Sample]]:
+    """vLLM's samples by name, in its own spelling."""
+    try:
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+        # The parser meets some malformed lines with an index or a match that is not there.
+        raise ReportError(f"replica {replica_id!r}: what it answered is no Prometheus exposition ({error})") from error
+    spelling = next((s for s in SPELLINGS if any(sample.name.startswith(s) for sample in samples)), None)
+    if spelling is None:
+        raise ReportError(
+            f"replica {replica_id!r}: no metric of what it answered begins with vllm:; is it a vLLM server's /metrics?"
+        )
+    by_name: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if sample.name.startswith(spelling):
+            by_name.setdefault(PREFIX + sample.name.removeprefix(spelling), []).append(sample)
+    return by_name
+
+
+def _value(sample: Sample) -> float:
+    """The parser gives whole numbers without a point as `int`, however large."""
+    if abs(sample.value) > LARGEST_VALUE:
+        return math.inf if sample.value > 0 else -math.inf
+    return float(sample.value)
+
+
 def _labels(samples: Sequence[Sample], label: str) -> list[int]:
     """Whole numbers of a label; engines that have not sized their cache yet write None."""
-    return [int(text) for sample in samples if (text := sample.labels.get(label, "")).isdecimal()]
+    texts = (sample.labels.get(label, "") for sample in samples)
+    return [int(text) for text in texts if text.isdecimal() and len(text) <= LONGEST_NUMBER]
 
 
 def _count(value: float | None, what: str) -> int | None:
-    if value is not None and not value.is_integer():
+    if value is None:
+        return None
+    if not value.is_integer():
         raise ReportError(f"{what} is {value}, not a whole number")
-    return None if value is None else int(value)
+    if not 0 <= value <= LARGEST_COUNT:
+        raise ReportError(f"{what} is {value:g}, not in [0, {LARGEST_COUNT}]")
+    return int(value)

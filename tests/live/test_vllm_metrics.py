@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from gymnasium.spaces import Discrete
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gnnrl.agents import PPO_GNN
 from gnnrl.config.experiment import EncoderConfig
@@ -82,6 +85,53 @@ def test_engines_behind_one_endpoint_are_one_replica() -> None:
     assert (two.running_requests, two.waiting_requests, two.kv_usage, two.kv_blocks) == (14, 4, 0.5, 14848)
     assert (two.block_tokens, two.finished_requests_total, two.latency_seconds_total) == (16, 82, 261.0)
     assert two.age_seconds == 0.5
+
+
+WRITERS = {
+    "whole numbers": lambda text: re.sub(r"\.0$", "", text, flags=re.MULTILINE),
+    "exponents": lambda text: re.sub(r" (\d+)\.0$", r" \1e0", text, flags=re.MULTILINE),
+    "time stamps": lambda text: re.sub(r"(?m)^(vllm.*)$", r"\1 1700000000000", text),
+    "OpenMetrics": lambda text: text + "# EOF\n",
+    "exemplars": lambda text: text.replace("} 41.0", '} 41.0 # {trace_id="a b"} 0.3 1700000000.5'),
+    "line ends": lambda text: text.replace("\n", "\r\n"),
+    "no comments": lambda text: re.sub(r"(?m)^#.*\n", "", text),
+    "untyped": lambda text: re.sub(r"(?m)^# TYPE (\S+) \w+$", r"# TYPE \1 untyped", text),
+    "other order": lambda text: "\n".join(reversed(re.sub(r"(?m)^#.*\n", "", text).splitlines())) + "\n",
+    "underscore": lambda text: text.replace("vllm:", "vllm_"),
+    "Ray": lambda text: text.replace("vllm:", "ray_vllm_"),
+    "both spellings": lambda text: text + text.replace("vllm:", "vllm_").replace(" 7.0", " 8.0"),
+    "no _total": lambda text: text.replace("tokens_total", "tokens"),
+    "by reason too": lambda text: text + 'vllm:num_requests_waiting_by_reason{reason="capacity"} 2.0\n',
+    "infinite bucket": lambda text: text + 'vllm:other_bucket{le="+Inf"} +Inf\nvllm:nothing NaN\n',
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_whoever_writes_the_page(writer: str) -> None:
+    page = WRITERS[writer](NEW)
+    assert page != NEW
+    assert replica_report_from_vllm(page, "a") == EXPECTED
+
+
+def test_every_whole_number_is_one_in_any_spelling() -> None:
+    for value in ("0", "0.0", "3", "3.0", "3e0", "0.3e1", "30e-1", "+3", "9007199254740992"):
+        report = replica_report_from_vllm(f"vllm:num_requests_running {value}\n", "a")
+        assert report.running_requests == int(float(value))
+        assert isinstance(report.running_requests, int) and report.waiting_requests is None
+
+
+@pytest.mark.parametrize("value", ["3.5", "NaN", "+Inf", "-Inf", "1e400", "-1", "-1.0", "1e16", "9" * 400])
+def test_a_count_that_is_none_is_named(value: str) -> None:
+    with pytest.raises(ReportError, match=r"replica 'a': vllm:num_requests_running is "):
+        replica_report_from_vllm(f"vllm:num_requests_running {value}\n", "a")
+
+
+@given(st.text(st.sampled_from(list('vlm:_{}",= 0123.eE+-#\n\\Na')), max_size=60))
+@settings(max_examples=300)
+def test_any_text_is_a_report_or_a_refusal(text: str) -> None:
+    for page in (text, "vllm:num_requests_running 3\n" + text, NEW[:300] + text):
+        with suppress(ReportError):
+            replica_report_from_vllm(page, "a")
 
 
 def test_what_is_not_there_stays_unknown() -> None:
