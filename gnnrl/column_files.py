@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import errno
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from gnnrl.whole_file import whole_file
+from gnnrl.whole_file import STDOUT, whole_file
 
 __all__ = ["ParquetMissingError", "require_pyarrow", "write_csv", "write_parquet"]
 
@@ -25,7 +27,10 @@ def require_pyarrow(path: Path) -> None:
 
     Raises:
         ParquetMissingError: pyarrow is not installed.
+        OSError: it is standard output, which takes text alone.
     """
+    if path == STDOUT:
+        raise OSError(errno.EINVAL, "Parquet is no text for standard output; name a file, or write CSV", str(path))
     if find_spec("pyarrow") is None:
         raise ParquetMissingError(
             f"{path}: Parquet needs pyarrow, which is not installed; pip install 'gnnrl[parquet]', or write CSV"
@@ -33,16 +38,23 @@ def require_pyarrow(path: Path) -> None:
 
 
 def write_csv(path: Path, columns: Columns) -> None:
-    """Writes a header and a line a row, whole or not at all.
+    """Writes a header and a line a row, whole or not at all; to standard output, if `path` is `-`.
 
     Raises:
         ValueError: the columns are not of one length.
         OSError: the file cannot be written.
     """
+    if path == STDOUT:
+        _write_rows(sys.stdout, columns)
+        return
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        _write_rows(file, columns)
+
+
+def _write_rows(file: TextIO, columns: Columns) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
 
 
 def write_parquet(path: Path, columns: Columns) -> None:

@@ -42,6 +42,7 @@ ENTRY_POINTS = {
 SUMMARIES = {
     ONLINE_BOUTIQUE_ID: "a simulated Online Boutique; each service is told how many replicas to add or remove",
     QUEUE_ROUTING_ID: "typed requests and replicas with queues; each request is sent to one",
+    LLM_ROUTING_ID: "a fleet of LLM inference replicas; each request is sent to one, or waits at the router",
 }
 """Id -> what it is."""
 

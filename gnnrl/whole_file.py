@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file", "write_text"]
+__all__ = ["STDOUT", "whole_file", "write_text"]
+
+STDOUT = Path("-")
+"""Instead of a file: standard output."""
 
 
 @contextmanager
@@ -16,8 +21,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     What `path` links to is replaced, not the link. What is there and no file, such as /dev/stdout, is written to as it is.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be made or written to, or `-` is given, which takes text alone (`write_text`).
     """
+    if path == STDOUT:
+        raise OSError(errno.EINVAL, "standard output does not take this; name a file", str(path))
     if path.exists() and not path.is_file():
         yield path
         return
@@ -33,6 +40,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, as UTF-8."""
+    """Writes a file whole or not at all, as UTF-8; to standard output, if `path` is `-`."""
+    if path == STDOUT:
+        sys.stdout.write(text)
+        return
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -7,9 +7,10 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from gnnrl.printable import escaped, raw
+from gnnrl.whole_file import STDOUT
 
 if TYPE_CHECKING:
     from gnnrl.config.experiment import ExperimentConfig
@@ -21,16 +22,17 @@ __all__ = [
     "add_absolute",
     "add_config",
     "add_json",
+    "beside",
     "load_autoscaling",
     "load_live",
+    "need_files",
+    "one_on_stdout",
     "print_json",
     "print_table",
 ]
 
 
 PIPE_COLUMNS = 140
-STDOUT = Path("-")
-"""Instead of a file: standard output."""
 
 
 class UserError(Exception):
@@ -93,6 +95,32 @@ def load_live(path: Path | None, overrides: Sequence[str] = ()) -> LiveConfig:
     if path is None:
         return parse_live_config(dump_config(LiveConfig()), overrides, source="the defaults", rules=LIVE_RULES)
     return load_live_config(path, overrides, rules=LIVE_RULES)
+
+
+def beside(output: Path | str | None) -> TextIO:
+    """Where to say what was done: on stdout, unless that is where `output` goes, which nothing else is mixed into."""
+    return sys.stderr if output is not None and Path(output) == STDOUT else sys.stdout
+
+
+def one_on_stdout(*outputs: Path | None) -> None:
+    """Refuse two outputs on stdout, where neither could be read.
+
+    Raises:
+        UserError: there are two.
+    """
+    if outputs.count(STDOUT) > 1:
+        raise UserError("-: two outputs cannot share standard output; write one of them to a file")
+
+
+def need_files(**outputs: Path | None) -> None:
+    """Refuse pages and pictures on stdout; flag -> its path.
+
+    Raises:
+        UserError: one is `-`.
+    """
+    for flag, path in outputs.items():
+        if path == STDOUT:
+            raise UserError(f"--{flag} -: standard output takes tables and JSON alone; name a file")
 
 
 def print_json(value: Any) -> None:

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from gnnrl.cli.arguments import add_absolute, add_config, add_json, load_autoscaling, print_json, print_table
+from gnnrl.cli.arguments import STDOUT, add_absolute, add_config, add_json, load_autoscaling, print_json, print_table
 from gnnrl.cli.outputs import add_output
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "list the baselines, or calibrate them"
+SUMMARY = "list every domain's rules and routers, or calibrate them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,19 +21,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calibrating = actions.add_parser("calibrate", help="sweep the settings of the rules and write the best of each")
     add_config(calibrating)
     add_absolute(calibrating)
-    add_output(calibrating, "-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
+    add_output(
+        calibrating, "-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write; - prints it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints name and meaning of each baseline, or sweeps."""
+    """Prints name and meaning of every domain's baselines, or sweeps."""
     if args.action == "calibrate":
         return _calibrate(args)
-    from gnnrl.domains.autoscaling.baselines import BASELINES, is_calibrated
+    from gnnrl.cli.domains import DOMAINS
 
+    listed = {domain: module.listed() for domain, module in DOMAINS.items()}
     if args.json:
-        print_json({name: {"summary": text, "calibrated": is_calibrated(name)} for name, text in BASELINES.items()})
-    else:
-        print_table("Baselines", ("name", "what it is"), BASELINES.items())
+        print_json(
+            {
+                domain: {name: {"summary": one.summary, **one.marks} for name, one in found.items()}
+                for domain, found in listed.items()
+            }
+        )
+        return 0
+    for domain, found in listed.items():
+        print_table(
+            domain,
+            ("name", "what it is", ""),
+            (
+                (name, one.summary, ", ".join(mark.replace("_", " ") for mark, holds in one.marks.items() if holds))
+                for name, one in found.items()
+            ),
+        )
+    print("teacher: warm_start.teacher takes it; calibrated: its settings are swept (gnnrl baselines calibrate)")
     return 0
 
 
@@ -51,6 +68,8 @@ def _calibrate(args: argparse.Namespace) -> int:
         config.environment, workloads, progress=lambda message: print(f"sweeping {message}", file=sys.stderr)
     )
     calibration.save(args.output)
+    if args.output == STDOUT:
+        return 0
     print_table(
         f"{args.output}: the cheapest setting within each workload's violation budget",
         ("workload", "rule", "setting", "violating %", "replica-seconds"),

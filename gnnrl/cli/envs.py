@@ -20,10 +20,10 @@ def run(args: argparse.Namespace) -> int:
     """Prints the environments and, of each, the observation's arrays."""
     import gymnasium
 
-    from gnnrl.registration import SUMMARIES
+    from gnnrl.registration import ENTRY_POINTS, SUMMARIES
 
     environments = []
-    for name in SUMMARIES:
+    for name in ENTRY_POINTS:
         env = gymnasium.make(name).unwrapped
         observation = env.observation_space
         assert isinstance(observation, gymnasium.spaces.Dict)

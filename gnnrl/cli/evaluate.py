@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gnnrl.cli.arguments import UserError, add_absolute
+from gnnrl.cli.arguments import UserError, add_absolute, need_files
 from gnnrl.cli.domains import DOMAINS, domain_playing
 from gnnrl.cli.outputs import add_output
 
@@ -80,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the comparison of the run's domain, or of the one that knows the policy."""
+    need_files(report=args.report, pictures=args.pictures)
     if (args.run_or_checkpoint is None) == (args.policy is None):
         raise UserError("gnnrl evaluate: give either a run (or checkpoint), or --policy NAME for a baseline alone")
     if args.policy is not None and args.against is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gnnrl.cli.arguments import beside
 from gnnrl.cli.outputs import add_output
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`gnnrl export RUN --csv FILE | --parquet FILE [--columns PATTERN ...]`."""
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="the folder of a run, or a checkpoint in it")
     table = parser.add_mutually_exclusive_group(required=True)
-    add_output(table, "--csv", into=parser, metavar="FILE", type=Path, help="write it here")
+    add_output(table, "--csv", into=parser, metavar="FILE", type=Path, help="write it here; - prints it")
     add_output(table, "--parquet", into=parser, metavar="FILE", type=Path, help="the same as Parquet (extra `parquet`)")
     parser.add_argument(
         "--columns",
@@ -43,5 +44,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         exporter.write_csv(args.csv, patterns)
     columns = exporter.columns(patterns)
-    print(f"{args.parquet or args.csv}: {len(columns['step']):,} steps, {len(columns) - 1} series")
+    told = f"{args.parquet or args.csv}: {len(columns['step']):,} steps, {len(columns) - 1} series"
+    print(told, file=beside(args.csv))
     return 0

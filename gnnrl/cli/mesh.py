@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnnrl.cli.arguments import add_json, print_json, print_table
+from gnnrl.cli.arguments import add_json, beside, need_files, print_json, print_table
 
 if TYPE_CHECKING:
     from gnnrl.domains.autoscaling.mesh import Mesh
@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     importing = actions.add_parser("import", help="turn a Kiali graph answer into a mesh that can be trained on")
     importing.add_argument("kiali_json", metavar="KIALI_JSON", type=Path, help="a Kiali graph answer, 1.0 to 2.x")
-    importing.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the mesh file to write")
+    importing.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="the mesh file to write; - prints it"
+    )
     showing = actions.add_parser("show", help="print a mesh, or draw it")
     showing.add_argument("mesh", metavar="FILE", help=f"a mesh file, or {BUILT_IN}")
     showing.add_argument("--png", metavar="FILE", type=Path, help="draw it instead, into this file")
@@ -33,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inventing = actions.add_parser("random", help="invent a mesh with the structure that production meshes have")
     inventing.add_argument("--services", metavar="N", type=int, required=True, help="how many services")
     inventing.add_argument("--seed", metavar="S", type=int, default=0, help="the same seed gives the same mesh")
-    inventing.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the mesh file to write")
+    inventing.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="the mesh file to write; - prints it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,7 +61,7 @@ def _import(args: argparse.Namespace) -> int:
     mesh, notes = import_kiali(args.kiali_json)
     save_mesh(mesh, args.output)
     for note in notes:
-        print(f"note: {note}")
+        print(f"note: {note}", file=beside(args.output))
     _written(mesh, args.output)
     return 0
 
@@ -73,10 +77,12 @@ def _random(args: argparse.Namespace) -> int:
 
 
 def _written(mesh: Mesh, path: Path) -> None:
-    print(f"{path}: {len(mesh.services)} services, {len(mesh.calls)} calls, {len(mesh.classes)} request classes")
+    told = f"{path}: {len(mesh.services)} services, {len(mesh.calls)} calls, {len(mesh.classes)} request classes"
+    print(told, file=beside(path))
 
 
 def _show(args: argparse.Namespace) -> int:
+    need_files(png=args.png)
     mesh = load_named_mesh(args.mesh)
     if args.png:
         _draw(mesh, args.png)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import UserError, add_absolute, load_live, print_json, print_table
+from gnnrl.cli.arguments import UserError, add_absolute, load_live, need_files, print_json, print_table
 from gnnrl.cli.outputs import add_output
 from gnnrl.whole_file import write_text
 
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from gnnrl.live.screen import render_svg
 
     torch.set_num_threads(1)
+    need_files(report=args.report, screen=args.screen)
     if args.seeds < 1 or not 0.0 < args.hours <= 48.0:
         raise UserError("gnnrl rehearse: --seeds must be 1 or more, --hours above 0 and at most 48")
     config = load_live(args.config, args.overrides)

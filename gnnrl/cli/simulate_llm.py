@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnnrl.cli.arguments import STDOUT, UserError, print_json, print_table
+from gnnrl.cli.arguments import STDOUT, UserError, one_on_stdout, print_json, print_table
 from gnnrl.cli.outputs import add_output
 from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
 from gnnrl.printable import raw
@@ -74,7 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the latencies here; - prints them instead of the tables",
     )
     table = parser.add_mutually_exclusive_group()
-    add_output(table, "--requests-csv", into=parser, metavar="FILE", type=Path, help="write a row a request here")
+    add_output(
+        table,
+        "--requests-csv",
+        into=parser,
+        metavar="FILE",
+        type=Path,
+        help="write a row a request here; - prints them instead",
+    )
     add_output(
         table,
         "--requests-parquet",
@@ -91,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from gnnrl.domains.llm_routing.metrics import latency_report
 
     router = router_named(args.router)
+    one_on_stdout(args.json, args.requests_csv)
     if args.requests_parquet is not None:
         require_pyarrow(args.requests_parquet)
     replicas = _replicas(args)
@@ -107,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
         write_parquet(args.requests_parquet, table.columns())
     if args.json == STDOUT:
         print_json(figures)
+    if STDOUT in (args.json, args.requests_csv):
         return 0
     rows = [(key, value) for key, value in report.items()]
     print_table(

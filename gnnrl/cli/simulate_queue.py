@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnnrl.cli.arguments import STDOUT, UserError, print_json, print_table
+from gnnrl.cli.arguments import STDOUT, UserError, one_on_stdout, print_json, print_table
 from gnnrl.cli.outputs import add_output
 from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
 from gnnrl.whole_file import write_text
@@ -59,7 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the figures into this file; - prints them instead of the table",
     )
     table = parser.add_mutually_exclusive_group()
-    add_output(table, "--requests-csv", into=parser, metavar="FILE", type=Path, help="write a row a request here")
+    add_output(
+        table,
+        "--requests-csv",
+        into=parser,
+        metavar="FILE",
+        type=Path,
+        help="write a row a request here; - prints them instead",
+    )
     add_output(
         table,
         "--requests-parquet",
@@ -81,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--requests: {args.requests} is not at least 1")
     if args.seed < 0:
         raise UserError(f"--seed: {args.seed} is not at least 0")
+    one_on_stdout(args.json, args.requests_csv)
     if args.requests_parquet is not None:
         require_pyarrow(args.requests_parquet)
     model, router = _model(args), router_named(args.router)
@@ -110,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         write_parquet(args.requests_parquet, _columns(outcome.simulation, model))
     if args.json == STDOUT:
         print_json(figures)
+    if STDOUT in (args.json, args.requests_csv):
         return 0
     _report(figures)
     return 0

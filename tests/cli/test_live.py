@@ -31,7 +31,7 @@ from tests.live.live_stage import NS, Asked, Stage
 
 ROOT = Path(__file__).parents[2]
 LEASE = lease_path(NS, "gnnrl")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def test_ctrl_c_as_a_process(tmp_path: Path) -> None:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         until_led: list[Any] = []
-        deadline = time.monotonic() + 60.0
+        deadline = time.monotonic() + 180.0
         assert process.stdout is not None
         for line in process.stdout:
             until_led.append(line)
@@ -318,7 +318,7 @@ def test_ctrl_c_as_a_process(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
         assert holder(stage).startswith("one_"), until_led
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 0 and "Traceback" not in err, err
         assert holder(stage) == ""
     finally:

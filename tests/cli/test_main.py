@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 from gnnrl.cli import check
 from gnnrl.cli import main as main_module
+from gnnrl.cli.domains import DOMAINS
 from gnnrl.cli.main import COMMANDS, main
+from gnnrl.domains.autoscaling import config_rules as autoscaling_rules
+from gnnrl.domains.llm_routing import teachers as llm_teachers
+from gnnrl.domains.queue_routing import teachers as queue_teachers
+from gnnrl.registration import ENTRY_POINTS, SUMMARIES
 
 ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / "configs" / "demo.yaml")
@@ -100,11 +107,24 @@ def test_check_knows_names_and_files(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_baselines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["baselines"]) == 0
-    assert "hpa_calibrated" in capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert main(["baselines", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert listed["hpa_calibrated"]["calibrated"]
-    assert not listed["hpa_80"]["calibrated"]
+    assert {domain: set(found) for domain, found in listed.items()} == {
+        domain: set(module.policies()) for domain, module in DOMAINS.items()
+    }
+    for domain, found in listed.items():
+        assert re.search(rf"(?m)^{domain}\s*$", printed)
+        for name, one in found.items():
+            assert one["summary"] and re.search(rf"(?m)^\s+{name} ", printed), name
+    assert listed["autoscaling"]["hpa_calibrated"]["calibrated"]
+    assert not listed["autoscaling"]["hpa_80"]["calibrated"]
+    teachers = {domain: {name for name, one in found.items() if one["teacher"]} for domain, found in listed.items()}
+    assert teachers == {
+        "autoscaling": {*autoscaling_rules.TEACHERS},
+        "queue_routing": {*queue_teachers.TEACHERS},
+        "llm_routing": {*llm_teachers.TEACHERS},
+    }
 
 
 def test_envs_name_every_key_of_the_observation(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +132,8 @@ def test_envs_name_every_key_of_the_observation(capsys: pytest.CaptureFixture[st
 
     assert main(["envs", "--json"]) == 0
     environments = {found["id"]: found for found in json.loads(capsys.readouterr().out)["environments"]}
-    assert set(environments) == {"gnnrl/OnlineBoutique-v0", "gnnrl/QueueRouting-v0"}
+    assert set(environments) == {name for name in gymnasium.registry if name.startswith("gnnrl/")}
+    assert len(environments) == 3 and set(ENTRY_POINTS) == set(SUMMARIES) == set(environments)
     for environment in environments.values():
         assert set(environment["observation_space"]) == set(schema.KEYS)
     assert environments["gnnrl/OnlineBoutique-v0"]["observation_space"]["action_mask"]["shape"] == [20, 15]

@@ -59,19 +59,19 @@ def test_it_serves_until_it_is_interrupted_and_then_prints_the_score(tmp_path: P
         assert config["clusters"][0]["cluster"]["server"] == urls["kubernetes"] and token not in text
         assert (tmp_path / "kubeconfig").stat().st_mode & 0o077 == 0
         headers = {"Authorization": f"Bearer {token}"}
-        pods = requests.get(f"{urls['kubernetes']}/api/v1/namespaces/onlineboutique/pods", headers=headers, timeout=5)
+        pods = requests.get(f"{urls['kubernetes']}/api/v1/namespaces/onlineboutique/pods", headers=headers, timeout=60)
         assert pods.status_code == 200 and len(pods.json()["items"]) >= 11
-        deadline = time.monotonic() + 10.0
-        while not (score := requests.get(f"{urls['control']}/score", timeout=5).json())["seconds"]:
+        deadline = time.monotonic() + 120.0
+        while not (score := requests.get(f"{urls['control']}/score", timeout=60).json())["seconds"]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert score["replica_seconds"] >= 11 * score["seconds"]
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and "replica-seconds" in out and "violating" in out, out
     assert "Traceback" not in out
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.get(f"{urls['control']}/score", timeout=5)
+        requests.get(f"{urls['control']}/score", timeout=60)
 
 
 def test_it_can_stand_still_and_starts_from_a_configuration(tmp_path: Path) -> None:
@@ -79,17 +79,17 @@ def test_it_can_stand_still_and_starts_from_a_configuration(tmp_path: Path) -> N
     options += ("--role", "deploy/base/role.yaml")
     with running(tmp_path, *options) as (process, lines):
         urls = urls_of(lines)
-        clock = requests.get(f"{urls['control']}/clock", timeout=5).json()
+        clock = requests.get(f"{urls['control']}/clock", timeout=60).json()
         pods, nodes = (f"{urls['kubernetes']}/api/v1/{path}" for path in ("namespaces/shop/pods", "nodes"))
-        assert [requests.get(url, timeout=5).status_code for url in (pods, nodes)] == [200, 403]
-        assert clock["speed"] == 0.0 and requests.get(f"{urls['control']}/clock", timeout=5).json() == clock
-        assert requests.get(f"{urls['kiali']}/api/status", timeout=5).text.startswith("<!DOCTYPE")
-        requests.post(f"{urls['control']}/advance", json={"seconds": 45}, timeout=5)
-        names = [item["name"] for item in requests.get(f"{urls['kiali']}/api/namespaces", timeout=5).json()]
+        assert [requests.get(url, timeout=60).status_code for url in (pods, nodes)] == [200, 403]
+        assert clock["speed"] == 0.0 and requests.get(f"{urls['control']}/clock", timeout=60).json() == clock
+        assert requests.get(f"{urls['kiali']}/api/status", timeout=60).text.startswith("<!DOCTYPE")
+        requests.post(f"{urls['control']}/advance", json={"seconds": 45}, timeout=60)
+        names = [item["name"] for item in requests.get(f"{urls['kiali']}/api/namespaces", timeout=60).json()]
         assert names == ["shop", "istio-system"]
-        assert requests.get(f"{urls['control']}/score", timeout=5).json()["seconds"] == 15.0
+        assert requests.get(f"{urls['control']}/score", timeout=60).json()["seconds"] == 15.0
         process.terminate()
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and "replicas, mean" in out
 
 
@@ -99,7 +99,7 @@ def test_the_first_moment_is_enough_for_a_decision(
 ) -> None:
     with running(tmp_path, "--speed", "0") as (_, lines):
         urls = urls_of(lines)
-        clock = requests.get(f"{urls['control']}/clock", timeout=5).json()
+        clock = requests.get(f"{urls['control']}/clock", timeout=60).json()
         arguments = ["live", "--policy", "hpa_80", "--namespace", "onlineboutique", f"--{source}-url", urls[source]]
         arguments += [
             "--kubeconfig",
@@ -110,7 +110,7 @@ def test_the_first_moment_is_enough_for_a_decision(
             "--dry-run",
         ]
         assert main(arguments) == 0
-        assert requests.get(f"{urls['control']}/clock", timeout=5).json() == clock  # nothing was waited for
+        assert requests.get(f"{urls['control']}/clock", timeout=60).json() == clock  # nothing was waited for
     told = capsys.readouterr().out
     assert re.search(r"ok +metrics: \d+ pods, 1\d s old", told), told
     assert re.search(r"frontend +\d+/\d+ .*load \d+\.\d replicas' worth", told), told
@@ -118,7 +118,7 @@ def test_the_first_moment_is_enough_for_a_decision(
 
 def test_it_ends_with_the_load_if_asked_to(tmp_path: Path) -> None:
     with running(tmp_path, "--speed", "2000", "--hours", "0.25", "--until-end") as (process, _):
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and re.search(r"scored +0\.25 h\b", out) and "goes on" not in out
 
 

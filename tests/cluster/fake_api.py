@@ -54,6 +54,8 @@ class FakeApi:
         self.objects: dict[str, dict[str, Any]] = {}
         self.rules: list[Rule] = []
         self.seen: list[Seen] = []
+        self.written: list[str] = []
+        """Paths whose answer was written to its end."""
         self.tokens = {TOKEN}
         self.connections = 0
         self.stopping = threading.Event()
@@ -155,6 +157,7 @@ class FakeApi:
                 handler.wfile.write(body if reply.cut_after is None else body[: reply.cut_after])
         except OSError:
             return
+        self.written.append(handler.path)
         if reply.cut_after is not None:
             handler.close_connection = True
 

@@ -99,10 +99,8 @@ def test_the_time_of_a_list_is_that_of_all_its_pages(server: FakeApi, api: Clust
         return Reply(body={"items": [], "metadata": {"continue": more}}, delay_seconds=0.05)
 
     server.rules.append(endless)
-    started = time.monotonic()
     with pytest.raises(ClusterUnavailableError):
         api.list(PODS, timeout_seconds=0.3)
-    assert time.monotonic() - started < 0.6
     assert len(server.seen) <= 7
 
 
@@ -299,15 +297,16 @@ def test_a_long_message_is_cut(server: FakeApi, api: ClusterApi) -> None:
 
 
 def test_an_answer_that_is_late_or_drips_ends_at_its_time(server: FakeApi, api: ClusterApi) -> None:
-    server.fail("/late", Reply(body=b"{}", delay_seconds=3.0))
-    server.fail("/drip", Reply(body=b'{"a": "' + b"x" * 100 + b'"}', drip_seconds=0.05))
+    server.fail("/late", Reply(body=b"{}", delay_seconds=60.0))
+    server.fail("/drip", Reply(body=b'{"a": "' + b"x" * 1000 + b'"}', drip_seconds=0.05))
     # The head comes late and the body later: the two waits are one.
-    server.fail("/stall", Reply(body=b"{}", delay_seconds=0.2, stall_seconds=3.0))
+    server.fail("/stall", Reply(body=b"{}", delay_seconds=0.2, stall_seconds=60.0))
     for path in ("/late", "/drip", "/stall"):
         started = time.monotonic()
         with pytest.raises(ClusterUnavailableError, match=r"within 0\.3 s"):
             api.get(path, timeout_seconds=0.3)
-        assert 0.25 < time.monotonic() - started < 0.45
+        assert time.monotonic() - started > 0.25
+    assert server.written == [], "it had to be left before the whole answer was there"
     with pytest.raises(ClusterUnavailableError, match="no time left"):
         api.get("/version", timeout_seconds=0.0)
 
@@ -532,14 +531,19 @@ def test_a_plugin_that_hangs_does_not_take_the_others_time(server: FakeApi, tmp_
     server.objects["/version"] = {}
     user = plugin(tmp_path, credential(TOKEN, "2020-01-01T00:00:00Z"))
     api = ClusterApi.connect(kubeconfig(tmp_path, server.url, user=user))
-    (tmp_path / "plugin").write_text(f"#!/bin/sh\nsleep 0.6\n{credential(TOKEN, '2020-01-01T00:00:00Z')}\n")
-    first = threading.Thread(target=api.get, args=("/version",))
+    begun, enough = tmp_path / "begun", tmp_path / "enough"
+    waiting = f"touch {begun}\nwhile [ ! -e {enough} ]; do sleep 0.02; done"
+    (tmp_path / "plugin").write_text(f"#!/bin/sh\n{waiting}\n{credential(TOKEN, '2020-01-01T00:00:00Z')}\n")
+    first = threading.Thread(target=api.get, args=("/version",), daemon=True)
     first.start()
-    time.sleep(0.2)
-    started = time.monotonic()
+    deadline = time.monotonic() + 60.0
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     with pytest.raises(ClusterUnavailableError, match="provider of tokens did not answer"):
         api.get("/version", timeout_seconds=0.1)
-    assert time.monotonic() - started < 0.3
+    assert first.is_alive()
+    enough.touch()
     first.join()
 
 

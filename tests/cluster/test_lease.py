@@ -281,7 +281,7 @@ def test_durations_that_leave_no_time_are_refused(store: ObjectStore, renew: flo
         elector(store, "a", SteppedClock(), renew_seconds=renew, margin_seconds=margin)
 
 
-def wait_for(what: Any, seconds: float = 5.0) -> None:
+def wait_for(what: Any, seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "did not happen"
@@ -289,7 +289,7 @@ def wait_for(what: Any, seconds: float = 5.0) -> None:
 
 
 def test_a_thread_renews_loses_and_releases(store: ObjectStore) -> None:
-    clock, told = AcceleratedClock(speed=30.0), []
+    clock, told = AcceleratedClock(speed=10.0), []
     a = elector(store, "a", clock, on_lost=told.append)
     a.start()
     wait_for(a.is_leader)
@@ -297,8 +297,8 @@ def test_a_thread_renews_loses_and_releases(store: ObjectStore) -> None:
     wait_for(lambda: len(store.writes()) > renewals + 3)
     assert a.is_leader()
     store.before = lambda _: Fault(503)
-    wait_for(lambda: not a.is_leader(), 3.0)
-    assert a.lost_event.wait(1.0) and "503" in told[0]
+    wait_for(lambda: not a.is_leader())
+    assert a.lost_event.wait(60.0) and "503" in told[0]
     a.stop()
     store.before = lambda _: None
     b = elector(store, "b", clock)
@@ -330,7 +330,7 @@ def test_a_thread_that_dies_does_not_lead_on(store: ObjectStore) -> None:
     told: list[str] = []
     a = elector(store, "a", Broken(), on_lost=told.append)
     a.start()
-    assert a.lost_event.wait(5.0)
+    assert a.lost_event.wait(60.0)
     assert not a.is_leader() and "thread died: RuntimeError: no time" in told[0]
 
 

@@ -47,7 +47,7 @@ class FakeGraph:
         self.asked.append({"namespace": namespace, **arguments})
         answer = self.answer
         if self.gate is not None:
-            self.gate.wait(10.0)
+            self.gate.wait(60.0)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -548,24 +548,23 @@ def test_with_no_server_at_all_everything_is_a_problem(server: FakeApi, reader: 
 
 def test_one_slow_source_costs_the_deadline_and_nothing_else(server: FakeApi, graph: FakeGraph, tmp_path: Path) -> None:
     api = ClusterApi.connect(kubeconfig(tmp_path, server.url))
-    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=0.4)
+    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=1.5)
     graph.gate = threading.Event()
     threads = []
     for interval in range(4):
         graph.answer = graph_at(NOW - 100 + interval)
-        started = time.monotonic()
         snapshot = reader.read()
-        # The first interval waits for it; while it hangs, the others do not, and it is not asked again.
-        assert time.monotonic() - started < (0.8 if interval == 0 else 0.35)
+        # The gate is shut: the first interval waits for it up to the deadline; while it hangs, the others do not, and it is not
+        # asked again.
         assert only_problem(snapshot).source == "graph"
-        said = "graph: no answer within 0.4 s" if interval == 0 else "graph: still waiting"
+        said = "graph: no answer within 1.5 s" if interval == 0 else "graph: still waiting"
         assert only_problem(snapshot).message.startswith(said), "its source is named once"
         assert len(snapshot.deployments) == 2 and len(snapshot.usage) == 4
         threads.append(sum(thread.name.startswith("read") for thread in threading.enumerate()))
     assert len(graph.asked) == 1
     assert max(threads) <= 9
     graph.gate.set()
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 60.0
     while reader._late and not all(late.done() for late in reader._late.values()) and time.monotonic() < deadline:
         time.sleep(0.01)
     graph.gate = None
@@ -578,11 +577,9 @@ def test_one_slow_source_costs_the_deadline_and_nothing_else(server: FakeApi, gr
 
 def test_a_slow_list_of_the_cluster_is_cut_at_the_deadline(server: FakeApi, graph: FakeGraph, tmp_path: Path) -> None:
     api = ClusterApi.connect(kubeconfig(tmp_path, server.url))
-    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=0.4)
-    server.fail("metrics.k8s.io", Reply(delay_seconds=2.0))
-    started = time.monotonic()
+    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=1.5)
+    server.fail("metrics.k8s.io", Reply(delay_seconds=60.0))
     snapshot = reader.read()
-    assert time.monotonic() - started < 0.8
     assert only_problem(snapshot).source == "metrics"
     assert snapshot.graph is not None and snapshot.by_name["web"].ready == 3 and snapshot.usage == ()
     server.rules.clear()
@@ -592,11 +589,16 @@ def test_a_slow_list_of_the_cluster_is_cut_at_the_deadline(server: FakeApi, grap
 
 
 def test_all_sources_are_asked_at_once(server: FakeApi, reader: ClusterReader) -> None:
-    """9 answers that take 0.2 s each take 0.2 s, not 1.8."""
-    server.rules.append(lambda _: time.sleep(0.2))
-    started = time.monotonic()
+    """None is answered before all have been asked."""
+    reader.deadline_seconds = 60.0
     assert reader.read().problems == ()
-    assert time.monotonic() - started < 0.7
+    together = threading.Barrier(len({seen.path for seen in server.seen}), timeout=30.0)
+
+    def meet(_: Any) -> None:
+        together.wait()
+
+    server.rules.append(meet)
+    assert reader.read().problems == ()
 
 
 def test_no_token_in_any_problem(server: FakeApi, reader: ClusterReader, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,6 @@ import copy
 import logging
 import pickle
 import threading
-import time
 import traceback
 from pathlib import Path
 
@@ -376,20 +375,19 @@ def test_two_threads_take_turns_and_one_gives_up_at_its_deadline(httpserver: HTT
 
     def slow() -> Response:
         entered.set()
-        leave.wait(5.0)
+        leave.wait(60.0)
         return as_json(GRAPH)
 
     kiali.answers["/namespaces/graph"] = [slow]
     thread = threading.Thread(target=client.fetch_service_graph, args=("shop",))
     thread.start()
-    assert entered.wait(5.0)
-    started = time.monotonic()
+    assert entered.wait(60.0)
     with pytest.raises(KialiUnavailableError, match="another thread"):
         client.fetch_service_graph("shop", deadline_seconds=0.05)
-    assert time.monotonic() - started < 1.0
+    assert thread.is_alive()
     leave.set()
-    thread.join(5.0)
-    assert client.fetch_service_graph("shop", deadline_seconds=5.0) == parse_graph(GRAPH)
+    thread.join(60.0)
+    assert client.fetch_service_graph("shop", deadline_seconds=60.0) == parse_graph(GRAPH)
 
 
 def library_locals(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gnnrl.cli.domains import autoscaling, llm_routing, queue_routing
 
 if TYPE_CHECKING:
+    from gnnrl.cli.domains.listing import ListedBaseline
     from gnnrl.config.experiment import Experiment
     from gnnrl.config.rules import Rule
     from gnnrl.training import RunFolder, Trainer
@@ -32,6 +33,9 @@ class Domain(Protocol):
 
     def policies(self) -> Iterable[str]:
         """Names that `gnnrl evaluate --policy` takes."""
+
+    def listed(self) -> Mapping[str, ListedBaseline]:
+        """The same with what each does, for `gnnrl baselines`."""
 
     def evaluate(self, args: argparse.Namespace, folder: RunFolder[Any] | None) -> int:
         """`gnnrl evaluate` with a run, or with `--policy` alone."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import UserError, load_live, print_table
 from gnnrl.cli.domains.comparing import agent_of, parse_with_flags, playing, refuse, show
+from gnnrl.cli.domains.listing import ListedBaseline
 
 if TYPE_CHECKING:
     from gnnrl.agents import PPO_GNN
@@ -105,6 +106,17 @@ def policies() -> Iterable[str]:
     from gnnrl.domains.autoscaling.baselines import BASELINES
 
     return BASELINES
+
+
+def listed() -> Mapping[str, ListedBaseline]:
+    """The baselines, with what each does."""
+    from gnnrl.domains.autoscaling.baselines import BASELINES, is_calibrated
+    from gnnrl.domains.autoscaling.config_rules import TEACHERS
+
+    return {
+        name: ListedBaseline(summary=summary, marks={"calibrated": is_calibrated(name), "teacher": name in TEACHERS})
+        for name, summary in BASELINES.items()
+    }
 
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | None) -> int:

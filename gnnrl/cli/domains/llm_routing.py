@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import print_table
 from gnnrl.cli.domains.comparing import agent_of, beside, parse_with_flags, playing, refuse, show
+from gnnrl.cli.domains.listing import ListedBaseline
 
 if TYPE_CHECKING:
     from gnnrl.config.llm_routing import LLMRoutingExperiment
@@ -54,6 +55,24 @@ def policies() -> Iterable[str]:
     from gnnrl.domains.llm_routing.baselines import ROUTERS
 
     return ROUTERS
+
+
+def listed() -> Mapping[str, ListedBaseline]:
+    """The routers, with what each does and what it is told."""
+    from gnnrl.domains.llm_routing.baselines import ROUTERS
+    from gnnrl.domains.llm_routing.teachers import TEACHERS
+
+    return {
+        name: ListedBaseline(
+            summary=router.summary,
+            marks={
+                "told_speeds": router.told_speeds,
+                "told_lengths": router.told_lengths,
+                "teacher": name in TEACHERS,
+            },
+        )
+        for name, router in ROUTERS.items()
+    }
 
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[LLMRoutingExperiment] | None) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import print_table
 from gnnrl.cli.domains.comparing import agent_of, beside, parse_with_flags, playing, refuse, show
+from gnnrl.cli.domains.listing import ListedBaseline
 
 if TYPE_CHECKING:
     from gnnrl.config.queue_routing import QueueRoutingExperiment
@@ -54,6 +55,14 @@ def policies() -> Iterable[str]:
     from gnnrl.domains.queue_routing.baselines import ROUTERS
 
     return ROUTERS
+
+
+def listed() -> Mapping[str, ListedBaseline]:
+    """The routers, with what each does."""
+    from gnnrl.domains.queue_routing.baselines import ROUTERS
+    from gnnrl.domains.queue_routing.teachers import TEACHERS
+
+    return {name: ListedBaseline(summary=text, marks={"teacher": name in TEACHERS}) for name, text in ROUTERS.items()}
 
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[QueueRoutingExperiment] | None) -> int:
