@@ -133,7 +133,7 @@ def graph() -> FakeGraph:
 @pytest.fixture
 def reader(server: FakeApi, graph: FakeGraph, tmp_path: Path) -> Iterator[ClusterReader]:
     api = ClusterApi.connect(kubeconfig(tmp_path, server.url))
-    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW))
+    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=120.0)
     yield reader
     reader.close()
     api.close()
@@ -152,7 +152,7 @@ def test_a_whole_namespace(reader: ClusterReader, graph: FakeGraph) -> None:
     assert snapshot.quota == Quota()
     assert snapshot.graph == graph.answer
     assert graph.asked == [
-        {"namespace": NAMESPACE, "duration_seconds": 60, "at_seconds": NOW, "deadline_seconds": 5.0},
+        {"namespace": NAMESPACE, "duration_seconds": 60, "at_seconds": NOW, "deadline_seconds": 120.0},
     ]
     assert [each.name for each in snapshot.deployments] == ["cart", "web"]
     web = snapshot.by_name["web"]
@@ -548,7 +548,7 @@ def test_with_no_server_at_all_everything_is_a_problem(server: FakeApi, reader: 
 
 def test_one_slow_source_costs_the_deadline_and_nothing_else(server: FakeApi, graph: FakeGraph, tmp_path: Path) -> None:
     api = ClusterApi.connect(kubeconfig(tmp_path, server.url))
-    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=1.5)
+    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=4.0)
     graph.gate = threading.Event()
     threads = []
     for interval in range(4):
@@ -557,7 +557,7 @@ def test_one_slow_source_costs_the_deadline_and_nothing_else(server: FakeApi, gr
         # The gate is shut: the first interval waits for it up to the deadline; while it hangs, the others do not, and it is not
         # asked again.
         assert only_problem(snapshot).source == "graph"
-        said = "graph: no answer within 1.5 s" if interval == 0 else "graph: still waiting"
+        said = "graph: no answer within 4 s" if interval == 0 else "graph: still waiting"
         assert only_problem(snapshot).message.startswith(said), "its source is named once"
         assert len(snapshot.deployments) == 2 and len(snapshot.usage) == 4
         threads.append(sum(thread.name.startswith("read") for thread in threading.enumerate()))
@@ -577,7 +577,7 @@ def test_one_slow_source_costs_the_deadline_and_nothing_else(server: FakeApi, gr
 
 def test_a_slow_list_of_the_cluster_is_cut_at_the_deadline(server: FakeApi, graph: FakeGraph, tmp_path: Path) -> None:
     api = ClusterApi.connect(kubeconfig(tmp_path, server.url))
-    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=1.5)
+    reader = ClusterReader(api, graph, NAMESPACE, SteppedClock(NOW), deadline_seconds=4.0)
     server.fail("metrics.k8s.io", Reply(delay_seconds=60.0))
     snapshot = reader.read()
     assert only_problem(snapshot).source == "metrics"
@@ -590,7 +590,6 @@ def test_a_slow_list_of_the_cluster_is_cut_at_the_deadline(server: FakeApi, grap
 
 def test_all_sources_are_asked_at_once(server: FakeApi, reader: ClusterReader) -> None:
     """None is answered before all have been asked."""
-    reader.deadline_seconds = 60.0
     assert reader.read().problems == ()
     together = threading.Barrier(len({seen.path for seen in server.seen}), timeout=30.0)
 
@@ -630,7 +629,7 @@ def test_a_hundred_services(server: FakeApi, reader: ClusterReader) -> None:
 
 def test_a_thousand_services_in_pages(server: FakeApi, reader: ClusterReader, record_property: Any) -> None:
     fill(server, 1000, 5000)
-    reader.deadline_seconds = 60.0
+    reader.deadline_seconds = 300.0
     reader.read()  # packs the server's pages, so that its time is not counted twice below
     cpu, wall = time.process_time(), time.monotonic()
     snapshot = reader.read()
