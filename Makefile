@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 
 .PHONY: help setup demo test test-slow check format proto bench clean
@@ -9,18 +10,24 @@ BENCH_STAMP := $(VENV)/.installed-bench
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## make .venv and install the pinned set
+setup: $(STAMP) ## make .venv and install what gnnrl needs, pinned
 
+# Python compiles what is imported when it is imported first: to compile all of torch beforehand would take longer than the rest.
 # torch goes first and alone: with its version pinned, a CPU wheel satisfies it; an open range would pull gigabytes of CUDA packages.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gnnrl needs Python 3.11 or newer, $(PYTHON) is %d.%d; run: make PYTHON=python3.11 $(MAKECMDGOALS)" % sys.version_info[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'Installing the pinned set into $(VENV): about a minute, once'
-	$(BIN)/pip install -qq -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -qq --no-compile -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -qq --no-compile -c constraints.txt -e .
+	@touch $@
+
+# The demo does without: half of what is installed is for tests and checks.
+$(DEV_STAMP): $(STAMP)
 	$(BIN)/pip install -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
-$(BENCH_STAMP): $(STAMP)
+$(BENCH_STAMP): $(DEV_STAMP)
 	$(BIN)/pip install -qq -c constraints.txt -e '.[bench]'
 	@touch $@
 
@@ -29,23 +36,23 @@ demo: $(STAMP) ## train on the simulated Online Boutique, compare with the basel
 	$(BIN)/gnnrl train configs/demo.yaml --out runs/demo
 	$(BIN)/gnnrl evaluate runs/demo --json runs/demo/evaluation.json --report runs/demo/report.html
 
-test: $(STAMP) ## the quick test-suite
+test: $(DEV_STAMP) ## the quick test-suite
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
-test-slow: $(STAMP) ## the learning tests, minutes each
+test-slow: $(DEV_STAMP) ## the learning tests, minutes each
 	$(BIN)/pytest -q -m slow
 
-check: $(STAMP) ## format, lint, types, import contracts
+check: $(DEV_STAMP) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## format and mend what can be mended
+format: $(DEV_STAMP) ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-proto: $(STAMP) ## generate the gRPC code of the KEDA scaler from its contract
+proto: $(DEV_STAMP) ## generate the gRPC code of the KEDA scaler from its contract
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. gnnrl/live/keda/externalscaler.proto
 
 bench: $(BENCH_STAMP) ## measure speed against NumPy, PyG and Stable-Baselines3

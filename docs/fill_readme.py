@@ -1,67 +1,93 @@
-"""Puts the table of an evaluation into the README, between the demo-table marks: no number there is typed by hand.
+"""Puts what `gnnrl evaluate` printed into the documents, word for word: no number there is typed by hand.
 
-python docs/fill_readme.py runs/demo/evaluation.json
+python docs/fill_readme.py runs/demo/evaluation.json                         the demo's tables, into README.md
+python docs/fill_readme.py runs/boutique/evaluation.json --as headline      those of the long experiment, into README.md and docs/results.md
+
+A document has a block between `<!-- NAME -->` and `<!-- /NAME -->`, which is replaced: `NAME-table` is the first table with what is said of
+it, `NAME-rows` everybody, workload by workload, and `NAME-equal` what is saved at equal violating time.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).parents[1] / "README.md"
-MARKS = re.compile(r"(<!-- demo-table -->\n).*?(<!-- /demo-table -->)", flags=re.DOTALL)
-REFERENCE = "hpa_80"
-SHOWN = ("policy", "hpa_80", "hpa_calibrated", "kpa", "feed_forward", "oracle")
-"""The README has no room for all; the report has."""
+from gnnrl.cli.domains.autoscaling import print_summary
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
 
-def shown(value: dict[str, Any], scale: float, digits: int) -> str:
-    """`mean [low, high]`."""
-    numbers = (value["mean"], *value["ci95"])
-    mean, low, high = ("-" if number is None else f"{scale * number:.{digits}f}" for number in numbers)
-    return f"{mean} [{low}, {high}]"
+def blocks(evaluation: dict[str, Any]) -> dict[str, str]:
+    """What each kind of block holds."""
+    summary = evaluation["summary"]
+    first, *rest = summary["tables"]
+    return {
+        "table": fenced({**summary, "tables": [first]}),
+        "rows": fenced({"headline": "", "caption": "", "tables": rest, "notes": []}),
+        "equal": equal_violation(evaluation),
+    }
 
 
-def table(evaluation: dict[str, Any]) -> str:
-    """The comparison as Markdown, a row for each workload and policy."""
-    environment = evaluation["config"]["environment"]
-    seconds = environment["decision_seconds"] * environment["episode_decisions"]
-    lines = [
-        f"| workload | policy | replicas | saved vs `{REFERENCE}` % | violating % | P95 ms | scale moves |",
-        "|---|---|--:|--:|--:|--:|--:|",
-    ]
-    for workload, policies in evaluation["scenarios"].items():
-        savings = evaluation["paired"].get(workload, {}).get(REFERENCE, {})
-        for name, metrics in ((name, policies[name]) for name in SHOWN if name in policies):
-            saved = savings.get(name)
-            lines.append(
-                f"| {workload} | {f'**{name}**' if name == 'policy' else name} "
-                f"| {shown(metrics['replica_seconds'], 1.0 / seconds, 1)} "
-                f"| {shown(saved['replica_seconds_saving'], 100.0, 0) if saved else ''} "
-                f"| {shown(metrics['violating_share'], 100.0, 2)} "
-                f"| {metrics['latency_p95_ms']['mean']:.0f} | {metrics['scale_moves']['mean']:.0f} |"
-            )
-    split, seeds = evaluation["split"], evaluation["config"]["evaluation"]["seeds"]
-    steps = evaluation["config"]["training"]["total_steps"]
-    note = (
-        f"Means with 95 % intervals over {seeds} held-out seeds a workload, paired; trained for {steps:,} steps on "
-        f"{', '.join(split['training_workloads'])}."
-    )
-    return "\n".join([note, "", *lines]) + "\n"
+def fenced(summary: dict[str, Any]) -> str:
+    """A summary, or a part of one, as it is printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        print_summary(summary)
+    lines = [line.rstrip() for line in printed.getvalue().strip("\n").splitlines()]
+    return "\n".join(["```text", *lines, "```", ""])
+
+
+def equal_violation(evaluation: dict[str, Any]) -> str:
+    """Replica-seconds saved by the policy at the violation budget, a row a workload, a column a rule."""
+    row, found = evaluation["training"]["row"], evaluation["equal_violation"]
+    rules = list(dict.fromkeys(rule for table in found.values() for rule in table["replica_seconds_saving"]))
+    lines = [f"| workload | {' | '.join(f'against {rule}' for rule in rules)} |", f"|---|{'--:|' * len(rules)}"]
+    for workload, table in found.items():
+        cells = (percent(table["replica_seconds_saving"].get(rule, {}).get(row)) for rule in rules)
+        lines.append(f"| {workload}, {100 * table['violating_share']:g} % violating | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def percent(saving: dict[str, Any] | None) -> str:
+    """`mean % [low, high]`; a dash for what could not be told."""
+    if saving is None or saving["mean"] is None:
+        return "-"
+    low, high = ("-" if bound is None else f"{100 * bound:.1f}" for bound in saving["ci95"])
+    return f"{100 * saving['mean']:.1f} % [{low}, {high}]"
+
+
+def filled(text: str, name: str, found: dict[str, str]) -> tuple[str, int]:
+    """The document with its blocks of this name replaced, and how many there were."""
+    count = 0
+    for kind, block in found.items():
+        marks = re.compile(rf"(<!-- {name}-{kind} -->\n).*?(<!-- /{name}-{kind} -->)", flags=re.DOTALL)
+        text, replaced = marks.subn(lambda mark, block=block: f"{mark[1]}{block}{mark[2]}", text)
+        count += replaced
+    return text, count
 
 
 def main() -> None:
-    """Rewrites the block."""
-    evaluation = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    text, count = MARKS.subn(
-        lambda marks: f"{marks[1]}{table(evaluation)}{marks[2]}", README.read_text(encoding="utf-8")
-    )
-    if count != 1:
-        sys.exit(f"{README}: the marks <!-- demo-table --> and <!-- /demo-table --> are not there once")
-    README.write_text(text, encoding="utf-8")
+    """Rewrites the blocks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("evaluation", type=Path, help="what `gnnrl evaluate --json` wrote")
+    parser.add_argument("--as", dest="name", default="demo", help="whose blocks: demo (the default) or headline")
+    args = parser.parse_args()
+    found = blocks(json.loads(args.evaluation.read_text(encoding="utf-8")))
+    total = 0
+    for document in DOCUMENTS:
+        text, count = filled(document.read_text(encoding="utf-8"), args.name, found)
+        if count:
+            document.write_text(text, encoding="utf-8")
+            print(f"{document}: {count} blocks")
+        total += count
+    if total == 0:
+        sys.exit(f"no block <!-- {args.name}-table --> in {', '.join(str(document) for document in DOCUMENTS)}")
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     lines = [[_cell(value) for value in row] for row in rows]
     table = Table(title=escaped(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
-        numeric = all(line[index].lstrip("-")[:1].isdigit() or line[index] in ("", "-") for line in lines)
+        numeric = all(_is_number(line[index]) for line in lines)
         table.add_column(escaped(name), justify="right" if numeric and lines else "left", overflow="fold")
     for line in lines:
         table.add_row(*line)
@@ -147,6 +147,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         file=raw(sys.stdout), highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS
     )
     console.print(table)
+
+
+def _is_number(cell: str) -> bool:
+    """Also none at all, and one that is withheld, which is a dash and why."""
+    return cell.lstrip("+-")[:1].isdigit() or cell in ("", "-") or cell.startswith("- (")
 
 
 def _cell(value: object) -> str:

@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         type=Path,
-        help="further runs, or checkpoints in them, played on the same requests; those of one experiment also together (routing)",
+        help="further runs, or checkpoints in them, played on the same scenarios or requests; those of one experiment also together",
     )
     add_output(parser, "--json", metavar="FILE", help="write the evaluation as JSON; - prints it instead of the table")
     add_output(parser, "--report", metavar="FILE", type=Path, help="write the report as one HTML file")

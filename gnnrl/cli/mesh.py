@@ -105,6 +105,7 @@ def _draw(mesh: Mesh, path: Path) -> None:
     tallest = tallest_layer(layered_positions(mesh.to_networkx()))
     figure, ax = pyplot.subplots(figsize=(PNG_WIDTH, max(PNG_HEIGHT, INCHES_PER_NODE * tallest)))
     draw_mesh(mesh, ax)
+    ax.legend(loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=9, frameon=False)
     ax.set_title(f"{mesh.name}: node area by CPU demand, edge width by calls per request", fontsize=10)
     try:
         figure.savefig(path, format="png", dpi=PNG_DPI, bbox_inches="tight")

@@ -147,6 +147,7 @@ def _compared(args: argparse.Namespace, config: LiveConfig, faults: list[FaultSp
         calibration=Calibration(environment={}, seeds=0),
         label=f"{args.run_folder} on the sandbox",
         guardrails=config.guardrails,
+        repeats={name: name.removesuffix(EVALUATED) for name in playbacks if name.endswith(EVALUATED)},
     )
     return evaluation, last
 

@@ -56,7 +56,7 @@ class Report:
     def picture(self, name: str, picture: Picture, caption: str) -> str:
         """The HTML of a picture, which is kept under its name for `write_pictures`; `caption` is HTML."""
         self._pictures[name] = picture
-        return figure(picture.svg(), caption)
+        return figure(picture.html(), caption)
 
     def add_targets(self, figures: Sequence[Figure], remark: str = "") -> None:
         """What was to be reached, if there is anything; `remark` is HTML."""

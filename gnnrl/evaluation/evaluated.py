@@ -24,6 +24,7 @@ from gnnrl.evaluation.statistics import (
     paired_difference,
     relative_saving,
 )
+from gnnrl.evaluation.summary import summary
 from gnnrl.training.run_folder import code_revision
 
 __all__ = ["BOUND", "FRONTIER_RULES", "REFERENCES", "Evaluation"]
@@ -116,14 +117,14 @@ class Evaluation:
         return self.mean(workload, row, "violating_share").mean > violation_budget(workload)
 
     def withheld(self, workload: str, row: str, reference: str) -> str | None:
-        """Why no saving as run is stated; None = it may be.
+        """Who is over the violation budget, so that no saving as run is stated; None = nobody.
 
         Replicas that are saved by violating the SLO are not saved, and against whom violates it there is nothing to save.
         """
         mine, theirs = (self.over_budget(workload, name) for name in (row, reference))
         if mine and theirs:
-            return "both over budget"
-        return "over budget" if mine else f"{reference} over budget" if theirs else None
+            return "both over"
+        return "over" if mine else f"{reference} over" if theirs else None
 
     def equal_violation_saving(self, workload: str, row: str, reference: str) -> Interval | None:
         """Replica-seconds saved at the workload's violation budget, between the two frontiers; None where one was not
@@ -174,6 +175,7 @@ class Evaluation:
         """The whole comparison as plain values; `scenarios[workload][row][metric] = {"mean": x, "ci95": [low, high]}`."""
         return {
             "label": self.label,
+            "summary": summary(self),
             "scenarios": {
                 workload_label(w): {
                     row: {metric: self.mean(w, row, metric).to_json() for metric in METRICS} for row in self.rows

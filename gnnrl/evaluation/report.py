@@ -12,8 +12,9 @@ from gnnrl.cluster.guardrails import GUARDRAILS
 from gnnrl.domains.autoscaling.baselines import BASELINES
 from gnnrl.domains.autoscaling.calibration import violation_budget
 from gnnrl.evaluation import plots
-from gnnrl.evaluation.comparison import POLICY, Evaluation
+from gnnrl.evaluation.contenders import POLICY, who_is_who
 from gnnrl.evaluation.document import Report
+from gnnrl.evaluation.evaluated import BOUND, Evaluation
 from gnnrl.evaluation.figures import figures
 from gnnrl.evaluation.page import (
     Cell,
@@ -29,6 +30,7 @@ from gnnrl.evaluation.plots import LEARNED
 from gnnrl.evaluation.runner import METRICS
 from gnnrl.evaluation.scenarios import workload_label
 from gnnrl.evaluation.statistics import Interval
+from gnnrl.evaluation.summary import CLONE, TEACHER, caption, headline, objective_change, saved_cell, summary
 
 __all__ = ["compose"]
 
@@ -45,28 +47,29 @@ def compose(evaluation: Evaluation, run: Path | None = None) -> Report:
     scenarios = evaluation.scenarios
     played = (
         f"{scenarios.seeds} held-out scenarios for each of {len(evaluation.workloads)} workloads, "
-        f"{scenarios.seconds / 3600:g} h each"
+        f"{scenarios.seconds / 3600:.3g} h each"
     )
     report = Report(evaluation.config, "autoscaling compared", played, evaluation.label)
-    report.add("What it saves", _cards(evaluation))
-    report.add("Side by side", *(_table(evaluation, workload) for workload in evaluation.workloads), _key())
-    caption = "One held-out scenario a workload (seed 0). Shaded: the load. Ticks below: windows in which the SLO was violated."
-    report.add("Replicas and load", report.picture("timelines", plots.timelines(evaluation), caption))
-    caption = (
+    report.add("What it costs, and who costs less", *_first(evaluation), _cards(evaluation))
+    report.add("Side by side", *(_table(evaluation, workload) for workload in evaluation.workloads), _key(evaluation))
+    said = "One held-out scenario a workload (seed 0). Shaded: the load. Ticks below: windows in which the SLO was violated."
+    report.add("Replicas and load", report.picture("timelines", plots.timelines(evaluation), said))
+    said = (
         "Down and left is better. Points: each policy as it was run, with 95 % intervals. Lines: the lower envelope of a policy's "
-        "settings (the policy's weight of a violation; a rule's calibrated settings). Shaded: within the violation budget."
+        "settings (the policy's weight of a violation; a rule's calibrated settings). Shaded: within the violation budget. Arrows: off "
+        "the scale, with violating share and mean replicas."
     )
-    report.add("Violations against replicas", report.picture("frontiers", plots.frontiers(evaluation), caption))
-    caption = (
+    report.add("Violations against replicas", report.picture("frontiers", plots.frontiers(evaluation), said))
+    said = (
         "Share of requests slower than a latency. Shaded: the SLOs of the scenarios; dotted: the 5 % of requests that may "
         "exceed them."
     )
-    report.add("Latency", report.picture("latency", plots.latencies(evaluation), caption))
-    caption = (
+    report.add("Latency", report.picture("latency", plots.latencies(evaluation), said))
+    said = (
         f"{html.escape(scenarios.episodes[0].mesh.name)} as drawn for seed 0: line width is calls per second, area is CPU "
-        "demand, orange is where requests enter, grey is stateful."
+        "demand."
     )
-    report.add("Topology", report.picture("topology", plots.topology(evaluation), caption))
+    report.add("Topology", report.picture("topology", plots.topology(evaluation), said))
     report.add_learning(run, LEARNED, evaluation.config.environment.episode_decisions)
     if evaluation.guardrails is not None:
         report.add("Guardrails", _guardrails(evaluation))
@@ -75,32 +78,50 @@ def compose(evaluation: Evaluation, run: Path | None = None) -> Report:
     return report
 
 
+def _first(evaluation: Evaluation) -> Iterable[str]:
+    """Who costs least, in a sentence, and the policy load by load; nothing without a policy."""
+    if evaluation.subject is None:
+        return
+    yield f"<p><b>{html.escape(headline(evaluation))}</b></p>"
+    found = summary(evaluation)
+    overview = found["tables"][0]
+    rows = (
+        ("", [(html.escape(text), "name" if k == 0 else "") for k, text in enumerate(row)]) for row in overview["rows"]
+    )
+    yield table(overview["columns"], rows)
+    yield f"<p class='said'>{html.escape(caption(evaluation))} {html.escape(' '.join(found['notes']))}</p>"
+
+
 def _cards(evaluation: Evaluation) -> str:
     """The policy's savings, one card a workload; without a policy, who won."""
+    shades, subject = plots.colours(evaluation), evaluation.subject
     cards = []
     for workload in evaluation.workloads:
         lines = []
-        if POLICY in evaluation.playbacks:
-            equal = evaluation.equal_violation_saving(workload, POLICY, REFERENCE)
+        if subject is not None:
+            equal = evaluation.equal_violation_saving(workload, subject, REFERENCE)
             if equal is not None:
                 budget = f"{100 * violation_budget(workload):g} % violating"
                 lines.append(_headline(equal, f"replica-seconds saved against {REFERENCE} at {budget}"))
                 if equal.mean != equal.mean:
-                    lines += [_least(evaluation, workload, name) for name in (POLICY, REFERENCE)]
-            for reference in ("hpa_80", REFERENCE):
-                if reference in evaluation.playbacks:
-                    saved = evaluation.saving(workload, POLICY, reference)
-                    added = evaluation.added_violation(workload, POLICY, reference)
-                    lines.append(
-                        f"<p><b>{percent(saved)}</b> saved against {reference} as run, "
-                        f"violating {100 * added.mean:+.2f} points</p>"
-                    )
+                    runs = (*evaluation.together.get(subject, (subject,)), REFERENCE)
+                    lines += [_least(evaluation, workload, name) for name in runs]
+            lines += [
+                f"<p><b>{html.escape(_saved(evaluation, workload, subject, reference))}</b> saved against {reference} as run, "
+                f"violating {100 * evaluation.added_violation(workload, subject, reference).mean:+.2f} points</p>"
+                for reference in ("hpa_80", REFERENCE)
+                if reference in evaluation.playbacks
+            ]
         winner = evaluation.best(workload)
-        lines.append(
-            f"<p>lowest objective: <span class='chip'>{swatch(plots.colour(winner))}{html.escape(winner)}</span></p>"
-        )
+        lines.append(f"<p>lowest J: <span class='chip'>{swatch(shades[winner])}{html.escape(winner)}</span></p>")
         cards.append(f"<div class='card'><h3>{html.escape(workload_label(workload))}</h3>{''.join(lines)}</div>")
     return f"<div class='cards'>{''.join(cards)}</div>"
+
+
+def _saved(evaluation: Evaluation, workload: str, row: str, reference: str) -> str:
+    if evaluation.withheld(workload, row, reference):
+        return saved_cell(evaluation, workload, row, reference)
+    return percent(evaluation.saving(workload, row, reference))
 
 
 def _headline(saving: Interval, text: str) -> str:
@@ -119,44 +140,53 @@ def _least(evaluation: Evaluation, workload: str, name: str) -> str:
 
 
 def _table(evaluation: Evaluation, workload: str) -> str:
-    seconds = evaluation.scenarios.seconds
     reference = REFERENCE if REFERENCE in evaluation.playbacks else None
+    with_policy = evaluation.subject is not None
     heads = [
-        "policy", "replicas", "violating %", "P50 ms", "P95 ms", "P99 ms", "moves", "CPU used", "peak",
-        f"saved vs {reference} %" if reference else "", "objective",
+        "policy", "J, replica-seconds", *(["J vs policy %"] if with_policy else []), "replicas", "violating %",
+        *([f"saved vs {reference} %"] if reference else []), "P50 ms", "P95 ms", "P99 ms", "moves", "CPU used", "peak",
     ]  # fmt: skip
-    most = max(evaluation.mean(workload, name, "replica_seconds").mean for name in evaluation.playbacks) / seconds
-    best = evaluation.best(workload)
-    rows = []
-    for name in evaluation.playbacks:
-        means = {metric: evaluation.mean(workload, name, metric) for metric in METRICS}
-        replicas = means["replica_seconds"]
-        violating = means["violating_share"]
-        over = violating.mean > violation_budget(workload)
-        saved = evaluation.saving(workload, name, reference) if reference and name != reference else None
-        cells: list[Cell] = [
-            (
-                f"{swatch(plots.colour(name))}{html.escape(name)}{' <span class=win>lowest</span>' if name == best else ''}",
-                "name",
-            ),
-            (bar(replicas.mean / seconds, most, plots.colour(name)) + number(replicas, 1 / seconds, 1), "wide"),
-            (number(violating, 100.0, 2), "over" if over else ""),
-            *((f"{means[metric].mean:.0f}", "") for metric in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")),
-            (f"{means['scale_moves'].mean:.0f}", ""),
-            (f"{100 * means['utilisation'].mean:.0f} %", ""),
-            (f"{means['peak_replicas'].mean:.0f}", ""),
-            (number(saved, 100.0, 1) if saved is not None else "-", ""),
-            (number(means["objective"], 1 / seconds, 1), ""),
-        ]
-        kind = "mine" if name == POLICY else "bound" if name == "oracle" else ""
-        rows.append((kind, cells))
+    rows = [
+        (_kind(evaluation, row), _cells(evaluation, workload, row, reference, with_policy)) for row in evaluation.rows
+    ]
     budget = f"violation budget {100 * violation_budget(workload):g} %"
     return f"<h3>{html.escape(workload_label(workload))} <small>{budget}</small></h3>{table(heads, rows)}"
 
 
+def _kind(evaluation: Evaluation, row: str) -> str:
+    trained = row in evaluation.beside or row in evaluation.together
+    return "mine" if row == POLICY else "beside" if trained else "bound" if row == BOUND else ""
+
+
+def _cells(evaluation: Evaluation, workload: str, row: str, reference: str | None, with_policy: bool) -> list[Cell]:
+    shade, seconds = plots.colours(evaluation)[row], evaluation.scenarios.seconds
+    means = {metric: evaluation.mean(workload, row, metric) for metric in METRICS}
+    most = max(evaluation.mean(workload, name, "replica_seconds").mean for name in evaluation.rows) / seconds
+    replicas = means["replica_seconds"]
+    change = objective_change(evaluation, workload, row) if with_policy else None
+    saved = "-"
+    if reference is not None and row != reference:
+        told = evaluation.withheld(workload, row, reference) is None
+        withheld = html.escape(saved_cell(evaluation, workload, row, reference))
+        saved = number(evaluation.saving(workload, row, reference), 100.0, 1) if told else f"<small>{withheld}</small>"
+    win = " <span class='win'>lowest J</span>" if row == evaluation.best(workload) else ""
+    return [
+        (f"{swatch(shade)}{html.escape(row)}{win}", "name"),
+        (f"{means['objective'].mean:,.0f}", ""),
+        *([(number(change, 100.0, 1) if change is not None else "-", "")] if with_policy else []),
+        (bar(replicas.mean / seconds, most, shade) + number(replicas, 1 / seconds, 1), "wide"),
+        (number(means["violating_share"], 100.0, 2), "over" if evaluation.over_budget(workload, row) else ""),
+        *([(saved, "")] if reference else []),
+        *((f"{means[metric].mean:.0f}", "") for metric in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")),
+        (f"{means['scale_moves'].mean:.0f}", ""),
+        (f"{100 * means['utilisation'].mean:.0f} %", ""),
+        (f"{means['peak_replicas'].mean:.0f}", ""),
+    ]
+
+
 def _guardrails(evaluation: Evaluation) -> str:
     """How often each one acted, per policy; those that never did are left out, and named below."""
-    tables, idle = [], set(GUARDRAILS)
+    tables, idle, shades = [], set(GUARDRAILS), plots.colours(evaluation)
     for workload in evaluation.workloads:
         acted = {name: evaluation.acted(workload, name) for name in evaluation.playbacks}
         shown = [rail for rail in GUARDRAILS if any(found[rail].mean > 0 for found in acted.values())]
@@ -165,7 +195,7 @@ def _guardrails(evaluation: Evaluation) -> str:
             (
                 "",
                 [
-                    (f"{swatch(plots.colour(name))}{html.escape(name)}", "name"),
+                    (f"{swatch(shades[name])}{html.escape(name)}", "name"),
                     *((number(found[rail], 1.0, 1), "") for rail in shown),
                 ],
             )
@@ -179,8 +209,16 @@ def _guardrails(evaluation: Evaluation) -> str:
     return "".join(tables) + unused + details("What each one does", definitions(GUARDRAILS))
 
 
-def _key() -> str:
-    return details("Who is who", definitions(BASELINES))
+def _key(evaluation: Evaluation) -> str:
+    policies = who_is_who(evaluation.playbacks, evaluation.beside, evaluation.together)
+    if POLICY in policies:
+        policies[POLICY] = f"the trained policy, drawn at temperature {evaluation.config.evaluation.temperature:g}"
+    began = {
+        CLONE: "the policy as its warm start left it: what training earned is the policy's figures less these",
+        TEACHER: f"{evaluation.config.warm_start.teacher}, whom the clone learned from, as it acts on what the policy sees",
+    }
+    origins = {name: said for name, said in began.items() if name in evaluation.playbacks}
+    return details("Who is who", definitions({**policies, **origins, **BASELINES}))
 
 
 def _add_small_print(report: Report, evaluation: Evaluation) -> None:
@@ -188,19 +226,25 @@ def _add_small_print(report: Report, evaluation: Evaluation) -> None:
     split = evaluation.split()
     rows: list[tuple[str, Any]] = [
         (
-            "objective",
+            "objective J",
             f"J = replica-seconds + {weights['violation_weight']:g} x violating seconds + {weights['change_weight']:g} x "
             "replicas started or removed; fixed before training; lower is better",
         ),
         (
             "in the tables",
-            "replicas and objective are per second, so that an objective is the replicas plus the penalties",
+            "replicas are means over the scored seconds; J is in replica-seconds, mean of a scenario; savings are withheld where a row, "
+            "or whom it is compared with, violates for longer than the budget",
         ),
         (
             "violating second",
             "more than 5 % of requests exceed the SLO (2.0 x idle P95 unless the mesh states one), or more than 1 % fail",
         ),
-        ("intervals", "95 % percentile bootstrap over scenarios; savings are paired by scenario"),
+        (
+            "intervals",
+            "95 % percentile bootstrap over scenarios; savings are paired by scenario. Of runs together: over the runs, Student's where "
+            "they are fewer than five",
+        ),
+        ("training seeds", evaluation.training_seeds or "no policy"),
         ("trained on", ", ".join(split["training_workloads"])),
         ("never trained on", ", ".join(split["held_out_workloads"]) or "none of these"),
         ("scenarios", split["scenarios"]),

@@ -3,6 +3,7 @@
 runs/NAME/config.yaml      every field, as `load_config` reads it
 runs/NAME/revision.json    git revision, whether the tree was modified, versions
 runs/NAME/checkpoint.pt    the newest checkpoint
+runs/NAME/clone.pt         the policy as the warm start left it, where there was one
 runs/NAME/tensorboard/     event files
 """
 
@@ -167,6 +168,11 @@ class RunFolder(Generic[AnyExperiment]):
         config = replace(self.config, training=longer)
         write_text(self.path / "config.yaml", dump_config(config))
         return RunFolder(self.path, config, self.revision)
+
+    @property
+    def clone(self) -> Path:
+        """The policy as the warm start left it, before it learned anything of its own; only where there was a warm start."""
+        return self.path / "clone.pt"
 
     @property
     def tensorboard(self) -> Path:

@@ -128,6 +128,8 @@ class Trainer:
         assert self.teacher is not None
         say(f"cloning {self.config.warm_start.teacher}: playing {self.config.warm_start.clone_steps:,} steps of it")
         result = clone_teacher(self.agent, self.collector, self.teacher, self.config.warm_start, say)
+        # Kept for the comparison: what the training earns is the policy's figures less those of its clone.
+        self.agent.save(self.folder.clone)
         return {f"clone/{name}": value for name, value in result.items()}
 
     def _validate(self, agent: PPO_GNN, iteration: Iteration) -> Mapping[str, float] | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gnnrl.cli.arguments import UserError, load_live, print_table
-from gnnrl.cli.domains.comparing import agent_of, parse_with_flags, playing, refuse, show
+from gnnrl.cli.domains.comparing import agent_of, beside, parse_with_flags, playing, refuse, show
 from gnnrl.cli.domains.listing import ListedBaseline
 
 if TYPE_CHECKING:
@@ -18,15 +17,18 @@ if TYPE_CHECKING:
     from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
     from gnnrl.config.live import GuardrailConfig
     from gnnrl.config.rules import Rule
-    from gnnrl.evaluation.comparison import Evaluation
-    from gnnrl.evaluation.statistics import Interval
+    from gnnrl.evaluation.controllers import LearnedPolicy
+    from gnnrl.evaluation.evaluated import Evaluation
     from gnnrl.training import Trainer
     from gnnrl.training.run_folder import RunFolder
 
-__all__ = ["evaluate", "policies", "rules", "self_contained", "trainer_for"]
+__all__ = ["evaluate", "policies", "print_summary", "rules", "self_contained", "trainer_for"]
 
-REFERENCE = "hpa_80"
 VALIDATION_SEEDS = 4
+SHOWN = (
+    "node_columns", "action_mode", "telemetry", "graph_window_seconds", "decision_seconds", "metrics_lag_seconds",
+)  # fmt: skip
+"""What of an environment decides what a policy is shown, and how it answers."""
 
 
 def rules() -> Iterable[Rule[ExperimentConfig]]:
@@ -121,7 +123,7 @@ def listed() -> Mapping[str, ListedBaseline]:
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | None) -> int:
     """Runs the comparison, prints its table, writes what was asked for."""
-    refuse(args, "autoscaling", "requests", "scenario", "beside")
+    refuse(args, "autoscaling", "requests", "scenario")
     from gnnrl.config.experiment import ExperimentConfig
     from gnnrl.config.loader import dump_config
 
@@ -134,12 +136,16 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
     guardrails = _guardrails(args.guardrails, config.environment) if args.guardrails else None
     from gnnrl.domains.autoscaling.calibration import Calibration
     from gnnrl.evaluation import report
-    from gnnrl.evaluation.comparison import compare
+    from gnnrl.evaluation.comparison import POLICY, compare
+    from gnnrl.evaluation.summary import CLONE, TEACHER
 
+    others = beside(args, folder, [*policies(), POLICY, CLONE, TEACHER], lambda other: _shown_otherwise(config, other))
     with playing() as progress:
         evaluation = compare(
             config,
             agent,
+            beside=others,
+            others={} if folder is None else _origins(folder, args.run_or_checkpoint),
             calibration=Calibration.load(args.calibration) if args.calibration else None,
             frontiers=agent is not None and bool(config.evaluation.frontier_weights),
             guardrails=guardrails,
@@ -152,6 +158,29 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
         table=lambda: _print(evaluation),
         report=lambda: report.compose(evaluation, folder.path if folder else None),
     )
+
+
+def _shown_otherwise(config: ExperimentConfig, other: ExperimentConfig) -> str | None:
+    """What the policy of another run was shown otherwise, in words."""
+    for name in SHOWN:
+        ours, theirs = (getattr(experiment.environment, name) for experiment in (config, other))
+        if ours != theirs:
+            return f"environment.{name} is {theirs!r}, not {ours!r}"
+    return None
+
+
+def _origins(folder: RunFolder[ExperimentConfig], evaluated: Path) -> Mapping[str, LearnedPolicy]:
+    """What a run's training began from, where it began with a warm start: the clone, and its teacher."""
+    from gnnrl.agents import PPO_GNN
+    from gnnrl.evaluation.controllers import TeacherPolicy
+    from gnnrl.evaluation.summary import CLONE, TEACHER
+
+    if not folder.clone.is_file() or evaluated.resolve() == folder.clone.resolve():
+        return {}
+    found: dict[str, LearnedPolicy] = {CLONE: PPO_GNN.load(folder.clone).train(False)}
+    if folder.config.environment.action_mode == "joint":
+        found[TEACHER] = TeacherPolicy(folder.config.environment)
+    return found
 
 
 def _asked_for(args: argparse.Namespace, text: str, source: str) -> ExperimentConfig:
@@ -211,48 +240,25 @@ def _room_for(mesh: str | None, text: str) -> Sequence[str]:
 def _print(evaluation: Evaluation) -> None:
     from gnnrl.evaluation.scenarios import workload_label
 
-    seeds = evaluation.scenarios.seeds
-    for workload in evaluation.workloads:
-        label = workload_label(workload)
+    print_summary(evaluation.to_json()["summary"])
+    for workload in evaluation.workloads if evaluation.guardrails is not None else ():
         print_table(
-            f"{label}: mean of {seeds} held-out seeds [95 % interval]; * = lowest objective, the oracle aside",
-            ("", "replicas", f"saved vs {REFERENCE} %", "violating %", "P95 ms", "P99 ms", "moves", "objective"),
-            (_row(evaluation, workload, name) for name in evaluation.playbacks),
+            f"{workload_label(workload)}: guardrails",
+            ("", "decisions for a service that each changed, mean a scenario"),
+            ((name, _acted(evaluation, workload, name)) for name in evaluation.playbacks),
         )
-        latency = {name: evaluation.mean(workload, name, "latency_p95_ms").mean for name in evaluation.playbacks}
-        if silent := [name for name, mean in latency.items() if math.isnan(mean)]:
-            print(f"-: no latency for {', '.join(silent)}: no request of {label} was answered\n")
-        if evaluation.guardrails is not None:
-            print_table(
-                f"{label}: guardrails",
-                ("", "decisions for a service that each changed, mean a scenario"),
-                ((name, _acted(evaluation, workload, name)) for name in evaluation.playbacks),
-            )
-    for level in evaluation.scenarios.recorded_levels():
-        print(level)
-    weights = evaluation.objective_weights()
-    print(
-        "objective = replica-seconds + {violation_weight:g} x violating seconds + {change_weight:g} x replicas started "
-        "or removed; lower is better".format(**weights)
-    )
 
 
-def _row(evaluation: Evaluation, workload: str, name: str) -> tuple[str, ...]:
-    def mean(metric: str) -> Interval:
-        return evaluation.mean(workload, name, metric)
-
-    compared = REFERENCE in evaluation.playbacks and name != REFERENCE
-    return (
-        f"{name} *" if evaluation.best(workload) == name else name,
-        f"{mean('replica_seconds').mean / evaluation.scenarios.seconds:.1f}",
-        evaluation.saving(workload, name, REFERENCE).text(".1f", scale=100.0) if compared else "-",
-        mean("violating_share").text(".2f", scale=100.0),
-        *(_rounded(mean(metric)) for metric in ("latency_p95_ms", "latency_p99_ms", "scale_moves", "objective")),
-    )
-
-
-def _rounded(interval: Interval) -> str:
-    return "-" if math.isnan(interval.mean) else f"{interval.mean:.0f}"
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Prints the `summary` of an evaluation's JSON."""
+    for line in (summary["headline"], summary["caption"]):
+        if line:
+            print(line)
+    print()
+    for table in summary["tables"]:
+        print_table(table["title"], table["columns"], table["rows"])
+    for line in summary["notes"]:
+        print(line)
 
 
 def _acted(evaluation: Evaluation, workload: str, name: str) -> str:

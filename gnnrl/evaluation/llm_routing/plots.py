@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from gnnrl.domains.llm_routing.baselines import ROUTERS
 from gnnrl.domains.llm_routing.model import Change
-from gnnrl.evaluation.canvas import ACCENT, INK, REPLICA_COLOURS, STYLE, Picture, palette, panels, plt
+from gnnrl.evaluation.canvas import ACCENT, INK, REPLICA_COLOURS, Panel, Picture, count_ticks, palette
 from gnnrl.evaluation.contenders import POLICY
-from gnnrl.evaluation.labelling import Label, label_points
+from gnnrl.evaluation.labelling import Label, label_points, mark_beyond
 from gnnrl.evaluation.llm_routing.comparison import REFERENCE, LLMSystem
 from gnnrl.evaluation.llm_routing.load_trace import LoadTrace
 from gnnrl.evaluation.llm_routing.play import LATENCY_EDGES_S, LLMPlayback
@@ -27,7 +28,7 @@ __all__ = ["LEARNED", "colours", "frontiers", "latencies", "loads"]
 COLOURS: Mapping[str, str] = {
     POLICY: ACCENT,
     REFERENCE: "#111827",
-    "random": "#d6a5a5",
+    "random": "#c4807e",
     "round_robin": "#a8a29e",
     "weighted_round_robin": "#78716c",
     "vidur_lor": "#92400e",
@@ -61,7 +62,7 @@ DISTRIBUTED = (
 """Routers whose latency distributions are drawn beside the policies'."""
 TAILS = ("ttft_p99_s", "e2e_p99_s")
 FARTHEST = 4.0
-"""Times the reference's tail; who is beyond is written down in a corner or drawn up to there, or the others would be squeezed together."""
+"""Times the reference's tail; who is beyond is marked at the edge or drawn up to there, or the others would be squeezed together."""
 FEW_TICKS, MANY_DECADES = 5.0, 500.0
 """Last over first number of an axis, below which 1, 2 and 5 are too few to mark, and above which they are too many."""
 MOST_DISTRIBUTED_POLICIES, MOST_LOADS = 4, 2
@@ -87,25 +88,21 @@ def colours(system: LLMSystem) -> dict[str, str]:
 
 
 def frontiers(systems: Sequence[LLMSystem]) -> Picture:
-    """TTFT p99 against e2e p99, a panel a system: everybody as a point with its intervals, better than the reference in both shaded."""
-    with plt.rc_context(STYLE):
-        figure, axes = panels(len(systems), height=4.6, gap=0.2, columns=min(2, len(systems)))
-        figure.subplots_adjust(hspace=0.32)
-        for axis, system in zip(axes, systems, strict=True):
-            _frontier(axis, system)
-        return Picture(figure)
+    """TTFT p99 against e2e p99, a panel a system: everybody as a point with its intervals, better than the reference in both shaded; who
+    is far beyond the reference as an arrow at the edge, with its numbers."""
+    return Picture([Panel(draw=partial(_frontier, system), height=4.6) for system in systems])
 
 
-def _frontier(axis: Axes, system: LLMSystem) -> None:
+def _frontier(system: LLMSystem, axis: Axes) -> None:
     shades = colours(system)
     labels: list[Label] = []
     lines: list[tuple[float, float, float, float]] = []
-    beyond: list[str] = []
+    beyond: list[Label] = []
     corner = [system.mean(REFERENCE, metric).mean for metric in TAILS] if system.reference else [np.inf, np.inf]
     for name in system.playbacks:
         x, y = (system.mean(name, metric) for metric in TAILS)
         if x.mean > FARTHEST * corner[0] or y.mean > FARTHEST * corner[1]:
-            beyond.append(f"{name} {x.mean:.3g} / {y.mean:.3g}")
+            beyond.append(Label(f"{name} {x.mean:.3g} / {y.mean:.3g}", x.mean, y.mean, shades[name]))
             continue
         axis.errorbar(
             x.mean,
@@ -131,13 +128,10 @@ def _frontier(axis: Axes, system: LLMSystem) -> None:
         axis.add_patch(better)
     axis.set_xlim(x_low, x_high)
     axis.set_ylim(y_low, y_high)
-    if beyond:
-        text = "\n".join(["beyond, TTFT p99 / e2e p99 s:", *beyond])
-        axis.text(0.99, 0.99, text, transform=axis.transAxes, ha="right", va="top", fontsize=7.5, color="#6b7280")
     axis.set_title(system.name)
     axis.set_xlabel("TTFT p99, s")
     axis.set_ylabel("e2e p99, s")
-    label_points(axis, labels, lines)
+    label_points(axis, [*labels, *mark_beyond(axis, beyond)], lines)
 
 
 def _plain_ticks(side: XAxis | YAxis) -> None:
@@ -162,44 +156,33 @@ def _marker(name: str) -> dict[str, Any]:
 
 def latencies(systems: Sequence[LLMSystem]) -> Picture:
     """Share of the requests slower than a time to first token, and than a latency; a row of panels a system."""
-    with plt.rc_context(STYLE):
-        figure, axes = panels(2 * len(systems), height=3.0)
-        for place, system in enumerate(systems):
-            shades = colours(system)
-            policies = [name for name in system.playbacks if name not in ROUTERS][:MOST_DISTRIBUTED_POLICIES]
-            shown = [*policies, *(name for name in DISTRIBUTED if name in system.playbacks)] or [*system.playbacks][:5]
-            for axis, what in zip(axes[2 * place : 2 * place + 2], ("TTFT", "e2e"), strict=True):
-                slowest, fastest, known = 0.0, np.inf, np.inf
-                for name in reversed(shown):
-                    counts = _counts(system.playbacks[name], what)
-                    slower = 1.0 - np.cumsum(counts) / counts.sum()
-                    style: dict[str, Any] = {"linestyle": (0, (3, 1.5))} if name == REFERENCE else {}
-                    width = 2.2 if name == POLICY else 1.7 if name in policies else 1.2
-                    axis.plot(LATENCY_EDGES_S[1:], slower, color=shades[name], linewidth=width, label=name, **style)
-                    last = float(LATENCY_EDGES_S[1:][slower >= RARE][-1])
-                    slowest, known = max(slowest, last), last if name == REFERENCE else known
-                    fastest = min(fastest, float(LATENCY_EDGES_S[1:][slower >= 0.98][-1]))
-                axis.axhline(0.01, color="#f87171", linewidth=0.8, linestyle=":")
-                axis.set_xscale("log")
-                axis.set_yscale("log")
-                axis.set_xlim(fastest, 1.2 * min(slowest, FARTHEST * known))
-                _plain_ticks(axis.xaxis)
-                axis.set_ylim(RARE, 1.05)
-                axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-                axis.set_title(f"{system.name}: {what}")
-                axis.set_xlabel("seconds")
-            axes[2 * place].set_ylabel("slower requests")
-        handles, names = axes[0].get_legend_handles_labels()
-        axes[0].legend(
-            handles[::-1],
-            names[::-1],
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.14),
-            ncols=4,
-            fontsize=8,
-            borderaxespad=0,
-        )
-        return Picture(figure)
+    return Picture([Panel(draw=partial(_latency, system, what)) for system in systems for what in ("TTFT", "e2e")])
+
+
+def _latency(system: LLMSystem, what: str, axis: Axes) -> None:
+    shades = colours(system)
+    policies = [name for name in system.playbacks if name not in ROUTERS][:MOST_DISTRIBUTED_POLICIES]
+    shown = [*policies, *(name for name in DISTRIBUTED if name in system.playbacks)] or [*system.playbacks][:5]
+    slowest, fastest, known = 0.0, np.inf, np.inf
+    for name in reversed(shown):
+        counts = _counts(system.playbacks[name], what)
+        slower = 1.0 - np.cumsum(counts) / counts.sum()
+        style: dict[str, Any] = {"linestyle": (0, (3, 1.5))} if name == REFERENCE else {}
+        width = 2.2 if name == POLICY else 1.7 if name in policies else 1.2
+        axis.plot(LATENCY_EDGES_S[1:], slower, color=shades[name], linewidth=width, label=name, **style)
+        last = float(LATENCY_EDGES_S[1:][slower >= RARE][-1])
+        slowest, known = max(slowest, last), last if name == REFERENCE else known
+        fastest = min(fastest, float(LATENCY_EDGES_S[1:][slower >= 0.98][-1]))
+    axis.axhline(0.01, color="#f87171", linewidth=0.8, linestyle=":")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlim(fastest, 1.2 * min(slowest, FARTHEST * known))
+    _plain_ticks(axis.xaxis)
+    axis.set_ylim(RARE, 1.05)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axis.set_title(f"{system.name}: {what}")
+    axis.set_xlabel("seconds")
+    axis.set_ylabel("slower requests")
 
 
 def _counts(playback: LLMPlayback, what: str) -> Any:
@@ -212,47 +195,52 @@ def loads(system: LLMSystem) -> Picture:
     names = (names or list(system.playbacks))[:MOST_LOADS]
     traces = [system.playbacks[name].load for name in names]
     begin, end = _window(traces[0])
-    changes = [change for change in traces[0].changes if begin <= change.at_seconds <= end]
     seen = [np.flatnonzero((trace.seconds >= begin) & (trace.seconds <= end)) for trace in traces]
     seen = [rows[:: -(-len(rows) // MOST_LOOKS)] for rows in seen]
     ever = np.any([(trace.outstanding[rows] > 0).any(axis=0) for trace, rows in zip(traces, seen, strict=True)], axis=0)
     top = max(np.nanmax(trace.outstanding[rows], initial=1.0) for trace, rows in zip(traces, seen, strict=True))
-    with plt.rc_context(STYLE):
-        figure, axes = panels(len(names), height=2.3, columns=1)
-        figure.subplots_adjust(hspace=0.55)
-        for axis, name, trace, shown in zip(axes, names, traces, seen, strict=True):
-            for r in np.flatnonzero(ever).tolist():
-                factor = trace.time_factor[0, r]
-                axis.step(
-                    trace.seconds[shown],
-                    trace.outstanding[shown, r],
-                    where="post",
-                    color=REPLICA_COLOURS[r % len(REPLICA_COLOURS)],
-                    linestyle="-" if r < len(REPLICA_COLOURS) else (0, (3, 1)),
-                    linewidth=1.0,
-                    label=f"replica {r}, time x {factor:.3g}",
-                )
-            for change in changes:
-                axis.axvline(change.at_seconds, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
-            axis.set_title(f"{system.name}: {name}")
-            axis.set_ylim(0, 1.15 * top)
-            axis.set_xlim(begin, end)
-            axis.set_ylabel("outstanding requests")
-        axes[-1].set_xlabel("seconds")
-        said = _said(changes)
-        for (at, _), text in said.items() if len(said) <= MOST_SAID else ():
-            axes[0].annotate(
-                text,
-                (at, 1.0),
-                xycoords=("data", "axes fraction"),
-                xytext=(3, -2),
-                textcoords="offset points",
-                va="top",
-                fontsize=8,
-                color=INK,
+
+    def draw(place: int, axis: Axes) -> None:
+        trace, shown = traces[place], seen[place]
+        for r in np.flatnonzero(ever).tolist():
+            factor = trace.time_factor[0, r]
+            axis.step(
+                trace.seconds[shown],
+                trace.outstanding[shown, r],
+                where="post",
+                color=REPLICA_COLOURS[r % len(REPLICA_COLOURS)],
+                linestyle="-" if r < len(REPLICA_COLOURS) else (0, (3, 1)),
+                linewidth=1.0,
+                label=f"replica {r}, time x {factor:.3g}",
             )
-        axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.14), ncols=5, fontsize=8, borderaxespad=0)
-        return Picture(figure)
+        axis.set_title(f"{system.name}: {names[place]}")
+        axis.set_ylim(0, 1.15 * top)
+        count_ticks(axis.yaxis)
+        axis.set_xlim(begin, end)
+        axis.set_xlabel("seconds")
+        axis.set_ylabel("outstanding requests")
+        _mark_changes(axis, [change for change in traces[0].changes if begin <= change.at_seconds <= end], place == 0)
+
+    panels = [Panel(draw=partial(draw, place), width=5.4, height=2.5) for place in range(len(names))]
+    return Picture(panels, columns=1)
+
+
+def _mark_changes(axis: Axes, changes: Sequence[Change], named: bool) -> None:
+    """A line at each change of a replica, and where asked what happens."""
+    for change in changes:
+        axis.axvline(change.at_seconds, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
+    said = _said(changes)
+    for (at, _), text in said.items() if named and len(said) <= MOST_SAID else ():
+        axis.annotate(
+            text,
+            (at, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -2),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+            color=INK,
+        )
 
 
 def _window(trace: LoadTrace) -> tuple[float, float]:

@@ -48,7 +48,8 @@ def compose(evaluation: LLMRoutingEvaluated, run: Path | None = None) -> Report:
     report.add_targets(evaluation.figures(), "<p>Stretch: what no listed router reaches in all three at once.</p>")
     caption = (
         "Down and left is better; shaded: better than least_outstanding in both. Stars: trained policies. Hollow: routers that "
-        "are told the replicas' speeds. Bars: 95 % intervals over streams; paired changes, in the tables, are much narrower."
+        "are told the replicas' speeds. Bars: 95 % intervals over streams; paired changes, in the tables, are much narrower. Arrows: off "
+        "the scale, with TTFT p99 / e2e p99 in seconds."
     )
     report.add("Frontier of the two tails", report.picture("frontier", plots.frontiers(systems), caption))
     caption = "Share of requests slower than a time, all streams together. Dotted: one in 100."

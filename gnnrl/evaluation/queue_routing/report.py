@@ -35,7 +35,9 @@ def compose(evaluation: RoutingEvaluation, run: Path | None = None) -> Report:
     report = Report(evaluation.config, "routers compared", played, evaluation.label)
     report.add("Side by side", *(_table(system) for system in evaluation.systems), _key(evaluation))
     report.add_targets(evaluation.figures())
-    caption = "Share of requests slower than a latency. Dotted: one in 100."
+    caption = (
+        "Share of requests slower than a latency. Dotted: one in 100. Arrows: whose slowest hundredth is off the scale."
+    )
     report.add("Latency", report.picture("latency", plots.latencies(first), caption))
     chosen = plots.choices(first)
     if chosen is not None:
