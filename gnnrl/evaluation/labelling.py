@@ -29,9 +29,9 @@ LEADER = 15.0
 POINT_RADIUS, LINE_RADIUS = 5.0, 1.0
 SPACING = 5.0
 """Between two looks along a line that is neither upright nor level."""
-OUTSIDE_COST, LEADER_COST = 100.0, 25.0
-"""Of a label that reaches out of its axes by a point, and of one that needs a line. An area of a square point that is covered costs 1, and
-so does a point's distance."""
+COVER_COST, OUTSIDE_COST, LEADER_COST = 4.0, 100.0, 25.0
+"""Of an area of a square point that is covered, of a label that reaches out of its axes by a point, and of one that needs a line. A point's
+distance costs 1."""
 EDGE = 0.02
 """Share of the axes by which a mark stands inside of their edge."""
 
@@ -83,7 +83,7 @@ def label_points(
         distance = np.hypot(*offsets.T)
         far = distance > LEADER + label.radius
         beyond = np.maximum(0.0, np.hstack([frame[:2] - boxes[:, :2], boxes[:, 2:] - frame[2:]])).sum(axis=1)
-        cost = _overlap(boxes, covered) + OUTSIDE_COST * beyond + distance + LEADER_COST * far
+        cost = COVER_COST * _overlap(boxes, covered) + OUTSIDE_COST * beyond + distance + LEADER_COST * far
         place = int(cost.argmin())
         covered = np.concatenate([covered, boxes[place : place + 1]])
         _write(axis, label, *offsets[place].tolist(), bool(far[place]), style)

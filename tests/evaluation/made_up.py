@@ -8,6 +8,7 @@ import numpy as np
 
 from gnnrl.config.experiment import AutoscalingConfig, EvaluationConfig, ExperimentConfig
 from gnnrl.domains.autoscaling.calibration import Calibration
+from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS
 from gnnrl.evaluation.evaluated import Evaluation
 from gnnrl.evaluation.runner import METRICS, Playback
 from gnnrl.evaluation.scenarios import draw_scenarios
@@ -26,7 +27,7 @@ def playback(name: str, values: Mapping[str, Sequence[float]]) -> Playback:
     count = len(next(iter(values.values())))
     metrics = {metric: np.array(values.get(metric, [0.0] * count), dtype=np.float64) for metric in METRICS}
     drawn = np.ones((count, 8), dtype=np.float32)
-    return Playback(name, 15, metrics, np.ones((count, 200)), drawn, drawn, drawn, 0.0 * drawn)
+    return Playback(name, 15, metrics, np.ones((count, len(LATENCY_EDGES_MS) + 1)), drawn, drawn, drawn, 0.0 * drawn)
 
 
 def evaluation(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from gnnrl.evaluation.canvas import STYLE, panels, plt
+from gnnrl.evaluation.canvas import _figure
 from gnnrl.evaluation.labelling import Label, label_points
 
 
@@ -16,14 +16,13 @@ def test_labels_do_not_cover_one_another(together: bool) -> None:
     rng = np.random.default_rng(0)
     spread = 0.01 if together else 0.4
     labels = [Label(f"router_{i}", *(0.5 + spread * rng.uniform(-1, 1, 2)).tolist(), "#000000") for i in range(12)]
-    with plt.rc_context(STYLE):
-        figure, (axis,) = panels(1, width=8.0, height=6.0, columns=1)
-        axis.set_xlim(0, 1)
-        axis.set_ylim(0, 1)
-        label_points(axis, labels)
-        figure.canvas.draw()
-        boxes = [Text.get_window_extent(text) for text in axis.texts]
-        plt.close(figure)
+    figure = _figure(8.0, 6.0)
+    axis = figure.subplots()
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1)
+    label_points(axis, labels)
+    figure.canvas.draw()
+    boxes = [Text.get_window_extent(text) for text in axis.texts]
     assert [text.get_text() for text in axis.texts] == [label.text for label in labels]
     covered = [
         (a, b)
