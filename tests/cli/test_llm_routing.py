@@ -112,7 +112,7 @@ def test_a_router_alone_needs_no_run(capsys: pytest.CaptureFixture[str]) -> None
         (["seed0", "--beside", "seed0"], "seed0 is there twice"),
         (["seed0", "--beside", "nowhere"], "nowhere: no such run or checkpoint"),
         (["--policy", "vidur_lor", "--beside", "seed0"], "--beside: stands beside a trained policy"),
-        (["--policy", "hpa_80", "--beside", "seed0"], "--beside: not for autoscaling"),
+        (["--policy", "hpa_80", "--beside", "seed0"], "--beside: stands beside a trained policy"),
         (["--policy", "hpa_80", "--scenario", "B"], "--scenario: not for autoscaling"),
     ],
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gnnrl.agents import PPO_GNN
 from gnnrl.agents.archive import read_archive
 from gnnrl.agents.learning import Learning
 from gnnrl.cli.main import main
@@ -83,7 +84,7 @@ def test_a_trained_run_is_compared(trained: Path, tmp_path: Path, capsys: pytest
     assert main(["evaluate", str(trained), "--workload", "flash", "--json", str(out)]) == 0
     table = capsys.readouterr().out
     found = json.loads(out.read_text())
-    assert set(found["scenarios"]["flash"]) == {"policy", "hpa_80", "static"}
+    assert list(found["scenarios"]["flash"]) == ["policy", "clone", "teacher", "hpa_80", "static"]
     for metrics in found["scenarios"]["flash"].values():
         for name in (
             "replica_seconds",
@@ -96,8 +97,72 @@ def test_a_trained_run_is_compared(trained: Path, tmp_path: Path, capsys: pytest
             assert metrics[name]["ci95"][0] <= metrics[name]["mean"] <= metrics[name]["ci95"][1]
     # Ten services can be scaled; static sets each once, at the start.
     assert found["scenarios"]["flash"]["static"]["scale_moves"]["mean"] <= 10.0
-    for name in ("policy", "hpa_80", "static"):
+    for name in ("policy", "clone", "teacher", "hpa_80", "static"):
         assert name in table
+    # What is printed is what the document holds, to the letter, its first line who costs less.
+    assert table.splitlines()[0] == found["summary"]["headline"] != ""
+    assert "1 training seed of 512 steps" in table.splitlines()[1]
+    words = " ".join(table.split())
+    for printed in found["summary"]["tables"]:
+        assert printed["title"] in table
+        for row in printed["rows"]:
+            assert " ".join(" ".join(row).split()) in words
+
+
+def test_the_clone_is_the_policy_before_it_learned(trained: Path) -> None:
+    clone, policy = (PPO_GNN.load(trained / name) for name in ("clone.pt", "checkpoint.pt"))
+    assert clone.progress == 0.0 < policy.progress
+    moved = [not a.equal(b) for a, b in zip(clone.model.parameters(), policy.model.parameters(), strict=True)]
+    assert any(moved)
+    assert clone.scaler.count > 0.0
+
+
+def test_runs_of_one_experiment_stand_together(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "seed1"
+    assert (
+        main(
+            ["train", DEMO, "--out", str(other), *SMALL, "--set", "seed=1", "--set", "training.evaluate_every_steps=64"]
+        )
+        == 0
+    )
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--beside", str(other), "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = found["scenarios"]["diurnal"]
+    assert list(rows) == ["policy", "seed1", "demo, 2 runs", "clone", "teacher", "hpa_80", "static"]
+    one, two, both = (rows[name]["objective"] for name in ("policy", "seed1", "demo, 2 runs"))
+    assert both["mean"] == pytest.approx((one["mean"] + two["mean"]) / 2)
+    assert both["ci95"][1] - both["mean"] == pytest.approx(12.706 * abs(one["mean"] - two["mean"]) / 2)
+    assert found["training"] == {"row": "demo, 2 runs", "seeds": 2}
+    assert found["beside"]["seed1"]["seed"] == 1
+    assert "2 training seeds of 512 steps" in found["summary"]["caption"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{trained}", "--beside", "{trained}"], "small is there twice"),
+        (["{trained}", "--beside", "nowhere"], "nowhere: no such run or checkpoint"),
+        (["--policy", "hpa_80", "--beside", "{trained}"], "--beside: stands beside a trained policy"),
+        (
+            ["{trained}", "--beside", "{shown}"],
+            "environment.telemetry is 'exact', not 'kiali': policies that are shown",
+        ),
+    ],
+)
+def test_what_cannot_stand_beside_a_run(
+    arguments: list[str], message: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    text = (trained / "config.yaml").read_text()
+    assert "telemetry: kiali" in text
+    (shown / "config.yaml").write_text(text.replace("telemetry: kiali", "telemetry: exact"))
+    given = [argument.format(trained=trained, shown=shown) for argument in arguments]
+    assert main(["evaluate", *given]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_is_damaged_is_a_users_error(

@@ -214,14 +214,15 @@ def test_the_report_stands_alone_and_shows_whoever_wins(evaluation: Evaluation, 
     page = path.read_text()
     assert not re.findall(r"(?:src|href)\s*=\s*['\"]?(?:https?:)?//", page)
     assert "@import" not in page
-    assert page.count("<svg") == 4 + 1
+    assert page.count("<figure>") == 4 + 1
+    assert page.count("<svg") == 3 * 2 + 1 + 1  # panels: two workloads in three pictures, the mesh, the curve
     for name in evaluation.playbacks:
         assert name in page
     for workload in evaluation.workloads:
         table = page.split(f"<h3>{workload} <small>")[1].split("</table>")[0]
-        winner = table.split("<span class=win>")[0].rsplit("</i>", 1)[1].strip()
+        winner = table.split("<span class='win'>")[0].rsplit("</i>", 1)[1].strip()
         assert winner == evaluation.best(workload)
-        assert table.count("class=win") == 1
+        assert table.count("class='win'") == 1
     assert "never trained on" in page
     assert "200 x violating seconds" in page
     assert not list(tmp_path.rglob("*.partial"))

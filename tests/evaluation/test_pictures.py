@@ -95,7 +95,7 @@ def test_letters_have_their_size_on_a_telephone(compared: Evaluation) -> None:
     for picture in pictures:
         for panel in picture.html().split("<svg")[1:]:
             width = float(re.search(r'width="([\d.]+)pt"', panel)[1])  # type: ignore[index]
-            sizes = [float(size) for size in re.findall(r"font: (?:\w+ )*([\d.]+)px", panel)]
+            sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", panel)]
             assert sizes and min(sizes) * (NARROW - MARGINS) / width >= SMALLEST
 
 

@@ -159,7 +159,7 @@ def test_the_report_is_whole_and_names_everybody(compared: RoutingEvaluation, tm
         "missed",
     ):
         assert expected in text
-    assert text.count("<svg") == 4
+    assert text.count("<figure>") == 4
     assert text.count("<tr") == text.count("</tr>")
     assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
@@ -174,4 +174,4 @@ def test_a_report_of_many_replicas_leaves_out_what_cannot_be_drawn() -> None:
     text = report.compose(compare(config)).html()
     assert "Where requests go" not in text
     assert "Figures to reach" not in text
-    assert text.count("<svg") == 2
+    assert text.count("<figure>") == 2
