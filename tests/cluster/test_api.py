@@ -572,7 +572,9 @@ def test_a_token_that_was_replaced_on_disk_is_followed_on_401(
     assert api.get("/version") == {"major": "1"}
 
 
-def test_all_calls_under_way_follow_a_token_that_was_replaced(server: FakeApi, tmp_path: Path) -> None:
+def test_all_calls_under_way_follow_a_token_that_was_replaced(
+    server: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They have sent the old one by the time that the first of them is refused."""
     token = tmp_path / "token"
     token.write_text(f"{TOKEN}\n")
@@ -587,10 +589,12 @@ def test_all_calls_under_way_follow_a_token_that_was_replaced(server: FakeApi, t
 
     server.tokens = {TOKEN, "fresh"}
     server.rules.append(refuse_the_old)
+    loads, load = [], api._credentials._load
+    monkeypatch.setattr(api._credentials, "_load", lambda: loads.append(1) or load())
     token.write_text("fresh\n")
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(lambda _: api.get("/version"), range(6))) == [{"major": "1"}] * 6
-    assert len(server.seen) == 12
+    assert len(server.seen) == 12 and len(loads) == 1, "read again once, for all of them"
 
 
 def test_a_pods_service_account_and_its_rotation(

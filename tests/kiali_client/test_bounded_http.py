@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import socket
 import threading
 import time
@@ -17,7 +19,7 @@ from gnnrl.cluster.api import ClusterApi
 from gnnrl.cluster.errors import ClusterUnavailableError
 from gnnrl.live.sandbox import remote_clock
 from gnnrl.live.sandbox.remote_clock import RemoteClock
-from kiali_client import KialiClient, KialiUnavailableError, PrometheusClient
+from kiali_client import KialiClient, KialiUnavailableError, PrometheusClient, bounded_http
 from kiali_client.bounded_http import bound_session, bounded_until
 from tests.cluster.fake_api import kubeconfig
 from tests.dripping_server import DRIPS, WHOLE_SECONDS, dripping
@@ -151,3 +153,52 @@ def test_somebody_elses_adapter_stays() -> None:
     session, own = requests.Session(), Own()
     session.mount("http://", own)
     assert bound_session(session).get_adapter("http://a") is own
+
+
+class Waits:
+    """A socket of which only the time that each wait is given counts."""
+
+    def __init__(self) -> None:
+        self.given: list[float] = []
+
+    def settimeout(self, seconds: float) -> None:
+        self.given.append(seconds)
+
+
+class Slow(io.RawIOBase):
+    """A byte after a tenth of a second."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        time.sleep(0.1)
+        buffer[:1] = b"x"
+        return 1
+
+
+def test_each_wait_is_given_what_those_before_it_have_left() -> None:
+    """A server that drips for a while and is silent then has no second time of the same length."""
+    sock = Waits()
+    reads = bounded_http._BoundedReads(Slow(), sock)
+    with bounded_until(time.monotonic() + 10.0):
+        assert [reads.read(1) for _ in range(4)] == [b"x"] * 4
+    steps = [before - after for before, after in itertools.pairwise(sock.given)]
+    assert sock.given[0] <= 10.0 and len(steps) == 3 and all(step >= 0.09 for step in steps)
+    with bounded_until(time.monotonic() - 0.1), pytest.raises(TimeoutError):
+        reads.read(1)
+    assert len(sock.given) == 4
+    assert reads.read(1) == b"x" and len(sock.given) == 4, "outside of a deadline nothing is set"
+
+
+def test_a_handshake_is_given_what_connecting_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    sock = Waits()
+
+    def connected(*_: object, **__: object) -> Waits:
+        time.sleep(0.1)
+        return sock
+
+    monkeypatch.setattr("kiali_client.bounded_http.create_connection", connected)
+    with bounded_until(time.monotonic() + 10.0):
+        assert bounded_http._BoundedHttps("127.0.0.1", 443)._new_conn() is sock  # type: ignore[comparison-overlap]
+    assert len(sock.given) == 1 and sock.given[0] <= 9.91
