@@ -12,8 +12,6 @@ from typing import Any
 
 from tests.live.fake_cluster import JSON, MERGE, NS, STRATEGIC
 
-__all__ = ["ANSWERS", "EVENT", "THERE", "Answer"]
-
 APPLY = "application/apply-patch+yaml"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"

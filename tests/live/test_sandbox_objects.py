@@ -352,6 +352,7 @@ def test_null_fields_are_absent_fields(cluster: Cluster) -> None:
 
 
 PATHS = (
+    HPAS.replace("v2", "v1"), f"{HPAS.replace('v2', 'v1')}/leader", f"{HPAS}/leader", f"{EVENTS}/leader", f"{SCALED_OBJECTS}/leader",
     LEASES, f"{LEASES}/leader", EVENTS, NEW_EVENTS, HPAS, SCALED_OBJECTS, SCALE, SCALE.removesuffix("/scale"),
     f"/apis/policy/v1/namespaces/{NS}/poddisruptionbudgets", f"/api/v1/namespaces/{NS}/resourcequotas",
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
@@ -383,7 +384,10 @@ def shared() -> Iterator[Cluster]:
 @given(
     path=st.sampled_from(PATHS),
     how=st.sampled_from(
-        [("POST", "application/json"), ("PUT", "application/json"), *(("PATCH", k) for k in (JSON, MERGE, STRATEGIC))]
+        [
+            *((method, "application/json") for method in ("POST", "PUT", "DELETE")),
+            *(("PATCH", kind) for kind in (JSON, MERGE, STRATEGIC, "application/apply-patch+yaml")),
+        ]
     ),
     body=VALUES
     | st.fixed_dictionaries({"metadata": st.fixed_dictionaries({"name": st.just("leader")}), "spec": VALUES}),
@@ -395,13 +399,14 @@ def test_no_body_breaks_the_server(shared: Cluster, path: str, how: tuple[str, s
         and isinstance(body["spec"].get("replicas"), int | float)
     ):
         body["spec"]["replicas"] = min(body["spec"]["replicas"], 50)  # the fake world makes a pod of each
-    answer = shared.call(how[0], path, body, how[1])
-    assert answer.status_code < 500, (how, path, body, answer.text)
+    answer = shared.call(how[0], path, body, how[1], fieldManager="fuzz")
+    # A 500 of the API server's own (a revision that is no number) is an answer, one of a fault in the sandbox is not.
+    assert "internal error at" not in answer.text, (how, path, body, answer.text)
     if answer.status_code >= 400 and answer.headers["Content-Type"] == "application/json":
         assert answer.json()["code"] == answer.status_code
     assert shared.get(SCALE)["kind"] == "Scale"
     for listed in PATHS:
-        if listed not in (f"{LEASES}/leader", SCALE) and "selfsubject" not in listed:
+        if not listed.endswith(("/leader", "/scale")) and "selfsubject" not in listed:
             assert shared.call("GET", listed).status_code == 200
 
 
