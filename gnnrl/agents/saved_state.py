@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -88,7 +87,7 @@ def require_finite(tree: Any, place: str) -> None:
             require_finite(value, f"{place}[{index}]")
     elif isinstance(tree, Tensor):
         require(bool(torch.isfinite(tree).all()), place, "is not finite (NaN or infinite)")
-    elif isinstance(tree, np.ndarray | np.generic | Real) and not isinstance(tree, bool):
+    elif isinstance(tree, np.ndarray | np.generic | float):
         require(bool(np.isfinite(tree).all()), place, "is not finite (NaN or infinite)")
 
 
