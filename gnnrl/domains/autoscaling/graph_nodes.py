@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gnnrl.cluster.models import ClusterSnapshot, DeploymentState
-from kiali_client import NO_CLUSTERS, Edge, NodeKey, ServiceGraph
+from kiali_client import UNNAMED_CLUSTERS, Edge, NodeKey, ServiceGraph
 
 __all__ = ["GraphNodes"]
 
@@ -53,7 +53,7 @@ class GraphNodes:
         """The calls, with one node for each Deployment: where a proxy did not know a peer's cluster, the graph has two."""
         keys = sorted({key for edge in edges for key in (edge.source, edge.target) if self.is_deployment(key)})
         known: dict[str, NodeKey] = {}
-        for key in sorted(keys, key=lambda key: key.cluster in NO_CLUSTERS):
+        for key in sorted(keys, key=lambda key: key.cluster in UNNAMED_CLUSTERS):
             known.setdefault(key.name, key)
         node = {key: known[key.name] for key in keys}
         found: dict[tuple[NodeKey, NodeKey], Edge] = {}
