@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gnnrl.training import Trainer
     from gnnrl.training.run_folder import RunFolder
 
-__all__ = ["evaluate", "policies", "print_summary", "rules", "self_contained", "trainer_for"]
+__all__ = ["evaluate", "listed", "policies", "print_summary", "rules", "self_contained", "trainer_for"]
 
 VALIDATION_SEEDS = 4
 SHOWN = (

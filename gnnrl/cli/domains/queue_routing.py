@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gnnrl.training import Trainer
     from gnnrl.training.run_folder import RunFolder
 
-__all__ = ["evaluate", "policies", "rules", "self_contained", "trainer_for"]
+__all__ = ["evaluate", "listed", "policies", "rules", "self_contained", "trainer_for"]
 
 
 def rules() -> Iterable[Rule[QueueRoutingExperiment]]:
