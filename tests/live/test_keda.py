@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import socket
 import subprocess
@@ -26,7 +27,7 @@ from gnnrl.live.keda.externalscaler_pb2_grpc import ExternalScalerStub
 from gnnrl.live.keda.metric import TARGET, metric_name, metric_value
 from gnnrl.live.keda.reader import UnownedReader
 from gnnrl.live.keda.scaler import KedaScaler
-from gnnrl.live.keda.server import KedaTls, serve
+from gnnrl.live.keda.server import LOOPBACK, KedaTls, serve
 
 ROOT = Path(__file__).parents[2]
 START = 1_700_000_000.0
@@ -273,6 +274,10 @@ def test_many_streams_keep_no_call_waiting(bench: Bench) -> None:
     assert answers == [13.0, 7.0625] * 200
     for stream in streams:
         stream.cancel()
+
+
+def test_nobody_else_is_served_unless_it_is_said() -> None:
+    assert inspect.signature(serve).parameters["address"].default == LOOPBACK == "127.0.0.1"
 
 
 def test_a_port_in_use_is_said_so(bench: Bench) -> None:
