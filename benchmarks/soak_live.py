@@ -6,9 +6,9 @@ Two replicas with leader election, one that reads Kiali (with its token login) a
 one sandbox over real sockets; services come and go, pods crash, and one fault follows the other. Exit code 1 if anything happened that
 must not (`CHECKS`).
 
-With `--scraping` the rates are those of samples that are scraped, as a real Prometheus computes them, and the faults are gaps of 5 to 300 s,
-restarts with empty storage, other scrape intervals, targets that are lost, counters that begin anew: nothing may be lowered on rates that are
-read too low.
+With `--scraping` the rates are those of samples that are scraped, as a real Prometheus computes them, and the faults are gaps of 5 to
+300 s, restarts with empty storage, other scrape intervals, targets that are lost, counters that begin anew: nothing may be lowered on rates
+that are read too low.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import numpy as np
 __all__ = ["CHECKS", "SoakReport"]
 
 CHECKS = (
-    "crashes", "lowered on bad data", "lowered on low rates", "out of bounds", "double writers", "double leaders", "unknown writers", "secrets told",
+    "crashes", "lowered on bad data", "lowered on low rates",
+    "out of bounds", "double writers", "double leaders", "unknown writers", "secrets told",
     "late recoveries", "memory growth", "thread growth", "file growth",
 )  # fmt: skip
 """Counted by the auditor; none of them may happen."""

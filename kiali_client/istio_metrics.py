@@ -173,7 +173,7 @@ def _thin_pairs(
     answers: Mapping[Query, Sequence[Sample]], names: _Names, now: float, sampling: SamplingMemory
 ) -> set[_Pair]:
     """Calls of which no witness has all the samples that the period must hold: one that has is enough, the largest report counts."""
-    counted: dict[str, dict[Hashable, float]] = {"samples": {}, "long_samples": {}}
+    counted: dict[str, dict[tuple[_Pair, Witness], float]] = {"samples": {}, "long_samples": {}}
     for query, samples in answers.items():
         if query.measure in counted:
             least = min if query.measure == "samples" else max
@@ -182,8 +182,8 @@ def _thin_pairs(
                 key = (names.pair(sample.labels), _witness(query, sample.labels))
                 into[key] = least(sample.value, into.get(key, sample.value))
     thin = sampling.thin(now, counted["samples"], counted["long_samples"])
-    whole = {pair for (pair, _), is_thin in thin.items() if not is_thin}  # type: ignore[misc]
-    return {pair for pair, _ in thin} - whole  # type: ignore[misc]
+    whole = {pair for (pair, _), is_thin in thin.items() if not is_thin}
+    return {pair for pair, _ in thin} - whole
 
 
 def _traffic(protocol: str, flow: Flow, times: Mapping[str, float]) -> Traffic:

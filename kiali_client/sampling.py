@@ -9,10 +9,13 @@ themselves show over a longer time.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 from kiali_client.istio_queries import LONG_WINDOWS
 
 __all__ = ["SamplingMemory"]
+
+Key = TypeVar("Key", bound=Hashable)
 
 REMEMBERED_SECONDS = 900.0
 """For so long the densest count of a series is what is expected of it: a scrape interval that was made longer is believed then."""
@@ -25,9 +28,7 @@ class SamplingMemory:
         self._densest: dict[Hashable, tuple[float, float]] = {}
         """Key -> (most samples in `LONG_WINDOWS` periods, unix seconds when that was seen)."""
 
-    def thin(
-        self, now: float, samples: Mapping[Hashable, float], long_samples: Mapping[Hashable, float]
-    ) -> dict[Hashable, bool]:
+    def thin(self, now: float, samples: Mapping[Key, float], long_samples: Mapping[Key, float]) -> dict[Key, bool]:
         """For each key whether its period holds too few samples.
 
         Args:

@@ -55,8 +55,8 @@ class GuardrailConfig(Checked, section="guardrails"):
     """Nothing is lowered for so long after a start, nor after a reading whose rates failed, were empty or zero, or had too few samples: a
     window of the graph (`graph_window_seconds`), and half of one for the scrape interval and the lag. 0 = only in that reading itself."""
     violation_hold_share: Annotated[float, Ge(0.0), Le(1000.0)] = 1.0
-    """Nothing is lowered while the 95th percentile end to end is above this share of the objective, nor a service while its own is above that
-    of its own objective (`gnnrl.io/slo-ms` of the Deployment); 0 = violations hold nothing."""
+    """Nothing is lowered while the 95th percentile end to end is above this share of the objective, nor a service while its own is above
+    that of its own objective (`gnnrl.io/slo-ms` of the Deployment); 0 = violations hold nothing."""
     cooldown_intervals: Count = 2
     """Intervals without lowering after one with an error, in which nothing is lowered either."""
     change_budget_replicas: AtLeastOne = 60

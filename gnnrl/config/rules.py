@@ -231,7 +231,7 @@ def _whole_hold(config: LiveConfig) -> Faults:
     if 0.0 < hold < config.graph_window_seconds:
         yield (
             "guardrails.half_window_seconds",
-            f"{hold:g} is shorter than graph_window_seconds, which is {config.graph_window_seconds}: the window would still be half filled; "
+            f"{hold:g} is shorter than graph_window_seconds, which is {config.graph_window_seconds}: it would still be half filled; "
             f"{1.5 * config.graph_window_seconds:g}, or 0 for none",
         )
 

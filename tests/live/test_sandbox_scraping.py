@@ -94,7 +94,15 @@ def test_lost_targets_are_missed_by_one_witness_and_resets_only_for_what_was_not
     assert 0.7 * 40.0 < shown(reset, 600.0) <= 40.0
 
 
-@pytest.mark.parametrize("fault", [{"kind": "flood"}, {"kind": "gap", "end": 1.0}, {"kind": "targets", "value": 1.5}, {"kind": "interval", "value": 0.0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "flood"},
+        {"kind": "gap", "end": 1.0},
+        {"kind": "targets", "value": 1.5},
+        {"kind": "interval", "value": 0.0},
+    ],
+)
 def test_a_fault_that_cannot_be_is_refused(fault: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="scrape fault"):
         ScrapeFault(**({"start": 5.0, "end": 9.0} | fault))  # type: ignore[arg-type]

@@ -84,7 +84,7 @@ def _limit(name: str, places: tuple[tuple[str, Mapping[str, str]], ...], default
 
 
 def objective_ms(text: str) -> float | None:
-    """What a Deployment's `gnnrl.io/slo-ms` says: an objective of its own 95th percentile in milliseconds, or None for what is no number above 0."""
+    """What a Deployment's `gnnrl.io/slo-ms` says: the objective of its own 95th percentile in milliseconds; None for what is none."""
     if not _DECIMAL.fullmatch(text):
         return None
     found = float(text)

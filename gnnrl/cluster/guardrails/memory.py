@@ -55,8 +55,8 @@ class Memory:
         return batch_size, columns
 
     def half_windows(self, proposal: Proposal) -> Bools:
-        """[B, S] whether the window of a service's rates may be half filled: it is said to be, or was not long enough ago, or the service is
-        seen for the first time. To be asked before `wishes`."""
+        """[B, S] whether the window of a service's rates may be half filled: it is said to be, was not long enough ago, or the service
+        is seen for the first time. To be asked before `wishes`."""
         doubt_mask = np.zeros(self.shape, np.bool_) if proposal.half_window_mask is None else proposal.half_window_mask
         anew_mask = doubt_mask | (proposal.mask & ~self._by_service["seen"])
         left = np.where(anew_mask, self._half_window_intervals, self._by_service["half_window"])

@@ -8,6 +8,7 @@ zero), divided by the range. So it is whole where no sample is missing, and low 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 __all__ = ["extrapolated_rate", "in_range"]
 
@@ -35,7 +36,7 @@ def extrapolated_rate(samples: Samples, end: float, seconds: float) -> float | N
     if len(samples) < 2:
         return None
     (first, least), (last, value) = samples[0], samples[-1]
-    grown = value - least + sum(a for (_, a), (_, b) in zip(samples, samples[1:], strict=False) if b < a)
+    grown = value - least + sum(a for (_, a), (_, b) in pairwise(samples) if b < a)
     sampled = last - first
     between = sampled / (len(samples) - 1)
     to_start, to_end = first - (end - seconds), end - last
