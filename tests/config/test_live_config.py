@@ -111,3 +111,13 @@ def test_the_two_kinds_of_file_are_told_apart(tmp_path: Path) -> None:
         is_live_config(experiment)
     with pytest.raises(ConfigError, match="No such file"):
         load_live_config(tmp_path / "none.yaml")
+
+
+def test_a_hold_shorter_than_the_graphs_window_is_refused_and_none_is_a_choice() -> None:
+    text = dump_config(LiveConfig())
+    assert parse_live_config(text, ["guardrails.half_window_seconds=0"]).guardrails.half_window_seconds == 0.0
+    assert parse_live_config(text, ["guardrails.half_window_seconds=60", "cluster=east"]).cluster == "east"
+    with pytest.raises(
+        ConfigError, match=r"half_window_seconds: 59 is shorter than graph_window_seconds, which is 60.*90"
+    ):
+        parse_live_config(text, ["guardrails.half_window_seconds=59"])
