@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gnnrl.live.sandbox.kube.json_text import read_yaml
 from gnnrl.live.sandbox.kube.protobuf_bodies import MAGIC, decode, encode
 from tests.live.api_server_answers import (
     ANSWERS,
@@ -245,8 +246,20 @@ def test_times_are_written_as_the_api_server_writes_them(fresh: Cluster) -> None
     assert fresh.call("POST", EVENTS, event).json()["lastTimestamp"] == "2027-01-15T13:00:00Z"
 
 
-def test_yaml_that_blows_up_is_refused(fresh: Cluster) -> None:
+def test_who_is_too_early_is_told_when_to_come_back(fresh: Cluster) -> None:
+    answer = fresh.call("GET", PODS, resourceVersion="999999999")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (504, "1")
+    assert answer.json()["message"].startswith("Timeout: Too large resource version: 999999999, current: ")
+
+
+def test_yaml_is_read_as_json() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
-    answer = fresh.call("POST", LEASES, "\n".join(lines).encode(), YAML)
-    assert answer.status_code == 400 and "excessive aliasing" in answer.json()["message"]
+    with pytest.raises(ValueError, match="excessive aliasing"):
+        read_yaml("\n".join(lines).encode())
+    assert read_yaml(b"a: 2.0\nb: 2.5\n3: 2027-01-15\ntrue: ~") == {"a": 2, "b": 2.5, "3": "2027-01-15", "true": None}
+    assert isinstance(read_yaml(b"2.0"), int)
+    assert read_yaml(b"{a: {b: 1, b: 2}}")["a"].duplicates == ("b",)
+    for wrong in (b".nan", b"a: .inf", b"a: !!python/object:os.system {}", b"[", b"? [a]\n: b", b"\xff: ["):
+        with pytest.raises(ValueError, match="YAML"):
+            read_yaml(wrong)

@@ -10,7 +10,7 @@ import yaml
 
 __all__ = ["JsonObject", "read_json", "read_yaml"]
 
-MOST_VALUES = 1_000_000
+MOST_VALUES = 100_000
 """Of a YAML document, every alias counted as what it stands for."""
 LARGEST_PLAIN_FLOAT = 1e21
 """From here on Go writes floats with an exponent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -46,7 +46,9 @@ def refusal(request: Request, error: ApiError) -> Response:
         accepted = negotiate(request, offers_protobuf=True)
     except ApiError:
         accepted = Accepted(JSON)
-    return _written(accepted.media_type, error.status(), "meta.v1.Status", error.code)
+    answer = _written(accepted.media_type, error.status(), "meta.v1.Status", error.code)
+    seconds = (error.details or {}).get("retryAfterSeconds")
+    return replace(answer, headers=(("Retry-After", str(seconds)),)) if seconds else answer
 
 
 def _written(media_type: str, content: Mapping[str, Any], struct: str, status: int = 200) -> Response:
