@@ -16,6 +16,7 @@ from gnnrl.domains.autoscaling.episode import Episode, Split, draw_episode, warm
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.evaluation.runner import play
 from gnnrl.evaluation.scenarios import ScenarioSet
+from gnnrl.live.sandbox.lead_in import lead_in
 from gnnrl.live.sandbox.pods import PodCounts, PodRoster
 from gnnrl.live.sandbox.world import SandboxWorld
 
@@ -334,6 +335,11 @@ def test_a_world_with_a_past_is_measured_from_its_first_moment() -> None:
     joined = sum(call.rps for call in world.graph_view(60).calls if call.source == view.gateway)
     assert joined == pytest.approx(float(episode.rps[0]), rel=0.01)  # of the last window of the past
     assert world.score()["seconds"] == 0.0
+    past = lead_in(episode, services=40, calls=80, window_seconds=15, windows=5)
+    told = [(end, float(window.seconds[0]), float(window.external_rps[0])) for end, window in past]
+    assert [end for end, _, _ in told] == [-60, -45, -30, -15, 0]
+    for _, seconds, rps in told:
+        assert (seconds, rps) == (15.0, pytest.approx(float(episode.rps[0]), rel=1e-5))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
