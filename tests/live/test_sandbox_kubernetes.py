@@ -353,10 +353,16 @@ def test_a_cluster_can_lack_an_api(cluster: Cluster) -> None:
     assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (404, "text/plain")
 
 
-@pytest.mark.parametrize("path", ["/apis/nosuch/v1/things", "/nosuch", "/api/v2/pods", f"{DEPLOYMENT}/status", "/api"])
-def test_unknown_paths_are_plain_text(cluster: Cluster, path: str) -> None:
+@pytest.mark.parametrize("path", ["/apis/nosuch/v1/things", "/nosuch"])
+def test_paths_of_no_group_are_plain_text(cluster: Cluster, path: str) -> None:
     answer = cluster.call("GET", path)
-    assert (answer.status_code, answer.text) == (404, "404 page not found\n") or path == "/api"
+    assert (answer.status_code, answer.text) == (404, "404 page not found\n")
+
+
+@pytest.mark.parametrize("path", ["/api/v2/pods", f"{DEPLOYMENT}/status"])
+def test_unknown_paths_of_a_group_are_a_status(cluster: Cluster, path: str) -> None:
+    message = assert_status(cluster.call("GET", path), 404, "NotFound")
+    assert message == "the server could not find the requested resource"
 
 
 def test_credentials() -> None:
