@@ -96,7 +96,7 @@ def test_what_istio_reports_of_an_edge_adds_up_once() -> None:
             Sample(labels("b", **tls), 9.0),
             Sample(labels("b"), 3.0),
         ],
-        Query("latency", "source"): [Sample(labels("a"), 20.0), Sample(labels("b"), 35.0)],
+        Query("latency", "source"): [Sample(labels("b"), 35.0), Sample(labels("a"), 20.0)],
         Query("latency", "destination"): [Sample(labels("a"), 90.0)],
     }
     graph = graph_from_samples(answers, namespaces=["shop"], timestamp=1, duration_seconds=60)
