@@ -26,7 +26,7 @@ WORKLOADS, SEEDS, WEIGHTS = ("noisy", "flash"), 3, (20.0, 800.0)
 SIZE = {"noisy": np.array([1.0, 3.0, 0.5]), "flash": np.array([20.0, 10.0, 40.0])}
 """How large each scenario is; as different between the workloads as can be."""
 COST = {POLICY: 60.0, "hpa_80": 100.0, "hpa_calibrated": 80.0, "oracle": 30.0}
-SHARE = {POLICY: 0.004, "hpa_80": 0.001, "hpa_calibrated": 0.003, "oracle": 0.0}
+SHARE = {POLICY: 0.006, "hpa_80": 0.001, "hpa_calibrated": 0.003, "oracle": 0.0}
 BY_WEIGHT = {
     # weight -> (violating share, replica-seconds in units of the scenario's size); the budgets are 1 % and 3 %
     "noisy": {20.0: (0.016, 50.0), 800.0: (0.004, 74.0)},
@@ -44,6 +44,7 @@ CONFIG = ExperimentConfig(
         against=("hpa_80", "hpa_calibrated", "oracle"),
         frontier_weights=WEIGHTS,
         violation_weight=150.0,
+        temperature=0.7,
     ),
 )
 
@@ -72,6 +73,7 @@ class Stage:
 
     def play(self, controller: Any, scenarios: ScenarioSet, *, violation_weight: float, **_: Any) -> Playback:
         name = controller.name
+        assert name != POLICY or controller.temperature == 0.7
         shown = tuple(episode.violation_weight for episode in scenarios.episodes)
         if len(scenarios.episodes) == len(WORKLOADS) * SEEDS:
             assert set(shown) == {150.0}
@@ -162,7 +164,7 @@ def test_savings_are_the_workloads_own_at_equal_and_at_unequal_violation(compare
         saved = compared.saving(workload, POLICY, "hpa_80")
         assert (saved.mean, saved.low, saved.high) == pytest.approx((0.4, 0.4, 0.4))
         added = compared.added_violation(workload, POLICY, "hpa_80")
-        assert (added.mean, added.low, added.high) == pytest.approx((0.003, 0.003, 0.003))
+        assert (added.mean, added.low, added.high) == pytest.approx((0.005, 0.005, 0.005))
         assert compared.mean(workload, POLICY, "replica_seconds").mean == pytest.approx(60.0 * SIZE[workload].mean())
         np.testing.assert_allclose(compared.values(workload, POLICY, "replica_seconds"), 60.0 * SIZE[workload])
     document = compared.to_json()
@@ -179,7 +181,8 @@ def test_savings_are_the_workloads_own_at_equal_and_at_unequal_violation(compare
 
 
 def test_the_lowest_objective_is_that_of_the_workload_and_never_the_oracles(compared: Evaluation) -> None:
-    # J / size: policy 60 + 150 x 120 x 0.004 / size = 60 + 72 / size; hpa_80 100 + 18 / size; hpa_calibrated 80 + 54 / size.
+    # Beside 150 x 120 x the share: 108 for the policy, 18 for hpa_80, 54 for hpa_calibrated. On small scenarios (1.5 on average) that
+    # is more than the replicas: 198, 168 and 174. On large ones the replicas decide.
     objective = {
         workload: {name: compared.mean(workload, name, "objective").mean for name in COST} for workload in WORKLOADS
     }
@@ -188,6 +191,7 @@ def test_the_lowest_objective_is_that_of_the_workload_and_never_the_oracles(comp
             assert value == pytest.approx(COST[name] * SIZE[workload].mean() + 150.0 * 120.0 * SHARE[name])
         others = {name: value for name, value in found.items() if name != "oracle"}
         assert compared.best(workload) == min(others, key=others.__getitem__)
+    assert [compared.best(workload) for workload in WORKLOADS] == ["hpa_80", POLICY]
     assert compared.objective_weights() == {"violation_weight": 150.0, "change_weight": pytest.approx(0.02 * 15)}
 
 
