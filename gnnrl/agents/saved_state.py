@@ -88,7 +88,7 @@ def require_finite(tree: Any, place: str) -> None:
     elif isinstance(tree, Tensor):
         require(bool(torch.isfinite(tree).all()), place, "is not finite (NaN or infinite)")
     elif isinstance(tree, np.ndarray | np.generic | float):
-        require(bool(np.isfinite(tree).all()), place, "is not finite (NaN or infinite)")
+        require(bool(np.isfinite(np.asarray(tree)).all()), place, "is not finite (NaN or infinite)")
 
 
 def require_generator(saved: Any, own: np.random.Generator, place: str) -> None:

@@ -91,3 +91,13 @@ def test_half_the_violations_at_every_cost_are_a_reduction_by_half() -> None:
     found = violation_reduction_at(policy, reference, float(120.0 * scale.mean()))
     assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
     assert np.isnan(violation_reduction_at(policy, reference, float(500.0 * scale.mean())).mean)
+
+
+def test_heavy_and_light_resamples_are_compared_at_the_same_point_of_the_curve() -> None:
+    scale = np.array([1.0, 3.0, 0.5, 2.0])
+    shares = np.repeat(np.array([[0.0], [0.04]]), 4, axis=1)
+    reference = Frontier(shares, np.array([[200.0], [100.0]]) * scale)
+    policy = Frontier(0.5 * shares, np.array([[150.0], [100.0]]) * scale)
+    # At 120 a scenario of size 1: 0.04 x 30 / 100 against 0.04 x 80 / 100, in every resample.
+    found = violation_reduction_at(policy, reference, float(120.0 * scale.mean()))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.625, 0.625, 0.625))
