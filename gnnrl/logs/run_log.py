@@ -45,9 +45,10 @@ class RunLog:
         write_text(self.path, "".join(f"{line}\n" for line in kept))
         purge = None if resume_step is None else resume_step + 1
         self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=purge)
-        if settings:
+        events = self._writer.file_writer
+        if settings and events is not None:
             for summary in hparams(dict(_leaves(settings)), dict.fromkeys(COMPARED, 0.0)):
-                self._writer.file_writer.add_summary(summary)
+                events.add_summary(summary)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values at an environment step; those that are not finite are left out of the line."""

@@ -18,17 +18,10 @@ def test_hyper_parameters_stand_beside_the_scalars(tmp_path: Path) -> None:
     log.scalars(10, {"train/episode_return": -1.0})
     log.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    held = (
-        {
-            tag: HParamsPluginData.FromString(content)
-            for tag, content in events.summary_metadata_content("hparams").items()
-        }
-        if hasattr(events, "summary_metadata_content")
-        else {
-            tag: HParamsPluginData.FromString(events.SummaryMetadata(tag).plugin_data.content)
-            for tag in (EXPERIMENT_TAG, SESSION_START_INFO_TAG)
-        }
-    )
+    held = {
+        tag: HParamsPluginData.FromString(events.SummaryMetadata(tag).plugin_data.content)
+        for tag in (EXPERIMENT_TAG, SESSION_START_INFO_TAG)
+    }
     found = held[SESSION_START_INFO_TAG].session_start_info.hparams
     assert {name: found[name].number_value for name in ("seed", "ppo.clip", "ppo.normalise")} == {
         "seed": 3.0, "ppo.clip": 0.2, "ppo.normalise": 1.0,

@@ -145,6 +145,25 @@ def test_a_signal_in_any_phase_costs_no_more_than_the_rollout_in_progress(
         assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
 
 
+def test_a_row_after_the_resumption_says_what_was_validated_before_it(tmp_path: Path) -> None:
+    """Checkpoints after the second and fourth rollout, validation after the third, a signal in the fourth."""
+    config = small_config(4)
+    config = replace(config, training=replace(config.training, evaluate_every_steps=3 * PER_ROLLOUT))
+
+    def trainer(resume: bool = False) -> Trainer:
+        run = RunFolder.open(tmp_path / "run") if resume else RunFolder.create(tmp_path / "run", config)
+        return Trainer(run, ToyMesh(num_envs=8, recall=True), validation=lambda _: {"moves": 7.0}, progress=False)
+
+    stopped = trainer()
+    real = stopped.collector.collect
+    stopped.collector.collect = lambda agent: kill() if stopped.steps == 3 * PER_ROLLOUT else real(agent)  # type: ignore[method-assign,func-returns-value,return-value]
+    with pytest.raises(TrainingInterrupted):
+        stopped.run()
+    trainer(resume=True).run(resume=True)
+    rows = [row.split(",") for row in (tmp_path / "run" / "checkpoints.csv").read_text().splitlines()]
+    assert [(row[0], row[2]) for row in rows] == [("step", "moves"), ("256", ""), ("512", "7")]
+
+
 def test_a_signal_while_a_checkpoint_is_written_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_in(tmp_path / "run", Phases())
     real = Learning._write

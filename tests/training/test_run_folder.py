@@ -46,6 +46,10 @@ def test_a_folder_with_a_run_says_how_far_it_is_and_how_to_go_on(tmp_path: Path)
     write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 1_000_448}})
     with pytest.raises(RunError, match=r"a finished run of 1,000,448 steps; .* --extend STEPS"):
         RunFolder.create(run.path, CONFIG)
+    # Its last validation was cut off: that is still to be done.
+    pending = {"steps": 1_000_448, "new_steps": 4096, "statistics": {}, "metrics": {}}
+    write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 1_000_448, "pending": pending}})
+    assert not RunFolder.open(run.path).finished
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file: is a file"):
         RunFolder.create(tmp_path / "file", CONFIG)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gnnrl.agents import PPO_GNN, CheckpointError, interruption
 from gnnrl.agents.archive import read_archive
@@ -72,6 +74,8 @@ def test_a_run_leaves_checkpoint_logs_and_configuration(finished):
     assert set(events.Tags()["scalars"]) == NAMES | {"toy/violating_share", "train/replay_error"}
     assert [event.step for event in events.Scalars("train/reward")] == [line["step"] for line in lines]
     assert events.Scalars("train/reward")[3].value == pytest.approx(lines[3]["train/reward"])
+    held = HParamsPluginData.FromString(events.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content)
+    assert held.session_start_info.hparams["ppo.gamma"].number_value == 0.9
     assert not agent.training
 
 
