@@ -30,6 +30,7 @@ SUMMARY = "train a policy from a configuration"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`gnnrl train CONFIG [--set a.b=c ...] [--out DIR | --resume DIR [--extend STEPS]] [--seeds N]`."""
     add_config(parser, needed=False)
+    parser.set_defaults(usage_error=parser.error)
     where = parser.add_mutually_exclusive_group()
     add_output(
         where, "--out", into=parser, folder=True, metavar="DIR", type=Path, help="the run's new folder; runs/NAME where it is left out"
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _refuse(args: argparse.Namespace) -> None:
     if args.config is None and (args.resume is None or args.seeds is not None):
-        raise UserError("gnnrl train: name a configuration, such as configs/demo.yaml; only --resume DIR has its own")
+        args.usage_error("name a CONFIG, such as configs/demo.yaml; only --resume DIR has its own")
     if args.extend is not None and (args.resume is None or args.seeds is not None):
         raise UserError("gnnrl train: --extend goes with --resume DIR, a finished run, one at a time")
     for flag, value in (("--extend", args.extend), ("--seeds", args.seeds)):

@@ -304,8 +304,6 @@ def test_several_seeds_are_trained_in_a_row_and_taken_up_where_they_were_left(
 
 def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
-        ([], "name a configuration, such as configs/demo.yaml"),
-        (["--seeds", "2", "--resume", "r"], "name a configuration"),
         ([DEMO, "--extend", "5"], "--extend goes with --resume DIR"),
         ([DEMO, "--resume", "r", "--extend", "5", "--seeds", "2"], "one at a time"),
         ([DEMO, "--seeds", "0"], "--seeds 0: is not above 0"),
@@ -314,4 +312,8 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: pytest.Cap
     ):
         assert main(["train", *arguments]) == 2
         assert said in capsys.readouterr().err
+    for arguments in ([], ["--seeds", "2", "--resume", "r"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", *arguments])
+        assert "name a CONFIG, such as configs/demo.yaml; only --resume DIR has its own" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
