@@ -109,16 +109,7 @@ class Learning:
                 self._progress.say(f"resuming {self.folder} from step {self.steps:,} of {self.plan.total_steps:,}")
             elif resume:
                 self._progress.say(f"{self.folder} holds no checkpoint yet: from the beginning")
-            try:
-                self._keep_logs(-1 if resume and began is None else began)
-            # Environments in processes of their own hear the signal too, and their pipes break.
-            except (Interrupted, EOFError, OSError) as error:
-                self.signal = self._signals.number
-                if self.signal is None:
-                    raise
-                checkpoint = self._write() if self._held is not None else None
-                raise TrainingInterrupted(self.signal, self.steps, checkpoint, self.plan.go_on) from error
-            self.signal = self._signals.number
+            self._keep_logs(-1 if resume and began is None else began)
 
     def _restored(self) -> int | None:
         """Steps of the checkpoint, None where there has been none."""
@@ -131,7 +122,7 @@ class Learning:
 
     def _keep_logs(self, resume_step: int | None) -> None:
         if self.folder is None:
-            self._learn(None, None)
+            self._until_signal(None, None)
             return
         table = CheckpointTable(self.folder, resume_step)
         table.newest |= self._standing.newest
@@ -139,7 +130,19 @@ class Learning:
         if self.steps and self._standing.pending is None and self._due(per_rollout) and not table.has(self.steps):
             table.add(self.steps)  # the process was killed between checkpoint and row
         with closing(RunLog(self.folder, resume_step, self.plan.about)) as log:
+            self._until_signal(log, table)
+
+    def _until_signal(self, log: RunLog | None, table: CheckpointTable | None) -> None:
+        try:
             self._learn(log, table)
+        # Environments in processes of their own hear the signal too, and their pipes break.
+        except (Interrupted, EOFError, OSError) as error:
+            if self._signals.number is None:
+                raise
+            checkpoint = self._write() if self._held is not None else None
+            raise TrainingInterrupted(self._signals.number, self.steps, checkpoint, self.plan.go_on) from error
+        finally:
+            self.signal = self._signals.number
 
     def _learn(self, log: RunLog | None, table: CheckpointTable | None) -> None:
         self._prepare(log)
