@@ -61,23 +61,20 @@ def _file_problem(path: Path) -> str | None:
         return "is a folder; name a file"
     if path.exists() and not path.is_file():
         return None if os.access(path, os.W_OK) else "cannot be written to"
-    parent = path.resolve().parent
-    if not parent.exists():
-        return f"there is no folder {path.parent}; make it first, or name another"
-    return _writing_problem(parent)
+    return _writing_problem(path.resolve().parent)
 
 
 def _folder_problem(path: Path) -> str | None:
     if path.exists() and not path.is_dir():
         return "is a file; name a folder"
-    nearest = path.resolve()
-    while not nearest.exists():
-        nearest = nearest.parent
-    return _writing_problem(nearest)
+    return _writing_problem(path.resolve())
 
 
 def _writing_problem(folder: Path) -> str | None:
-    """Tried, not asked: permissions alone do not tell of read-only and full disks."""
+    """Tried, not asked: permissions alone do not tell of read-only and full disks. A folder that is missing will be made, where its
+    nearest is a folder that can be written to."""
+    while not folder.exists():
+        folder = folder.parent
     if not folder.is_dir():
         return f"{folder} is a file, not a folder"
     try:

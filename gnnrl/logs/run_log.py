@@ -45,8 +45,8 @@ class RunLog:
         write_text(self.path, "".join(f"{line}\n" for line in kept))
         purge = None if resume_step is None else resume_step + 1
         self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=purge)
-        events = self._writer.file_writer
-        if settings and events is not None:
+        events: Any = self._writer.file_writer
+        if settings:
             for summary in hparams(dict(_leaves(settings)), dict.fromkeys(COMPARED, 0.0)):
                 events.add_summary(summary)
 

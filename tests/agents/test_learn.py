@@ -131,18 +131,19 @@ def test_episodes_are_counted_whole() -> None:
 def test_evaluation_plays_as_many_whole_episodes_of_each_environment() -> None:
     env = lamps(3)
     agent = lamp_agent(env)
-    played = agent.evaluate(env, episodes=7, seed=5)
-    assert len(played.returns) == 9
-    expected = []
-    for index in range(3):
-        single = Lamps()
-        for episode in range(3):
-            single.reset(seed=5 + index if episode == 0 else None)
-            expected.append(single.length)
-            for _ in range(single.length):
-                single.step(np.zeros(4, np.int64))
-    assert played.lengths.tolist() == expected
-    assert played.returns.tolist() == expected
+    for seed in (5, 50, 500):
+        played = agent.evaluate(env, episodes=7, seed=seed)
+        assert len(played.returns) == 9
+        expected = []
+        for index in range(3):
+            single = Lamps()
+            for episode in range(3):
+                single.reset(seed=seed + index if episode == 0 else None)
+                expected.append(single.length)
+                for _ in range(single.length):
+                    single.step(np.zeros(4, np.int64))
+        assert played.lengths.tolist() == expected
+        assert played.returns.tolist() == expected
     assert played.mean_return == np.mean(expected)
     assert played.standard_error == pytest.approx(np.std(expected, ddof=1) / 3.0)
 
@@ -196,11 +197,13 @@ def test_without_that_it_goes_on_with_new_episodes_and_says_so(tmp_path: Path) -
     seeds = []
     real = env.reset
     env.reset = lambda **options: seeds.append(options["seed"]) or real(**options)  # type: ignore[method-assign]
-    with pytest.warns(UserWarning, match="new episodes"):
-        agent.learn(env, 96, log_dir=tmp_path / "run", resume=True)
-    assert seeds != [agent.seed]
-    assert len(seeds) == 1
-    assert [line["step"] for line in logged(tmp_path / "run")] == [32, 64, 96]
+    for steps in (96, 128):
+        with pytest.warns(UserWarning, match="new episodes"):
+            agent.learn(env, steps, log_dir=tmp_path / "run", resume=True)
+    assert len(seeds) == 2
+    # Neither the episodes of the beginning again, nor those of the resumption before.
+    assert len({agent.seed, *seeds}) == 3
+    assert [line["step"] for line in logged(tmp_path / "run")] == [32, 64, 96, 128]
     able = ToyMesh()
     small_agent(able).learn(able, PER_ROLLOUT, log_dir=tmp_path / "able")
 

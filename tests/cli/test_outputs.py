@@ -38,7 +38,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(
     before = everything(tmp_path)
     for flag in files:
         for name, said in (
-            ("missing/out", f"there is no folder {tmp_path}/missing; make it first, or name another"),
+            ("file/missing/out", f"{tmp_path}/file is a file, not a folder"),
             ("file/out", f"{tmp_path}/file is a file, not a folder"),
             ("folder", "is a folder; name a file"),
         ):
@@ -72,6 +72,7 @@ def test_a_folder_that_nothing_can_be_written_in_is_found_by_trying(
     for arguments in (
         ["train", "none.yaml", "--out", f"{tmp_path}/runs/new"],
         ["evaluate", "--policy", "hpa_80", "--report", f"{tmp_path}/a"],
+        ["evaluate", "--policy", "hpa_80", "--json", f"{tmp_path}/new/folder/a"],
     ):
         assert main(arguments) == 2
         assert f"nothing can be written in {tmp_path} (Read-only file system)" in capsys.readouterr().err
@@ -81,7 +82,7 @@ def test_what_can_be_written_is_let_through_and_nothing_is_made(tmp_path: Path) 
     (tmp_path / "old").write_text("replaced")
     (tmp_path / "link").symlink_to(tmp_path / "old")
     for arguments in (
-        ["evaluate", "r", "--json", "-", "--report", f"{tmp_path}/new", "--pictures", f"{tmp_path}/a/b"],
+        ["evaluate", "r", "--json", "-", "--report", f"{tmp_path}/new/page", "--pictures", f"{tmp_path}/a/b"],
         ["evaluate", "r", "--json", f"{tmp_path}/old", "--report", "/dev/null"],
         ["evaluate", "r", "--json", f"{tmp_path}/link"],
         ["train", "c", "--out", f"{tmp_path}/a/b/c"],
