@@ -20,9 +20,7 @@ def whole_number(value: Any, what: str, low: int = 0, high: int | None = None) -
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         raise ValueError(f"{what} {value!r} is not an integer")
     if value < low or (high is not None and value > high):
-        raise ValueError(
-            f"{what} {value} is not in {f'{low} .. {high}' if high is not None else f'{low}, {low + 1}, ...'}"
-        )
+        raise ValueError(f"{what} {value} is not " + (f">= {low}" if high is None else f"in {low} .. {high}"))
     return int(value)
 
 

@@ -121,7 +121,7 @@ def _rule_faults(config: Checked, rules: Iterable[Rule[Any]] | None = None) -> I
 
 
 @cache
-def _annotations(cls: type) -> tuple[tuple[str, Any], ...]:
+def _annotations(cls: Any) -> tuple[tuple[str, Any], ...]:
     hints = get_type_hints(cls, include_extras=True)
     return tuple((field.name, hints[field.name]) for field in fields(cls))
 

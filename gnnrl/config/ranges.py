@@ -44,11 +44,11 @@ def faults_of(annotation: Any, value: object) -> Iterator[str]:
         bounds = (*bounds, *inner)
     if get_origin(base) is tuple:
         yield from _list_faults(annotation, base, bounds, value)
-    elif is_dataclass(base):
+    elif isinstance(base, type) and is_dataclass(base):
         if not isinstance(value, base):
             yield f"{_shown(value)} is not a {base.__name__}"
     elif not _fits(base, bounds, value):
-        if isinstance(value, Real) and not isinstance(value, bool) and not math.isfinite(value):
+        if _is_number(value) and not math.isfinite(value):
             yield f"{_shown(value)} is not finite"
         else:
             yield _message(Annotated[(base, *bounds)] if bounds else base, value, "")
@@ -73,10 +73,14 @@ def _fits(base: Any, bounds: Sequence[Any], value: Any) -> bool:
         return isinstance(value, bool)
     if base in (int, float):
         kind = Integral if base is int else Real
-        if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
+        if not _is_number(value) or not isinstance(value, kind) or not math.isfinite(value):
             return False
         return all(_keeps(bound, value) for bound in bounds)
     return isinstance(value, base) if isinstance(base, type) else True
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real)
 
 
 def _keeps(bound: Any, value: Any) -> bool:
@@ -129,7 +133,7 @@ def _message(annotation: Any, value: object, fallback: str) -> str:
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             return f"{_shown(value)} has {len(value)} values, {len(arguments)} are expected"
         return f"{_shown(value)} is too short, at least one value is expected" if not value else fallback
-    if base in (int, float) and isinstance(value, Real) and not isinstance(value, bool):
+    if base in (int, float) and _is_number(value):
         if base is int and not isinstance(value, Integral):
             return f"{_shown(value)} is not an integer"
         return f"{_shown(value)} is not in {_interval(bounds, base)}"

@@ -4,6 +4,7 @@ import torch
 from gymnasium import spaces
 
 from gnnrl.agents import PPO_GNN
+from gnnrl.agents.divergence import DivergenceError, require_sound_weights
 from gnnrl.agents.iteration import iterations
 from gnnrl.agents.update import build_minibatches, close_rollout, rollout_targets, run_update
 from gnnrl.config.experiment import EncoderConfig, PPOConfig
@@ -194,7 +195,7 @@ def test_spaces_that_fit_no_head_are_refused():
     env = ToyMesh()
     with pytest.raises(ValueError, match=r"MultiDiscrete\(\[3\] \* 6\)"):
         PPO_GNN(env.single_observation_space, spaces.Discrete(7))
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match=r"shape"):
         PPO_GNN(env.observation_space, env.action_space)
 
 
@@ -214,9 +215,9 @@ def test_misuse_is_told():
     agent.act(obs)
     with pytest.raises(RuntimeError, match=r"call train\(\)"):
         agent.store_transition(np.zeros(8), np.zeros(8, bool), np.zeros(8, bool))
-    with pytest.raises(ValueError, match="deterministic"):
+    with pytest.raises(ValueError, match=r"deterministic"):
         agent.train().act(obs, deterministic=True)
-    with pytest.raises(RuntimeError, match="whole rollout"):
+    with pytest.raises(RuntimeError, match=r"whole rollout"):
         agent.update(obs, agent.initial_state(8))
 
 
@@ -281,7 +282,92 @@ def test_a_low_temperature_draws_what_is_likely_and_a_high_one_what_is_legal() -
         assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
     again, _ = agent.act(obs, temperature=0.5, rng=np.random.default_rng(7))
     np.testing.assert_array_equal(again, agent.act(obs, temperature=0.5, rng=np.random.default_rng(7))[0])
-    with pytest.raises(ValueError, match="above 0"):
+    with pytest.raises(ValueError, match=r"above 0"):
         agent.act(obs, temperature=0.0)
     with pytest.raises(ValueError, match=r"shape \(3,\)"):
         agent.act(obs, temperature=np.ones(3))
+
+
+def test_a_feature_that_is_no_number_is_named_and_no_empty_mask():
+    env = ToyMesh(num_envs=2)
+    agent = small_agent(env)
+    obs, _ = env.reset(seed=0)
+    slot = int(np.flatnonzero(obs["node_mask"][1])[0])
+    spoiled = obs | {"nodes": obs["nodes"].copy()}
+    spoiled["nodes"][1, slot, 0] = np.nan
+    told = f"nodes: slot {slot} of environment 1 at step 0, column 0 is nan"
+    with pytest.raises(ValueError, match=told) as caught:
+        agent.act(spoiled)
+    assert not isinstance(caught.value, EmptyMaskError)
+    collector = collected(agent, env)
+    with pytest.raises(ValueError, match=r"nodes: slot"):
+        agent.update(spoiled, collector.state)
+
+
+def test_what_is_no_observation_and_no_state_is_refused_by_name():
+    env = ToyMesh(num_envs=2)
+    agent = small_agent(env)
+    obs, _ = env.reset(seed=0)
+    wide = np.concatenate([obs["nodes"], obs["nodes"]], axis=-1)
+    for spoiled, told in (
+        (obs["nodes"], "obs is a ndarray"),
+        ({"nodes": obs["nodes"]}, "obs has no edge_index"),
+        (obs | {"nodes": wide}, r"obs\['nodes'\] has shape"),
+        (obs | {"action_mask": obs["action_mask"][:, :-1]}, r"obs\['action_mask'\] has shape"),
+        (obs | {"action_mask": obs["action_mask"] * np.nan}, r"obs\['action_mask'\] .*float64; expected whole numbers"),
+        (obs | {"prev_slot": obs["prev_slot"] * 0 + 99}, "prev_slot: slot .* points to 99"),
+        (obs | {"prev_slot": obs["prev_slot"][:, :2]}, "prev_slot has shape"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            agent.act(spoiled)
+    sound = agent.initial_state(2)
+    for state in (
+        agent.initial_state(3),
+        agent.initial_state(2, 50),
+        sound._replace(memory=sound.memory[..., :2]),
+        (1, 2),
+    ):
+        with pytest.raises(ValueError, match=r"the state"):
+            agent.act(obs, state)
+    with pytest.raises(ValueError, match=r"episode_start has shape"):
+        agent.act(obs, sound, np.zeros(3, bool))
+
+
+def test_an_environment_without_a_graph_is_refused_in_one_sentence():
+    box = spaces.Box(-1.0, 1.0, (4,))  # CartPole's
+    with pytest.raises(ValueError, match=r"observation_space Box.* is not a DynamicGraphSpace"):
+        PPO_GNN(box, spaces.Discrete(2))
+    with pytest.raises(ValueError, match=r"observation_space has no nodes, edge_index"):
+        PPO_GNN(spaces.Dict({"x": box}), spaces.Discrete(2))
+    graph = ToyMesh().single_observation_space
+    with pytest.raises(ValueError, match=r"action_space Discrete\(2\) fits neither"):
+        PPO_GNN(graph, spaces.Discrete(2))
+
+
+def test_a_training_that_diverges_says_so_with_its_learning_rate_and_step():
+    env = ToyMesh(num_envs=4)
+    agent = small_agent(env, learning_rate=1e9)
+    with pytest.raises(DivergenceError, match=r"diverged after 0 environment steps at learning rate 1e\+09: .*weight"):
+        agent.learn(env, 10_000)
+    sound = small_agent(env)
+    with torch.no_grad():
+        next(iter(sound.model.head.parameters())).fill_(float("nan"))
+    obs, _ = env.reset(seed=0)
+    with pytest.raises(DivergenceError, match=r"the network's logits are not finite"):
+        sound.act(obs)
+    require_sound_weights([torch.tensor([1e6]), torch.zeros(0)], 1.0)
+    for wrong in (1.1e6, -2e6, float("nan"), float("inf")):
+        with pytest.raises(DivergenceError, match=r"weight"):
+            require_sound_weights([torch.zeros(3), torch.tensor([0.0, wrong])], 1.0)
+
+
+def test_a_loss_that_is_no_number_stops_the_update_before_the_weights_move():
+    env = ToyMesh()
+    agent = small_agent(env)
+    collector = collected(agent, env)
+    agent.replay_checked = True
+    agent.recorder.storage.log_prob[3] = -np.inf
+    before = weights(agent)
+    with pytest.raises(DivergenceError, match=r"not finite"):
+        agent.update(collector.obs, collector.state)
+    assert torch.equal(weights(agent), before) or torch.isfinite(weights(agent)).all()

@@ -317,3 +317,13 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: pytest.Cap
             main(["train", *arguments])
         assert "name a CONFIG, such as configs/demo.yaml; only --resume DIR has its own" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_diverges_ends_in_one_line_and_saves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["train", DEMO, "--out", str(run), *SMALL, "--set", "ppo.learning_rate=1e9"]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("training diverged after 0 environment steps at learning rate 1e+09: ")
+    assert not (run / "checkpoint.pt").exists()

@@ -94,16 +94,18 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def test_rules_across_sections_hold_for_a_whole_experiment() -> None:
-    with pytest.raises(ConfigError, match="ExperimentConfig: training.total_steps: 64 is less than one rollout"):
+    with pytest.raises(ConfigError, match=r"ExperimentConfig: training.total_steps: 64 is less than one rollout"):
         ExperimentConfig(training=TrainingConfig(total_steps=64))
-    with pytest.raises(ConfigError, match="ppo.credit: encoder.kind gru has one value a graph"):
+    with pytest.raises(ConfigError, match=r"ppo.credit: encoder.kind gru has one value a graph"):
         replace(ExperimentConfig(), encoder=EncoderConfig(kind="gru"))
-    with pytest.raises(ConfigError, match="ppo.temperature.enabled: environments of autoscaling do not say throughput"):
+    with pytest.raises(
+        ConfigError, match=r"ppo.temperature.enabled: environments of autoscaling do not say throughput"
+    ):
         ExperimentConfig(ppo=PPOConfig(temperature=TemperatureConfig(enabled=True)))
     # What only another section could break is no fault of one section alone.
     assert PPOConfig(temperature=TemperatureConfig(enabled=True)).temperature.enabled
     assert LLMRoutingExperiment(ppo=PPOConfig(temperature=TemperatureConfig(enabled=True))).ppo.temperature.enabled
-    with pytest.raises(ConfigError, match="environment.max_replicas: 2 is too few for 9 replicas"):
+    with pytest.raises(ConfigError, match=r"environment.max_replicas: 2 is too few for 9 replicas"):
         QueueRoutingExperiment(evaluation=QueueRoutingEvaluation(replicas=(9,)))
 
 
@@ -135,7 +137,7 @@ def test_the_defaults_are_sound_and_nothing_is_checked_where_that_is_asked_for()
         assert replace(cls()) == cls()
     with unchecked():
         wrong = PPOConfig(gamma=2.0)
-    with pytest.raises(ConfigError, match="gamma"):
+    with pytest.raises(ConfigError, match=r"gamma"):
         replace(wrong, epochs=3)
 
 

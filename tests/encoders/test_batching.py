@@ -115,11 +115,38 @@ def test_prev_slot_out_of_range_is_an_error(past: int) -> None:
 
 def test_missing_key_and_wrong_shape_are_errors() -> None:
     obs = worked_example()
-    with pytest.raises(ValueError, match=r"globals has shape \(1, 1\); expected 3 axes"):
-        compact({**obs, "globals": obs["globals"][:1, 0]})
+    for key, array, told in (
+        ("globals", obs["globals"][:1, 0], r"globals has shape \(1, 1\); expected \(2, 1, any\)"),
+        ("nodes", obs["nodes"][:, :, :3], r"nodes has shape \(2, 1, 3, 1\); expected \(2, 1, 4, any\)"),
+        ("prev_slot", obs["prev_slot"][:, :, :2], r"prev_slot has shape \(2, 1, 2\); expected \(2, 1, 4\)"),
+        ("edges", obs["edges"][:, :, :1], r"edges has shape \(2, 1, 1, 1\); expected \(2, 1, 3, any\)"),
+        ("edge_index", obs["edge_index"][:, :, :1], r"edge_index has shape \(2, 1, 1, 3\); expected \(2, 1, 2, 3\)"),
+        ("edge_index", obs["edge_index"] + 0.5, "edge_index is of dtype float64; whole numbers are expected"),
+        ("nodes", obs["nodes"].astype(str), "nodes is of dtype <U32; numbers are expected"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            compact({**obs, key: array})
+    for start in (np.zeros((3, 1), bool), np.full((2, 1), np.nan), "x"):
+        with pytest.raises(ValueError, match=r"episode_start has shape"):
+            compact(obs, start)
     del obs["edges"]
-    with pytest.raises(KeyError, match="no 'edges'"):
+    with pytest.raises(KeyError, match=r"no 'edges'"):
         compact(obs)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_feature_that_is_no_number_is_named_where_it_is_real_and_passed_over_in_padding(wrong: float) -> None:
+    for key, place, told in (
+        ("nodes", (1, 0, 2, 0), "nodes: slot 2 of environment 0 at step 1, column 0 is"),
+        ("edges", (0, 0, 1, 0), "edges: edge 1 of environment 0 at step 0, column 0 is"),
+        ("globals", (1, 0, 0), "globals of environment 0 at step 1, column 0 is"),
+        ("elapsed_seconds", (1, 0), "elapsed_seconds of environment 0 at step 1 is"),
+    ):
+        obs = worked_example()
+        obs[key][place] = wrong
+        with pytest.raises(ValueError, match=f"{told} {wrong}, not a finite number"):
+            compact(obs)
+    compact(worked_example())  # whose padding holds NaN
 
 
 def test_padding_round_trip() -> None:
@@ -129,7 +156,7 @@ def test_padding_round_trip() -> None:
     assert torch.equal(rows, s.nodes)
     expected = np.where(obs["node_mask"][..., None] == 1, obs["nodes"], 0.0)
     assert np.array_equal(s.to_padded(rows).numpy(), expected)
-    with pytest.raises(ValueError, match="starts with shape"):
+    with pytest.raises(ValueError, match=r"starts with shape"):
         s.from_padded(torch.zeros(3, 8))
 
 

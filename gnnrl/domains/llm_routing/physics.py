@@ -89,7 +89,8 @@ class LLMSimulation:
         self, batch_size: int, max_replicas: int, max_requests: int, settings: PhysicsSettings | None = None
     ) -> None:
         for what, count in (("batch_size", batch_size), ("max_replicas", max_replicas), ("max_requests", max_requests)):
-            whole_number(count, f"LLMSimulation: {what}", 1)
+            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+                raise ModelError(f"{what} {count!r} is not >= 1")
         self.batch_size = batch_size
         self.max_replicas = max_replicas
         self.max_requests = max_requests

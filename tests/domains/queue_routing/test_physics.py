@@ -194,7 +194,7 @@ def test_an_action_without_a_replica_moves_nothing() -> None:
         ([0, 2, 1], "environment 1: action 2 is no present replica; it must be one of 0, 1"),
         ([0, 1, 0], "environment 2: action 0 is no present replica; it must be one of 1"),
         ([0, NOWHERE, 1], "environment 1: action -1"),
-        ([0, 1], r"actions have shape \(2,\), expected \(3,\)"),
+        ([0, 1], r"actions of shape \(2,\), expected \(3,\)"),
     ):
         with pytest.raises(ValueError, match=message):
             simulation.step(actions)
@@ -214,7 +214,7 @@ def test_calls_out_of_order_are_errors() -> None:
         simulation.load(b, base_model())
     with pytest.raises(ValueError, match="environment 0: no request awaits a choice; reset it first"):
         simulation.step([0, 0])
-    with pytest.raises(ValueError, match="seed -1 is negative"):
+    with pytest.raises(ValueError, match="seed -1 is not >= 0"):
         simulation.reset(-1)
     simulation.reset(0)
     with pytest.raises(ValueError, match="environment 1: column 1 has a replica already"):
