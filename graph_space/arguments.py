@@ -19,9 +19,10 @@ def whole_number(value: Any, what: str, low: int = 0, high: int | None = None) -
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         raise ValueError(f"{what} {value!r} is not an integer")
-    if value < low or (high is not None and value > high):
-        raise ValueError(f"{what} {value} is not " + (f">= {low}" if high is None else f"in {low} .. {high}"))
-    return int(value)
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        raise ValueError(f"{what} {number} is not " + (f">= {low}" if high is None else f"in {low} .. {high}"))
+    return number
 
 
 def whole_numbers(values: Any, shape: tuple[int, ...], what: str) -> NDArray[np.int64]:
@@ -32,9 +33,7 @@ def whole_numbers(values: Any, shape: tuple[int, ...], what: str) -> NDArray[np.
     """
     array = _array(values, what)
     if array.dtype.kind not in "iu":
-        bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else ()
-        found = f"{_place(bad[0])}{array[tuple(bad[0])]}" if len(bad) else f"dtype {array.dtype}"
-        raise ValueError(f"{what}: {found}, expected integers")
+        raise ValueError(f"{what}: {_no_integers(array)}, expected integers")
     if array.shape != shape:
         raise ValueError(f"{what} of shape {array.shape}, expected {shape}")
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
@@ -81,5 +80,9 @@ def _array(values: Any, what: str) -> NDArray[Any]:
         raise ValueError(f"{what}: {values!r:.80} is no array of numbers") from error
 
 
-def _place(index: NDArray[np.int64]) -> str:
-    return f"{index.tolist()} is " if len(index) else ""
+def _no_integers(array: NDArray[Any]) -> str:
+    """The first number that is not finite, or the kind of all."""
+    if array.dtype.kind == "f":
+        for place in np.argwhere(~np.isfinite(array)).tolist():
+            return f"{place} is {array[tuple(place)]}"
+    return f"dtype {array.dtype}"

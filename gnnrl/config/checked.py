@@ -102,7 +102,8 @@ def configured(
 
 
 def _field_faults(config: Checked) -> Iterator[tuple[str, str]]:
-    for name, annotation in _annotations(type(config)):
+    kind: Any = type(config)
+    for name, annotation in _annotations(kind):
         value = getattr(config, name)
         faults = [*faults_of(annotation, value)]
         yield from ((_dotted(config.section, name), message) for message in faults)

@@ -32,7 +32,7 @@ def describe_violation(cls: type, location: Sequence[str | int], error: Mapping[
     return _field(path), _place(path) + _message(annotation, error["input"], str(error["msg"]))
 
 
-def faults_of(annotation: Any, value: object) -> Iterator[str]:
+def faults_of(annotation: Any, value: Any) -> Iterator[str]:
     """What is wrong with a Python value of a field, in the words of `describe_violation`; nothing where the field may hold it."""
     base, bounds = _unwrap(annotation)
     value = _plain(value)

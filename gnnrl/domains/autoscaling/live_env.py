@@ -31,6 +31,8 @@ from gnnrl.domains.autoscaling.paced_cluster import PacedCluster, Seen, cannot_d
 from gnnrl.domains.autoscaling.sensing import CapacityExceeded, Reading, Sensing
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from graph_space import DynamicGraphSpace
+from graph_space.actions import ActionCheck
+from graph_space.arguments import whole_number
 from graph_space.schema import ACTION_MASK, MOVES, GraphObservation
 
 __all__ = ["LiveMeshEnv"]
@@ -75,7 +77,8 @@ class LiveMeshEnv(gymnasium.Env):
         cluster: that is scaled, where the graph shows several.
 
     Raises:
-        ValueError: neither or both URLs, no usable objective.
+        ConfigError: a field of the configuration that does not exist, or holds what it may not.
+        ValueError: neither or both URLs, no usable objective, a number that cannot be.
         CapacityExceeded: more services or calls than `max_nodes` or `max_edges`.
         ClusterUnavailableError: something could not be read; with every reason.
         ClusterConfigError, KialiError: a kubeconfig, a URL or a file that cannot be used.
@@ -114,10 +117,21 @@ class LiveMeshEnv(gymnasium.Env):
         from gnnrl.domains.autoscaling.cluster_access import ClusterAccess
 
         config = configured(AutoscalingConfig, config, changes, where="LiveMeshEnv")
+        for name, value, least in (
+            ("slo_ms", 1.0 if slo_ms is None else slo_ms, 0.0),
+            ("violation_weight", violation_weight, 0.0),
+            ("stale_after_seconds", stale_after_seconds, 0.0),
+            ("read_deadline_seconds", read_deadline_seconds, 0.0),
+            ("settle_seconds", settle_seconds, -1e-9),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least < value < math.inf:
+                raise ValueError(f"LiveMeshEnv: {name} {value!r} is not a number {'> 0' if least == 0.0 else '>= 0'}")
+        whole_number(patience_intervals, "LiveMeshEnv: patience_intervals")
         guardrails = guardrails or wide_guardrails(config.min_replicas, config.max_replicas)
         self.config = replace(config, min_replicas=guardrails.min_replicas, max_replicas=guardrails.max_replicas)
         self.observation_space = DynamicGraphSpace(graph_config(self.config))
         self.action_space = action_space(self.config)
+        self._check = ActionCheck(self.action_space, None, "LiveMeshEnv.step")
         self.clock: Clock = clock or SystemClock()
         self.violation_weight, self.settle_seconds = violation_weight, settle_seconds
         self.dry_run, self.restore_on_close = dry_run, restore_on_close
@@ -235,14 +249,19 @@ class LiveMeshEnv(gymnasium.Env):
         """Scale, wait for the next decision, and observe.
 
         Raises:
-            ResetNeeded: before the first reset, or after an exception.
-            ValueError: the action is not in the action space. Nothing is written.
+            ResetNeeded: before the first reset, after the end of an episode, or after an exception.
+            ClosedEnvironmentError: after `close`.
+            ActionError: the action is not in the action space. Nothing is written.
             ClusterUnavailableError: no usable data for `patience_intervals` more intervals; with every reason.
             CapacityExceeded: more services or calls than fit.
         """
         before = self._seen
-        if before is None:
-            raise ResetNeeded("LiveMeshEnv.step: call reset() first; after an exception too")
+        if self._closed:
+            raise ClosedEnvironmentError("LiveMeshEnv.step: the environment is closed")
+        if before is None or self._decisions >= self.config.episode_decisions:
+            raise ResetNeeded(
+                "LiveMeshEnv.step: call reset() first; after the end of an episode and after an exception too"
+            )
         change, illegal = self._change(action)
         slot_of = dict(zip(before.reading.mesh.names, self._builder.slot_of_service[0].tolist(), strict=False))
         self._seen = None
@@ -287,9 +306,7 @@ class LiveMeshEnv(gymnasium.Env):
 
     def _change(self, action: Any) -> tuple[NDArray[np.int64], int]:
         """Replicas to add by service column [S], and how many moves were outside the mask."""
-        moves = np.asarray(action, dtype=np.int64)
-        if not self.action_space.contains(moves):
-            raise ValueError(f"LiveMeshEnv.step: action {action!r} is not in {self.action_space}")
+        moves = self._check(action)
         if self.config.action_mode == "select":
             slot, move = divmod(int(moves), len(MOVES))
             moves = np.zeros(self.config.max_nodes, dtype=np.int64)

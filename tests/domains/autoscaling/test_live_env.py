@@ -36,6 +36,7 @@ from gnnrl.live.sandbox.kubeconfig import write_kubeconfig
 from gnnrl.live.sandbox.server import Sandbox
 from gnnrl.live.tracked import TrackedController
 from graph_space import check_observation
+from graph_space.actions import ActionError
 from graph_space.schema import ACTION_MASK, MOVES, NODE_MASK
 
 CONFIG = AutoscalingConfig(telemetry="kiali", max_edges=64, episode_decisions=200)
@@ -267,8 +268,15 @@ def test_moves_outside_the_mask_are_counted_and_not_made(stage: Stage) -> None:
     _, _, _, _, info = env.step(action)
     assert (info["illegal_actions"], info["scale_moves"]) == (3.0, 1.0)
     assert stage.replicas() == {**initial, "frontend": initial["frontend"] + 1}
-    with pytest.raises(ValueError, match="is not in MultiDiscrete"):
-        env.step(NOTHING + 15)
+    for wrong, told in (
+        (NOTHING + 15, "15 is not in 0 .. 14"),
+        (NOTHING[:3], "shape"),
+        (NOTHING + 0.5, "dtype float64"),
+        (NOTHING * np.nan, "nan is not an integer"),
+    ):
+        with pytest.raises(ActionError, match=told):
+            env.step(wrong)
+    assert stage.replicas() == {**initial, "frontend": initial["frontend"] + 1}
 
 
 def test_select_moves_one_service(stage: Stage) -> None:
@@ -420,6 +428,8 @@ def test_an_episode_ends_by_truncation(stage: Stage) -> None:
     env = stage.env(episode_decisions=3)
     env.reset()
     assert [env.step(NOTHING)[2:4] for _ in range(3)] == [(False, False), (False, False), (False, True)]
+    with pytest.raises(ResetNeeded, match="after the end of an episode"):
+        env.step(NOTHING)
 
 
 def test_a_short_fault_is_waited_out(stage: Stage) -> None:
@@ -505,7 +515,7 @@ def test_closing_puts_back_what_it_wrote_and_nothing_else(stage: Stage, restore:
     env.close()
     with pytest.raises(ClosedEnvironmentError):
         env.reset()
-    with pytest.raises(ResetNeeded):
+    with pytest.raises(ClosedEnvironmentError):
         env.step(NOTHING)
 
 
