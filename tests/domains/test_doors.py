@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gnnrl.config.errors import ConfigError
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.episode import Split, draw_episode
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
@@ -84,7 +83,7 @@ def test_masks_replicas_and_numbers_of_meshes_are_judged() -> None:
         simulation.crash_pods(0, "frontend", -1)
     with pytest.raises(ValueError, match=r"batch_size 0 is not >= 1"):
         MeshSimulation(0, 20, 64, 6)
-    with pytest.raises(ConfigError, match=r"PhysicsSettings: request_timeout_seconds: -1.0 is not in \(0, 1000000\]"):
+    with pytest.raises(ValueError, match=r"PhysicsSettings: request_timeout_seconds: -1.0 is not a number in"):
         PhysicsSettings(request_timeout_seconds=-1.0)
 
 

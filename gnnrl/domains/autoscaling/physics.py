@@ -56,13 +56,11 @@ that one window by 10 to 270 % and puts its P95 among the old requests.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from gnnrl.config.checked import Checked
 from gnnrl.domains.autoscaling import kernel as k
 from gnnrl.domains.autoscaling.idle_latency import idle_p95_ms, resolve_slo_ms
 from gnnrl.domains.autoscaling.mesh import Mesh
@@ -95,32 +93,50 @@ LARGEST_RATE = 1e9
 LARGEST_REPLICAS = 32_767
 """Of a service: pods that start in one second are counted in 16 bits."""
 
-Positive = Annotated[float, Gt(0.0), Le(1e6)]
-NonNegative = Annotated[float, Ge(0.0), Le(1e6)]
-
 
 @dataclass(frozen=True, kw_only=True)
-class PhysicsSettings(Checked):
+class PhysicsSettings:
     """What all meshes of a simulation share.
 
     Raises:
-        ConfigError: a field that holds what it may not.
+        ValueError: every field that holds what it may not, at once.
     """
 
-    request_timeout_seconds: Positive = 10.0
+    request_timeout_seconds: float = 10.0
     """A request that has waited this long fails, wherever it is [cal]."""
-    longest_startup_seconds: Annotated[int, Ge(0), Le(86_400)] = 255
+    longest_startup_seconds: int = 255
     """Start-up times above this are refused."""
-    longest_drain_seconds: Annotated[int, Ge(1), Le(86_400)] = 30
+    longest_drain_seconds: int = 30
     """A removed pod is killed after this long (Kubernetes' default grace period)."""
-    sidecar_millicores_per_rps: NonNegative = 0.35
+    sidecar_millicores_per_rps: float = 0.35
     """CPU of the proxy, counted as used by the service: 0.35 vCPU per 1000 requests/s (Istio's published figure)."""
-    idle_memory_share: Annotated[float, Ge(0.0), Le(1.0)] = 0.7
+    idle_memory_share: float = 0.7
     """Memory of a pod without calls, of its request [cal]."""
-    memory_mib_per_call: NonNegative = 0.5
+    memory_mib_per_call: float = 0.5
     """Memory of a call in system [cal]; a pod never takes more than its limit."""
     histogram: bool = False
     """Whether a scrape fills `latency_histogram`."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name, (kind, least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+                right = f"an integer in [{least}, {most}]" if kind is int else f"a number in [{least:g}, {most:g}]"
+                problems.append(f"PhysicsSettings: {name}: {value!r} is not {right}")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+
+_RANGES: dict[str, tuple[Any, float, float]] = {
+    "request_timeout_seconds": (int | float, 1e-3, 1e6),
+    "longest_startup_seconds": (int, 0, 86_400),
+    "longest_drain_seconds": (int, 1, 86_400),
+    "sidecar_millicores_per_rps": (int | float, 0.0, 1e6),
+    "idle_memory_share": (int | float, 0.0, 1.0),
+    "memory_mib_per_call": (int | float, 0.0, 1e6),
+}
+"""Kind, least and most of each field."""
 
 
 class MeshSimulation:
