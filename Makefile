@@ -5,6 +5,9 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 
+# What is installed is compiled by whoever imports it first, unless told not to keep it: every command would compile it again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo test test-slow check format proto bench clean
 
 help: ## list the targets
@@ -12,7 +15,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv and install what gnnrl needs, pinned
 
-# Python compiles what is imported when it is imported first: to compile all of torch beforehand would take longer than the rest.
+# Not compiled beforehand: most of torch is never imported.
 # torch goes first and alone: with its version pinned, a CPU wheel satisfies it; an open range would pull gigabytes of CUDA packages.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gnnrl needs Python 3.11 or newer, $(PYTHON) is %d.%d; run: make PYTHON=python3.11 $(MAKECMDGOALS)" % sys.version_info[:2])'

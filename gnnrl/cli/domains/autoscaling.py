@@ -239,8 +239,9 @@ def _room_for(mesh: str | None, text: str) -> Sequence[str]:
 
 def _print(evaluation: Evaluation) -> None:
     from gnnrl.evaluation.scenarios import workload_label
+    from gnnrl.evaluation.summary import summary
 
-    print_summary(evaluation.to_json()["summary"])
+    print_summary(summary(evaluation))
     for workload in evaluation.workloads if evaluation.guardrails is not None else ():
         print_table(
             f"{workload_label(workload)}: guardrails",
