@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "listed", "policies", "print_summary", "rules", "self_contained", "trainer_for"]
 
 VALIDATION_SEEDS = 4
+PROSE_COLUMNS = 120
 SHOWN = (
     "node_columns", "action_mode", "telemetry", "graph_window_seconds", "decision_seconds", "metrics_lag_seconds",
 )  # fmt: skip
@@ -252,14 +254,15 @@ def _print(evaluation: Evaluation) -> None:
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Prints the `summary` of an evaluation's JSON."""
-    for line in (summary["headline"], summary["caption"]):
-        if line:
-            print(line)
+    if summary["headline"]:
+        print(summary["headline"])
+    if summary["caption"]:
+        print(textwrap.fill(summary["caption"], PROSE_COLUMNS))
     print()
     for table in summary["tables"]:
         print_table(table["title"], table["columns"], table["rows"])
     for line in summary["notes"]:
-        print(line)
+        print(textwrap.fill(line, PROSE_COLUMNS))
 
 
 def _acted(evaluation: Evaluation, workload: str, name: str) -> str:
