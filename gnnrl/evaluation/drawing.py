@@ -133,7 +133,8 @@ def _draw_calls(
 def _drawn(arrow: FancyArrowPatch, ax: Axes) -> list[Floats]:
     """The lines of an arrow, each points [k, 2] in pixels."""
     path = ax.transData.transform_path(arrow.get_path())
-    return [np.asarray(line) for line in path.to_polygons(closed_only=False) if len(line) > 1]
+    lines = [np.asarray(line, dtype=np.float64) for line in path.to_polygons(closed_only=False)]
+    return [line for line in lines if len(line) > 1]
 
 
 def _kinds(mesh: Mesh) -> dict[str, str]:

@@ -86,7 +86,8 @@ def label_points(
         cost = COVER_COST * _overlap(boxes, covered) + OUTSIDE_COST * beyond + distance + LEADER_COST * far
         place = int(cost.argmin())
         covered = np.concatenate([covered, boxes[place : place + 1]])
-        _write(axis, label, *offsets[place].tolist(), bool(far[place]), style)
+        dx, dy = offsets[place].tolist()
+        _write(axis, label, dx, dy, bool(far[place]), style)
 
 
 def _write(axis: Axes, label: Label, dx: float, dy: float, far: bool, style: dict[str, Any]) -> None:
