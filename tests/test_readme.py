@@ -93,9 +93,9 @@ def test_the_documents_are_filled_with_what_is_printed(capsys: pytest.CaptureFix
     print_summary(document["summary"])
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     module = fill_readme()
-    text = "a\n<!-- demo-table -->\nold\n<!-- /demo-table -->\nb\n<!-- demo-rows -->\n<!-- /demo-rows -->\n"
+    text = "a\n<!-- demo-table -->\nSTALE\n<!-- /demo-table -->\nb\n<!-- demo-rows -->\n<!-- /demo-rows -->\n"
     filled, count = module.filled(text, "demo", module.blocks(document))
-    assert count == 2 and "old" not in filled and filled.startswith("a\n<!-- demo-table -->\n```text\n")
+    assert count == 2 and "STALE" not in filled and filled.startswith("a\n<!-- demo-table -->\n```text\n")
     shown = [line for line in filled.splitlines() if line and not line.startswith(("```", "<!--")) and line not in "ab"]
     assert [line for line in printed if line and line in shown] == [line for line in printed if line]
     assert module.filled(filled, "demo", module.blocks(document)) == (filled, 2)
