@@ -155,8 +155,8 @@ class QueueSimulation:
         chosen = np.arange(self.batch_size)
         if these is not None:
             chosen = whole_numbers(these, np.shape(these), "these").reshape(-1)
-            for b in chosen.tolist():
-                self._number(b)
+            for named in chosen.tolist():
+                self._number(named)
         starts = [stream_starts(seed, int(b)) for b in chosen]
         for b, start in zip(chosen, starts, strict=True):
             self._restart(int(b), start)
