@@ -35,6 +35,7 @@ class GraphNodes:
         if graph is None:
             return nodes
         nodes._elsewhere = frozenset(node.key for node in graph.nodes if node.is_outside or node.is_inaccessible)
+        nodes._elsewhere |= nodes._of_several_clusters(graph)
         dead = {node.key for node in graph.nodes if node.is_dead}
         between = nodes._merged([e for e in graph.edges if e.source not in dead and e.target not in dead])
         touched = {key for edge in between for key in (edge.source, edge.target)}
@@ -48,6 +49,13 @@ class GraphNodes:
         between.sort(key=lambda edge: (place[edge.source], place[edge.target]))
         nodes.edges = {(edge.source, edge.target): edge for edge in between}
         return nodes
+
+    def _of_several_clusters(self, graph: ServiceGraph) -> frozenset[NodeKey]:
+        """Nodes that could be these Deployments, where several clusters have some and nobody has said which is meant: what is credited to
+        the wrong one scales this one, so that none is."""
+        ours = frozenset(node.key for node in graph.nodes if self.is_deployment(node.key))
+        clusters = {key.cluster for key in ours} - set(UNNAMED_CLUSTERS)
+        return ours if len(clusters) > 1 else frozenset()
 
     def _merged(self, edges: list[Edge]) -> list[Edge]:
         """The calls, with one node for each Deployment: where a proxy did not know a peer's cluster, the graph has two."""

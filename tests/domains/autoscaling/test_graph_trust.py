@@ -219,6 +219,18 @@ def test_a_graph_of_two_clusters_blocks_until_one_is_named() -> None:
     )
 
 
+def test_of_two_clusters_of_which_none_is_named_no_call_is_a_deployments() -> None:
+    one = snapshot(0.0, in_clusters(50.0, 900.0), 100.0)
+    nodes = GraphNodes.of(one, one.graph)
+    assert len(nodes.edges) == 4 and not any(map(nodes.is_deployment, nodes.name_of))
+    assert not {"front", "back"} & set(nodes.name_of.values())
+    alone = snapshot(
+        0.0, {pair: rps for pair, rps in in_clusters(50.0, 900.0).items() if pair[1].cluster == "east"}, 100.0
+    )
+    ours = GraphNodes.of(alone, alone.graph)
+    assert {ours.name_of[key] for key in ours.name_of if ours.is_deployment(key)} == {"front", "back"}
+
+
 @pytest.mark.parametrize("unknown", ["", "unknown"])
 def test_a_workload_whose_cluster_a_proxy_did_not_know_is_the_same_one(unknown: str) -> None:
     calls = {
