@@ -1,7 +1,7 @@
 """Puts what `gnnrl evaluate` printed into the documents, word for word: no number there is typed by hand.
 
-python docs/fill_readme.py runs/demo/evaluation.json                         the demo's tables, into README.md
-python docs/fill_readme.py runs/boutique/evaluation.json --as headline      those of the long experiment, into README.md and docs/results.md
+python docs/fill_readme.py runs/demo/evaluation.json                     the demo's tables, into README.md
+python docs/fill_readme.py runs/boutique/evaluation.json --as boutique   those of another run, wherever a document has blocks of that name
 
 A document has a block between `<!-- NAME -->` and `<!-- /NAME -->`, which is replaced: `NAME-table` is the first table with what is said of
 it, `NAME-rows` everybody, workload by workload, and `NAME-equal` what is saved at equal violating time.
@@ -76,7 +76,7 @@ def main() -> None:
     """Rewrites the blocks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("evaluation", type=Path, help="what `gnnrl evaluate --json` wrote")
-    parser.add_argument("--as", dest="name", default="demo", help="whose blocks: demo (the default) or headline")
+    parser.add_argument("--as", dest="name", default="demo", help="whose blocks; demo")
     args = parser.parse_args()
     found = blocks(json.loads(args.evaluation.read_text(encoding="utf-8")))
     total = 0
