@@ -155,6 +155,7 @@ class _Flows:
     entry: Floats  # [n] requests/s from outside
     rate: Floats  # [n, n] requests/s
     leaving: Floats  # [n, others] requests/s to what is no member
+    called: Floats  # [n] requests/s of its most frequent call, to one service or workload
     tcp: NDArray[np.bool_]  # [n, n] whether tcp flows
     mtls: Floats  # [n, n] 0-1
     error_share: Floats  # [n, n] 0-1
@@ -181,9 +182,15 @@ def _flows(graph: ServiceGraph) -> _Flows:
             f"{100 * share:.1f} % of the measured requests failed; kept as error_share of the calls, which telemetry shows "
             "and the SLO does not count: no replicas mend it"
         )
-    for k in range(n, n + len(between)):
+    services = [k for k, node in enumerate(between, n) if node.key.kind == "service" and not node.is_waypoint]
+    for k in sorted(set(range(n, n + len(between))) - set(services)):
+        traffic.fold(k)
+    # A call of a service is one call, however many workloads answer it.
+    called = _most_frequent(traffic.rate, n)
+    for k in services:
         traffic.fold(k)
     rate = traffic.rate
+    called = np.maximum(called, _most_frequent(rate, n))
     leaving = rate[:n, n:].sum()
     if leaving > 1e-6 * rate[:n].sum():
         notes.append(f"{leaving:.4g} requests/s go to external or inaccessible services: left out")
@@ -194,12 +201,20 @@ def _flows(graph: ServiceGraph) -> _Flows:
         entry=rate[n:, :n].sum(0),
         rate=within,
         leaving=rate[:n, n:],
+        called=called,
         tcp=traffic.tcp[:n, :n],
         mtls=traffic.mtls[:n, :n],
         error_share=np.divide(traffic.errors[:n, :n], within, out=np.zeros((n, n)), where=within > 0).clip(0.0, 1.0),
         latency=np.divide(timed, weight, out=np.full(n, np.nan), where=weight > 0),
         notes=notes,
     )
+
+
+def _most_frequent(rate: Floats, n: int) -> Floats:
+    """[n] requests/s of the most frequent call that each of the first n nodes makes of another."""
+    calls = rate[:n].copy()
+    np.fill_diagonal(calls, 0.0)
+    return calls.max(axis=1, initial=0.0)
 
 
 def _sorted_nodes(graph: ServiceGraph, notes: list[str]) -> tuple[list[Node], list[Node]]:
@@ -233,7 +248,7 @@ def _enter_at_silent_roots(flows: _Flows) -> None:
     for i in np.flatnonzero(silent):
         node = flows.members[i]
         is_gateway = node.is_gateway or bool(GATEWAY.search(node.key.name))
-        flows.entry[i] = calls[i].sum() if is_gateway else calls[i].max()
+        flows.entry[i] = calls[i].sum() if is_gateway else flows.called[i]
         flows.notes.append(
             f"{node.key.name}: nobody was seen to call it; {flows.entry[i]:g} external requests/s assumed, "
             + ("what it forwards" if is_gateway else "as many as its most frequent call")

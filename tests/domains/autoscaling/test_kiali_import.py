@@ -336,6 +336,11 @@ def test_calls_that_leave_the_mesh_tell_of_a_silent_roots_requests() -> None:
     assert rates(two, 100.0) == pytest.approx({("web", "db"): 10.0})
     gateway = imported(("ingress", "a", "http", 90.0), ("ingress", "db", "http", 10.0), a=outside)
     assert rates(gateway, 100.0) == pytest.approx({("ingress", "db"): 10.0})
+    # A call of a service is one, whichever of its versions answers.
+    versions = (("web", "svc:pay", "http", 30.0), ("svc:pay", "v1", "http", 20.0), ("svc:pay", "v2", "http", 10.0))
+    assert rates(imported(*versions, ("web", "db", "http", 24.0)), 30.0) == pytest.approx(
+        {("web", "v1"): 20.0, ("web", "v2"): 10.0, ("web", "db"): 24.0}
+    )
     # One that is called is no root, whatever it calls.
     called = imported(("?", "web", "http", 50.0), ("web", "a", "http", 100.0), ("web", "db", "http", 10.0), a=outside)
     assert rates(called, 50.0) == pytest.approx({("web", "db"): 10.0})
