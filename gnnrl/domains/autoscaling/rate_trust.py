@@ -84,14 +84,10 @@ class RateTrust:
             cpu: of all its pods' applications, in any unit; what is not measured is left out.
             saturated: services whose CPU is at its limit, and says less than their requests cost: nothing is compared with it later.
         """
-        if rps.keys() != self._services.keys():
-            # Requests go other ways now; what each service received before is no measure of it.
-            for known in self._services.values():
-                known.seen.clear()
-                known.reference = None
-            self._services = {name: self._services.get(name, _Service()) for name in rps}
         doubted: dict[str, str] = {}
         half_filled: set[str] = set()
+        if rps.keys() != self._services.keys():
+            half_filled |= self._turned(rps, cpu, window_seconds)
         for name, rate in rps.items():
             known = self._services[name]
             if _stopped(known, now, rate, cpu.get(name, math.inf)):
@@ -110,6 +106,23 @@ class RateTrust:
                         "Prometheus scrape all of its pods?"
                     )
         return RateJudgement(doubted, frozenset(half_filled))
+
+    def _turned(self, rps: Mapping[str, float], cpu: Mapping[str, float], window_seconds: float) -> set[str]:
+        """Services came or went: requests go other ways, and what each received before is no measure of it any more.
+
+        What was in doubt before stays so: who comes or goes mends no scraping. Returns those that receive less all at once: whether by
+        the other ways or for want of samples, a whole window has to show.
+        """
+        less = set()
+        for name, known in self._services.items():
+            if known.reference is None:
+                if name in cpu and any(
+                    _fell(seen, rps.get(name, 0.0), cpu[name], window_seconds) for seen in known.seen
+                ):
+                    less.add(name)
+                known.seen.clear()
+        self._services = {name: self._services.get(name, _Service()) for name in rps}
+        return less & rps.keys()
 
 
 def _stopped(known: _Service, now: float, rate: float, cpu_now: float) -> bool:

@@ -81,4 +81,17 @@ def test_services_that_come_or_go_turn_the_requests_elsewhere() -> None:
     trust = RateTrust()
     for i in range(8):
         trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0})
-    assert not trust.judge(1e6 + STEP * 8, WINDOW, {"a": 60.0, "b": 40.0}, {"a": 500.0, "b": 9.0}).doubted
+    turned = trust.judge(1e6 + STEP * 8, WINDOW, {"a": 60.0, "b": 40.0}, {"a": 500.0, "b": 9.0})
+    assert not turned.doubted
+    assert turned.half_filled == {"a"}, "or samples are missing: a window shows"
+    assert not trust.judge(1e6 + STEP * 9, WINDOW, {"a": 60.0, "b": 40.0}, {"a": 500.0, "b": 9.0}).half_filled
+
+
+def test_a_service_that_comes_mends_no_scraping() -> None:
+    trust = RateTrust()
+    for i in range(8):
+        trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0, "gone": 5.0}, {"a": 500.0})
+    assert "a" in trust.judge(1e6 + STEP * 8, WINDOW, {"a": 60.0, "gone": 5.0}, {"a": 500.0}).doubted
+    for i, others in enumerate(({"new": 1.0}, {"new": 1.0}, {"newer": 1.0})):
+        assert "a" in trust.judge(1e6 + STEP * (9 + i), WINDOW, {"a": 60.0, **others}, {"a": 500.0}).doubted
+    assert "a" not in trust.judge(1e6 + STEP * 12, WINDOW, {"a": 99.0, "newer": 1.0}, {"a": 500.0}).doubted
