@@ -13,6 +13,7 @@ import requests
 
 from kiali_client.arguments import checked_duration, checked_namespaces
 from kiali_client.auth import BearerToken
+from kiali_client.document import one_line
 from kiali_client.errors import (
     KialiAuthenticationError,
     KialiSchemaError,
@@ -30,6 +31,8 @@ from kiali_client.vector import read_vector
 __all__ = ["PrometheusClient"]
 
 QUERY_PATH = "/api/v1/query"
+PARTIAL_HEADERS = ("M3-Results-Limited",)
+"""Of an answer that holds a part of the series alone: M3 says so here, and not in the body of an instant query."""
 REMEDIES = Remedies(
     forbidden="give its token the right to query",
     not_found="check the URL: what stands before /api/v1/query",
@@ -176,6 +179,11 @@ class PrometheusClient:
         error = refusal(answer, REMEDIES, self._sent)
         if error is not None:
             raise error
+        for name in PARTIAL_HEADERS:
+            if limit := answer.headers.get(name):
+                raise KialiUnavailableError(
+                    f"{answer.place}: a part of the data is missing ({name}: {one_line(limit)}); raise that limit"
+                )
         return answer
 
     def _read_token(self) -> Secret:

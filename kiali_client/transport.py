@@ -55,6 +55,8 @@ class Answer:
     body: bytes = field(repr=False)
     location: str = ""
     """Where a redirect leads, without its query."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """By name, in any case."""
 
 
 class NoCredentials(AuthBase):
@@ -201,7 +203,11 @@ class Transport:
         location = urlsplit(response.headers.get("Location", ""))._replace(query="", fragment="")
         netloc = location.netloc.rpartition("@")[2]
         return Answer(
-            status=response.status_code, place=place, body=body, location=location._replace(netloc=netloc).geturl()
+            status=response.status_code,
+            place=place,
+            body=body,
+            location=location._replace(netloc=netloc).geturl(),
+            headers=response.headers,
         )
 
     def _body(self, response: requests.Response, end: float) -> bytes | Failure:

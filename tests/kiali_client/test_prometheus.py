@@ -320,6 +320,16 @@ def test_notes_on_a_query_are_no_gap_in_the_data(prometheus: FakePrometheus) -> 
     assert fetch(prometheus).nodes == ()
 
 
+def test_an_answer_whose_head_says_that_it_is_limited_is_none(prometheus: FakePrometheus) -> None:
+    limited = as_json({"status": "success", "data": {"resultType": "vector", "result": []}})
+    limited.headers["m3-results-limited"] = "max_fetch_series_limit_applied"
+    prometheus.answers = [limited]
+    with pytest.raises(
+        KialiUnavailableError, match=r"/query: .*missing \(M3-Results-Limited: max_fetch_series_limit_applied\)"
+    ):
+        fetch(prometheus)
+
+
 def test_a_token_is_sent_and_its_file_read_again_at_a_401(prometheus: FakePrometheus, tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(TOKEN)
