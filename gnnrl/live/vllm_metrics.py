@@ -85,7 +85,9 @@ def replica_report_from_vllm(
 def _samples(text: str, replica_id: str) -> dict[str, list[Sample]]:
     """vLLM's samples by name, in its own spelling."""
     try:
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        # A byte order mark would make a comment's or a metric's name another one.
+        families = text_string_to_metric_families(text.removeprefix("\ufeff"))
+        samples = [sample for family in families for sample in family.samples]
     except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
         # The parser meets some malformed lines with an index or a match that is not there.
         raise ReportError(f"replica {replica_id!r}: what it answered is no Prometheus exposition ({error})") from error

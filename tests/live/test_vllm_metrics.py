@@ -113,6 +113,11 @@ def test_whoever_writes_the_page(writer: str) -> None:
     assert replica_report_from_vllm(page, "a") == EXPECTED
 
 
+def test_a_byte_order_mark_hides_no_metric() -> None:
+    without_comments = "".join(line for line in NEW.splitlines(keepends=True) if not line.startswith("#"))
+    assert replica_report_from_vllm("\ufeff" + without_comments, "a") == EXPECTED
+
+
 def test_every_whole_number_is_one_in_any_spelling() -> None:
     for value in ("0", "0.0", "3", "3.0", "3e0", "0.3e1", "30e-1", "+3", "9007199254740992"):
         report = replica_report_from_vllm(f"vllm:num_requests_running {value}\n", "a")
