@@ -141,11 +141,12 @@ def _granted(files: Sequence[Path], namespace: str) -> Grants:
     import yaml
 
     from gnnrl.live.sandbox.kube.roles import Grants, RoleError
+    from gnnrl.text_file import read_text
 
     manifests: list[Any] = []
     for file in files:
         try:
-            found = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+            found = list(yaml.safe_load_all(read_text(file)))
             Grants.of(found, namespace)
         except OSError as error:
             raise UserError(f"--role {file}: cannot be read: {error.strerror}") from error

@@ -27,6 +27,7 @@ from oauthlib.oauth2 import OAuth2Error  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError
 
 from gnnrl.cluster.errors import ClusterAuthError, ClusterConfigError, ClusterError, ClusterUnavailableError
+from kiali_client.text import decode_text, text_encoding
 
 __all__ = ["Credentials"]
 
@@ -235,7 +236,12 @@ def _document(path: Path) -> dict[str, Any]:
     """A kubeconfig as plain data. What is wrong is said without a word of its content."""
     failure, document = "", None
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        if (encoding := text_encoding(content)) in ("utf-16", "utf-32"):
+            # The official client reads it again, as UTF-8.
+            failure = f"is {encoding.upper()} text (PowerShell's > writes it); save it as UTF-8"
+        else:
+            document = yaml.safe_load(decode_text(content))
     except OSError as error:
         failure = f"cannot be read: {error.strerror}"
     except yaml.MarkedYAMLError as error:
