@@ -455,7 +455,7 @@ def test_a_kubeconfig_that_is_not_there_or_no_text(tmp_path: Path, monkeypatch: 
     with pytest.raises(ClusterConfigError, match="is not a YAML text"):
         ClusterApi.connect(tmp_path / "binary")
     (tmp_path / "powershell").write_bytes("apiVersion: v1\nkind: Config\n".encode("utf-16"))
-    with pytest.raises(ClusterConfigError, match="powershell: is UTF-16 text .*; save it as UTF-8"):
+    with pytest.raises(ClusterConfigError, match=r"powershell: is UTF-16 text .*; save it as UTF-8"):
         ClusterApi.connect(tmp_path / "powershell")
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "neither"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,23 +113,28 @@ class TrafficMatrices:
             return
         share = came / came.sum()
         self._carry_times(k, leaves)
+        # Of a large graph few nodes are next to this one: whole matrices would take minutes.
+        sources, targets = np.flatnonzero(came), np.flatnonzero((leaves > 0) | (self.weight[k] > 0))
+        block = np.ix_(sources, targets)
         for array in (self.timed, self.weight):
-            array += np.outer(share, array[k])
-        self.rate += np.outer(share, leaves)
-        self.errors += _failed(self.errors[:, k], self.errors[k], came, leaves, k)
-        through = np.minimum.outer(self.mtls[:, k], self.mtls[k])
-        np.maximum(self.mtls, np.where(np.outer(came > 0, leaves > 0), through, 0.0), out=self.mtls)
+            array[block] += np.outer(share[sources], array[k, targets])
+        self.rate[block] += np.outer(share[sources], leaves[targets])
+        self.errors[block] += _failed(self.errors[:, k], self.errors[k], came, leaves, k, block)
+        through = np.minimum.outer(self.mtls[sources, k], self.mtls[k, targets])
+        self.mtls[block] = np.maximum(self.mtls[block], np.where(leaves[targets] > 0, through, 0.0))
         for array in (self.rate, self.errors, self.timed, self.weight):
             array[k], array[:, k] = 0.0, 0.0
 
     def _fold_tcp(self, k: int) -> None:
         came, leaves = self.tcp[:, k].copy(), self.tcp[k].copy()
         came[k] = leaves[k] = False
-        self.tcp |= np.outer(came, leaves)
-        through = np.minimum.outer(self.mtls[:, k], self.mtls[k])
-        np.maximum(self.mtls, np.where(np.outer(came, leaves), through, 0.0), out=self.mtls)
-        if came.any() and leaves.any():
-            self.tcp[k], self.tcp[:, k] = False, False
+        if not came.any() or not leaves.any():
+            return
+        block = np.ix_(came, leaves)
+        self.tcp[block] = True
+        through = np.minimum.outer(self.mtls[came, k], self.mtls[k, leaves])
+        self.mtls[block] = np.maximum(self.mtls[block], through)
+        self.tcp[k], self.tcp[:, k] = False, False
 
     def _carry_times(self, k: int, leaves: Floats) -> None:
         seen = self.weight[:, k].sum() - self.weight[k, k]
@@ -140,8 +146,10 @@ class TrafficMatrices:
         self.timed[k, untimed] = leaves[untimed] * mean
 
 
-def _failed(entering: Floats, leaving: Floats, came: Floats, leaves: Floats, k: int) -> Floats:
-    """Failed requests/s through node k from each source to each target.
+def _failed(
+    entering: Floats, leaving: Floats, came: Floats, leaves: Floats, k: int, block: tuple[NDArray[Any], ...]
+) -> Floats:
+    """Failed requests/s through node k from each source to each target of the `block`.
 
     Whichever side saw none, its failures are spread like its requests.
     """
@@ -150,4 +158,5 @@ def _failed(entering: Floats, leaving: Floats, came: Floats, leaves: Floats, k: 
     seen, passed = entering.sum(), leaving.sum()
     sources = entering if seen > 0 else came * (passed / came.sum())
     targets = leaving / passed if passed > 0 else leaves / max(leaves.sum(), 1e-12)
-    return np.outer(sources, targets)
+    rows, columns = block
+    return np.outer(sources[rows], targets[columns])
