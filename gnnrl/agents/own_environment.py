@@ -20,6 +20,7 @@ from gnnrl.agents.episode_statistics import EpisodeStatistics
 from gnnrl.agents.iteration import Collector, Iteration
 from gnnrl.agents.learning import CHECKPOINT, Callback, Learning, Plan, crossed
 from gnnrl.agents.spaces import action_mode, saved_sizes
+from gnnrl.agents.step_answer import step_answer
 from graph_space.schema import KEYS
 
 if TYPE_CHECKING:
@@ -206,7 +207,8 @@ def play_episodes(
     starts, counts = np.ones(env.num_envs, np.bool_), np.zeros(env.num_envs, np.int64)
     while counts.min() < each:
         action, state = agent.act(obs, state, starts, deterministic=deterministic, temperature=temperature, rng=rng)
-        obs, reward, terminated, truncated, _ = env.step(action)
+        obs, *answer, _ = env.step(action)
+        reward, terminated, truncated = step_answer(*answer, env.num_envs)
         done = (terminated | truncated) & live
         ended.add(reward, live, done)
         # NEXT_STEP: the observation after an end is final, and the one after that starts the next episode.

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gnnrl.agents.step_answer import node_rewards, step_answer
 from gnnrl.config.experiment import PPOConfig
 from gnnrl.rl.distributions import ActionMode
 from gnnrl.rl.storage import Array, RolloutStorage
@@ -70,19 +71,12 @@ class Recorder:
         infos: Mapping[str, Any] | None,
     ) -> None:
         """Store what a step answered, and follow where episodes end and start; see `PPO_GNN.store_transition`."""
-        split = None
-        if self.per_node:
-            if infos is None or "node_reward" not in infos:
-                raise ValueError(
-                    "ppo.credit is 'node', but the environment gives no infos['node_reward'] [B, N] (the reward's "
-                    "split over nodes); set ppo.credit to 'graph'"
-                )
-            split = np.asarray(infos["node_reward"]).reshape(self.num_envs, self.max_nodes)
-        done = np.atleast_1d(terminated) | np.atleast_1d(truncated)
-        storage.commit(np.atleast_1d(reward), np.atleast_1d(terminated), np.atleast_1d(truncated), split)
+        split = node_rewards(infos, self.live, self.max_nodes) if self.per_node else None
+        reward, terminated, truncated = step_answer(reward, terminated, truncated, self.num_envs)
+        storage.commit(reward, terminated, truncated, split)
         # NEXT_STEP: the observation after an end is final, and the one after that starts the next episode.
         self.episode_start = ~self.live
-        self.live = ~(done & self.live)
+        self.live = ~((terminated | truncated) & self.live)
         if self.temperature is not None:
             self.temperature.observe(infos, self.episode_start)
 

@@ -150,10 +150,8 @@ class RolloutStorage:
         self.reward[t], self.terminated[t], self.truncated[t] = reward, terminated, truncated
         if self.node_reward is not None:
             self.node_reward[t] = node_reward
-            finite = np.isfinite(self.node_reward[t]).all()
-        else:
-            finite = np.isfinite(self.reward[t]).all()
-        if not finite:
+        split = self.reward[t] if self.node_reward is None else self.node_reward[t]
+        if not (np.isfinite(self.reward[t]).all() and np.isfinite(split).all()):
             raise ValueError(f"the environment gave a reward that is not finite at step {t} of the rollout")
         self.step += 1
         self._open = False

@@ -278,3 +278,66 @@ def test_folders_that_do_not_do(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="callback is 3; a function"):
         lamp_agent(env).learn(env, 32, callback=3)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+class SplitLamps(Lamps):
+    """Two steps long, and its reward is split over the nodes."""
+
+    splits = True
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, truncated, _ = super().step(action)
+        split = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
+        return observation, reward, self.steps == 2, truncated, {"node_reward": split} if self.splits else {}
+
+
+class UnsplitLamps(SplitLamps):
+    splits = False
+
+
+def node_agent(env: VectorEnv) -> PPO_GNN:
+    return PPO_GNN(
+        env.single_observation_space,  # type: ignore[arg-type]
+        env.single_action_space,
+        encoder=EncoderConfig(kind="gnn", hidden=8),
+        config=PPOConfig(rollout_length=6, chunk_length=6, epochs=1, credit="node"),
+    )
+
+
+def test_a_step_that_only_begins_episodes_needs_no_split_of_its_reward() -> None:
+    env = SyncVectorEnv([SplitLamps] * 2)
+    agent = node_agent(env)
+    assert agent.learn(env, 12).evaluate(env, 2).mean_return == 2.0
+    for lamps_of in ([UnsplitLamps] * 2, [SplitLamps, UnsplitLamps]):
+        with pytest.raises(ValueError, match="credit is 'node', but the environment gives no"):
+            agent.learn(SyncVectorEnv(lamps_of), 12)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (0, 1.0, "reward of shape"),
+        (0, np.ones((2, 1)), "reward of shape"),
+        (0, np.array(["1", "2"]), "expected numbers"),
+        (0, np.array([None, 1.0]), "expected numbers"),
+        (0, np.array([np.nan, 1.0]), "not finite"),
+        (1, np.array([0, 1]), "terminated of dtype int64"),
+        (1, np.array([0.0, 1.0]), "terminated of dtype float64"),
+        (2, None, "truncated of dtype object"),
+        (2, False, "truncated of dtype bool"),
+    ],
+)
+def test_what_a_vector_environment_answers_is_judged(place: int, value: Any, words: str) -> None:
+    class Odd(SyncVectorEnv):
+        def step(self, actions: Any) -> Any:
+            observation, *answer, infos = super().step(actions)
+            answer[place] = value
+            return observation, *answer, infos
+
+    env = Odd([Lamps] * 2)
+    agent = lamp_agent(env)
+    with pytest.raises(ValueError, match=words):
+        agent.learn(env, 64)
+    if words != "not finite":
+        with pytest.raises(ValueError, match=words):
+            agent.evaluate(env, 2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gnnrl.domains.autoscaling.mesh_kinds import kind_problems
 from gnnrl.domains.autoscaling.traffic import call_matrices, solve_traffic, spectral_radius
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ UNPRINTABLE = "a name has no control characters, and none that turn a line round
 
 def mesh_problems(mesh: Mesh) -> list[str]:
     """Every fault of a mesh, each with the name of the service, call or class."""
+    if of_other_kinds := kind_problems(mesh):
+        return of_other_kinds
     problems = [
         f"name {name!r}: {UNPRINTABLE}"
         for name in (mesh.name, *(request.name for request in mesh.classes))

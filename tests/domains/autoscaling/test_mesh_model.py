@@ -210,3 +210,50 @@ def test_a_faulty_file_names_the_file_and_every_place(tmp_path, text: str, parts
 def test_a_missing_file_is_a_mesh_error(tmp_path) -> None:
     with pytest.raises(MeshError, match=r"absent\.yaml.*cannot be read"):
         load_mesh(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("cpu_ms", "1", "service 'a': cpu_ms '1' is not a number"),
+        ("cpu_ms", True, "cpu_ms True is not a number"),
+        ("cpu_ms", np.array([1.0, 2.0]), "is not a number"),
+        ("replicas", 2.5, "replicas 2.5 is not an integer"),
+        ("replicas", None, "replicas None is not an integer"),
+        ("stateful", "no", "stateful 'no' is not true or false"),
+        ("fatal", 0, "fatal 0 is not true or false"),
+        ("timeout_ms", "5s", "timeout_ms '5s' is not a number"),
+        ("name", 3, r"services\[0\]: name 3 is not text"),
+        ("name", [], "is not text"),
+    ],
+)
+def test_a_service_of_other_kinds_is_refused_in_words(field: str, value: object, words: str) -> None:
+    service = replace(Service(name="a", cpu_ms=2.0), **{field: value})  # type: ignore[arg-type]
+    request = RequestClass(name="c", root="a", weight=1.0, calls=())
+    with pytest.raises(MeshError, match=words):
+        Mesh(name="m", services=(service,), calls=(), classes=(request,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": None}, "name None is not text"),
+        ({"services": "ab"}, "services 'ab' is not a tuple"),
+        ({"services": (1,)}, r"services\[0\]: 1 is not a Service"),
+        ({"calls": ("ab",)}, r"calls\[0\]: 'ab' is not a Call"),
+        ({"classes": 3}, "classes 3 is not a tuple"),
+        ({"calls": (Call(source="a", target="b", mtls="all"),)}, "call 'a' -> 'b': mtls 'all' is not a number"),  # type: ignore[arg-type]
+        ({"classes": (RequestClass(name="c", root="a", weight=1.0, calls=("2",)),)}, r"'c': calls\[0\] '2' is not"),  # type: ignore[arg-type]
+        ({"classes": (RequestClass(name="c", root="a", weight="1", calls=(2.0,)),)}, "'c': weight '1' is not a"),  # type: ignore[arg-type]
+        ({"slo_ms": "fast"}, "slo_ms 'fast' is not a number"),
+    ],
+)
+def test_a_mesh_of_other_kinds_is_refused_in_words(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(MeshError, match=words):
+        replace(mesh_of({("a", "b"): (2.0,)}, {"a": 1.0}), **changes)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    mesh = mesh_of({("a", "b"): (2.0,)}, {"a": 1.0})
+    service = replace(mesh.services[0], cpu_ms=np.float32(2.0), replicas=np.int64(3), stateful=np.bool_(True))  # type: ignore[arg-type]
+    assert replace(mesh, services=(service, *mesh.services[1:])).arrays().replicas.tolist() == [3, 1]
