@@ -83,7 +83,7 @@ def labels(service: str, **more: str) -> dict[str, str]:
 
 
 def test_what_istio_reports_of_an_edge_adds_up_once() -> None:
-    """Two services of one workload, told by both ends: the larger of the two reports of each kind of answer."""
+    """Two services of one workload, told by both ends: the larger report of the whole edge, its outcomes as the caller saw them."""
     tls = {"connection_security_policy": "mutual_tls"}
     answers = {
         Query("requests", "source"): [
@@ -102,8 +102,8 @@ def test_what_istio_reports_of_an_edge_adds_up_once() -> None:
     graph = graph_from_samples(answers, namespaces=["shop"], timestamp=1, duration_seconds=60)
     (found,) = graph.edges
     (traffic,) = found.traffic
-    # a: 6 (of 6 and 5), 2 failed that never arrived; b: 12 (of 10 and 12), of which nine twelfths are authenticated.
-    assert traffic.rps == pytest.approx(6.0 + 2.0 + 12.0)
-    assert traffic.error_share == pytest.approx(2.0 / 20.0)
-    assert traffic.mtls_share == pytest.approx((6.0 + 9.0) / 20.0)
+    # The callers tell of 6 + 2 + 10, of which 2 failed; the receivers of 5 + 9 + 3, of which 3 are not authenticated.
+    assert traffic.rps == pytest.approx(18.0)
+    assert traffic.error_share == pytest.approx(2.0 / 18.0)
+    assert traffic.mtls_share == pytest.approx(14.0 / 17.0)
     assert traffic.response_time_ms == 35.0  # the callers' slowest, whatever the receivers say

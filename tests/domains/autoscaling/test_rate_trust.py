@@ -95,3 +95,43 @@ def test_a_service_that_comes_mends_no_scraping() -> None:
     for i, others in enumerate(({"new": 1.0}, {"new": 1.0}, {"newer": 1.0})):
         assert "a" in trust.judge(1e6 + STEP * (9 + i), WINDOW, {"a": 60.0, **others}, {"a": 500.0}).doubted
     assert "a" not in trust.judge(1e6 + STEP * 12, WINDOW, {"a": 99.0, "newer": 1.0}, {"a": 500.0}).doubted
+
+
+def test_a_rate_is_compared_with_two_and_a_half_windows_and_no_more() -> None:
+    # 100 may fall to 0.9 x 100 - 2 sqrt(100 / 60) = 87.4: passed 150 s after the last 100, while that is still looked back upon.
+    slide = [(100.0 - 1.3 * k, 500.0) for k in range(1, 11)]
+    assert doubted([*STEADY, *slide])[-2:] == [False, True]
+    # Slower: within 150 s it is never so far below, however long that goes on.
+    assert not any(doubted([*STEADY, *[(100.0 - k, 500.0) for k in range(1, 26)]]))
+
+
+def test_a_zero_is_believed_below_a_fifth_of_the_cpu_that_requests_took() -> None:
+    found = judged([*STEADY, (0.0, 101.0), (0.0, 99.0)])
+    assert ["a" in one.half_filled for one in found[10:]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("course", "returned"),
+    [
+        # With the mean of the CPU at 350 of 500, 54 are enough. A tenth above the lowest, 66, is a return; less is none.
+        ([(60.0, 500.0), (63.0, 200.0), (63.0, 200.0)], False),
+        ([(60.0, 500.0), (67.0, 200.0), (67.0, 200.0)], True),
+        # At 425 71 are; the lowest is that of the whole fall, not the last.
+        ([(60.0, 500.0), (70.0, 500.0), (72.0, 200.0)], True),
+    ],
+)
+def test_what_comes_back_is_told_from_what_the_cpu_has_followed(
+    course: list[tuple[float, float | None]], returned: bool
+) -> None:
+    found = judged([*STEADY, *course])
+    assert ["a" in one.doubted for one in found[10:]] == [True, True, False]
+    assert ["a" in one.half_filled for one in found[10:]] == [False, False, returned]
+
+
+def test_only_what_has_been_measured_for_a_whole_window_is_a_measure() -> None:
+    assert not any(doubted([*[(100.0, 500.0)] * 4, (80.0, 500.0)]))
+    assert doubted([*[(100.0, 500.0)] * 5, (80.0, 500.0)])[-1]
+    # A reading without CPU breaks it: of the 100 since then there is less than a window.
+    broken = [*[(50.0, 500.0)] * 10, (50.0, None), (100.0, 500.0), (100.0, 500.0), (80.0, 500.0)]
+    assert not any(doubted(broken))
+    assert doubted([*broken[:10], (50.0, 500.0), *broken[11:]])[-1]
