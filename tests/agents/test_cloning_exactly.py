@@ -86,9 +86,13 @@ class Noted:
     """The rollout, its targets, weights, gradients and step size of every pass and step of a cloning."""
 
     def __init__(self, monkeypatch, agent):
-        self.passes, self.steps, self.sizes, self.rows = [], [], [], []
+        self.passes, self.steps, self.sizes, self.rows, self.worths = [], [], [], [], []
         targets, gradients = warm_start.rollout_targets, agent.learner.gradients
-        setting = agent.learner.set_learning_rate
+        setting, level = agent.learner.set_learning_rate, warm_start.level_ends
+
+        def note_worth(storage, worth):
+            self.worths.append(worth)
+            level(storage, worth)
 
         def note_targets(agent, recorder, storage, **options):
             found = targets(agent, recorder, storage, **options)
@@ -107,6 +111,7 @@ class Noted:
             setting(size)
 
         monkeypatch.setattr(warm_start, "rollout_targets", note_targets)
+        monkeypatch.setattr(warm_start, "level_ends", note_worth)
         agent.learner.gradients, agent.learner.set_learning_rate = note_gradients, note_size
 
 
@@ -145,11 +150,13 @@ def test_a_pass_is_the_plainly_written_one(monkeypatch, mode, ppo):
     assert noted.sizes == pytest.approx([2.0 * STEP_SIZE, 2.0 * STEP_SIZE * np.sqrt(0.5)])
     assert len(noted.steps) == 2
     after = [p.detach().clone() for p in agent.learner.parameters]
+    levels = []
     for (rollout, targets), (before, given, statistics) in zip(noted.passes, noted.steps, strict=True):
         # Returns to the end, whatever lambda PPO is to have.
         _, target = plain.targets(rollout, agent.config.gamma, 1.0, unit)
         for place, wanted in target.items():
             assert targets[place if targets.ndim == 3 else place[:2]] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+        levels.append(np.mean(list(target.values())))
         with torch.no_grad():
             for parameter, value in zip(agent.learner.parameters, before, strict=True):
                 parameter.copy_(value)
@@ -162,9 +169,11 @@ def test_a_pass_is_the_plainly_written_one(monkeypatch, mode, ppo):
         scale = max(float(g.abs().max()) for g in expected)
         for got, wanted in zip(given, expected, strict=True):
             torch.testing.assert_close(got, wanted, atol=2e-5 * scale, rtol=2e-4)
-        told = [float(cross_entropy), float(value_loss), agreement]
+        told = [cross_entropy.item(), value_loss.item(), agreement]
         assert statistics == pytest.approx(told, rel=1e-4)
     assert [result[name] for name in ("cross_entropy", "value_loss", "agreement")] == pytest.approx(told, rel=1e-4)
+    # A pass ends in what the one before came to.
+    assert noted.worths[1] == pytest.approx(levels[0], rel=1e-5)
     assert agent.clone_schedule == (0.4, 70)
     for kept, fitted in zip(agent.clone.model.parameters(), after, strict=True):
         assert torch.equal(kept, fitted)

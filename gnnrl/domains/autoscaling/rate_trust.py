@@ -53,6 +53,8 @@ class _Service:
     """What was believed lately."""
     reference: _Seen | None = None
     """What the rate was before it fell too far; None = it did not."""
+    fallen_since: float = 0.0
+    """When that was first read. With a long window the reference is older than what is believed in the end."""
     lowest: float = 0.0
     """Rate since then."""
     requested_seconds: float | None = None
@@ -148,7 +150,7 @@ def _compared(
         known.seen.popleft()
     reference, returned = known.reference, False
     if reference is not None:
-        if now - reference.seconds > BELIEVED_SECONDS:
+        if now - known.fallen_since > BELIEVED_SECONDS:
             known.seen.clear()
             known.reference = None
         elif not _fell(reference, rate, cpu, window_seconds):
@@ -158,7 +160,7 @@ def _compared(
     elif known.seen:
         highest = max(known.seen, key=lambda seen: _expected(seen, cpu))
         if _fell(highest, rate, cpu, window_seconds):
-            known.reference, known.lowest = highest, rate
+            known.reference, known.fallen_since, known.lowest = highest, now, rate
     if known.reference is not None:
         known.lowest = min(known.lowest, rate)
         return known.reference.rps, False

@@ -56,6 +56,17 @@ def test_dearer_requests_are_believed_in_the_end() -> None:
     assert found[-10:] == [False] * 10
 
 
+@pytest.mark.parametrize(("window", "step"), [(60.0, 15.0), (300.0, 30.0), (600.0, 60.0)])
+def test_a_fall_is_doubted_for_ten_minutes_whatever_the_window_and_is_the_measure_from_then_on(
+    window: float, step: float
+) -> None:
+    """Of a long window the rates that it is compared with are older than that when it begins."""
+    trust, before, low = RateTrust(), 40, int(BELIEVED_SECONDS / step) + 1
+    course = [100.0] * before + [60.0] * (low + 15)
+    found = [trust.judge(1e6 + step * i, window, {"a": rps}, {"a": 500.0}) for i, rps in enumerate(course)]
+    assert ["a" in one.doubted for one in found] == [False] * before + [True] * low + [False] * 15
+
+
 def test_a_zero_is_half_filled_until_its_cpu_or_time_confirms_it() -> None:
     zeros = judged([*STEADY, *[(0.0, 500.0)] * 50])
     assert all("a" in one.half_filled for one in zeros[10:49])
