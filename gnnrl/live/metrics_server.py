@@ -121,8 +121,10 @@ class LiveMetrics(Collector):
             "Unix time of the last valid decision; 0 = none yet",
             self._last_valid_seconds,
         )
-        leader = last is not None and last.is_leader
-        yield GaugeMetricFamily("gnnrl_leader", "1 = this process may write", float(leader))
+        # With its mode: nobody takes turns at a dry run, so that all its processes lead, and only of live ones two are too many.
+        leader = GaugeMetricFamily("gnnrl_leader", "1 = this process may act, in its mode", labels=["mode"])
+        leader.add_metric([last.mode if last is not None else ""], float(last is not None and last.is_leader))
+        yield leader
         age = GaugeMetricFamily("gnnrl_data_age_seconds", "Age of what the last decision saw", labels=["source"])
         for source, seconds in (last.data_age_seconds if last is not None else {}).items():
             age.add_metric([source], seconds)

@@ -323,7 +323,9 @@ def test_the_chart_renders_to_what_the_api_takes(changed: Manifest) -> None:
 def test_the_notes_say_how_to_stop_it() -> None:
     said = chart.notes(CHART, values(targetNamespace="shop"), name="gnnrl", namespace="ops")
     assert "kubectl annotate namespace shop gnnrl.io/pause=true" in said and "--set mode=live" in said
-    assert "mode=live" not in chart.notes(CHART, values(mode="live"), name="gnnrl", namespace="ops")
+    assert "get lease" not in said and "get events" not in said, "a dry run takes no Lease and posts no Events"
+    live = chart.notes(CHART, values(mode="live"), name="gnnrl", namespace="ops")
+    assert "mode=live" not in live and "get lease gnnrl" in live and "get events" in live
 
 
 def test_helm_agrees_where_there_is_one() -> None:
@@ -420,6 +422,16 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
     for expression in expressions():
         for opening, closing in ("()", "{}", "[]"):
             assert expression.count(opening) == expression.count(closing), expression
+
+
+def test_two_processes_of_a_dry_run_are_not_two_leaders() -> None:
+    """They take no Lease, so that both say that they lead."""
+    assert container(overlay("dry-run"))["args"][-1] == "--dry-run"
+    assert overlay("dry-run")["Deployment"]["spec"]["replicas"] == 2
+    rules = yaml.safe_load((DEPLOY / "monitoring" / "alerts.yaml").read_text())["spec"]["groups"][0]["rules"]
+    asked = {rule["alert"]: rule["expr"] for rule in rules}
+    assert asked["GnnrlSeveralLeaders"] == 'sum by (namespace) (gnnrl_leader{mode="live"}) > 1'
+    assert "mode" not in asked["GnnrlNoLeader"]
 
 
 def test_the_dashboard_fits_its_grid() -> None:

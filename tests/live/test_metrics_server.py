@@ -69,7 +69,7 @@ def test_an_interval_becomes_numbers() -> None:
     assert value(metrics, "gnnrl_interval_seconds_bucket", phase="total", le="0.5") == 1
     assert value(metrics, "gnnrl_interval_seconds_sum", phase="decide") == pytest.approx(0.03)
     assert value(metrics, "gnnrl_intervals_total", valid="true") == 1
-    assert value(metrics, "gnnrl_leader") == 1
+    assert value(metrics, "gnnrl_leader", mode="live") == 1
     assert value(metrics, "gnnrl_last_valid_decision_timestamp_seconds") == 1000.0
     assert value(metrics, "gnnrl_influence", service="cart", input="frontend -> cart") == -0.5
 
@@ -83,7 +83,10 @@ def test_failed_calls_outside_of_records_count_too() -> None:
 
 def test_counters_add_up_and_gauges_are_of_the_last_record() -> None:
     metrics = LiveMetrics("shop")
-    assert value(metrics, "gnnrl_leader") == 0 and value(metrics, "gnnrl_last_valid_decision_timestamp_seconds") == 0
+    assert (
+        value(metrics, "gnnrl_leader", mode="") == 0
+        and value(metrics, "gnnrl_last_valid_decision_timestamp_seconds") == 0
+    )
     metrics.record(record(decision("cart"), data_age_seconds={"graph": 5.0}))
     metrics.record(
         record(decision("cart", current=5, final=5, outcome="none"), seconds=1015.0, valid=False, is_leader=False)
@@ -94,6 +97,13 @@ def test_counters_add_up_and_gauges_are_of_the_last_record() -> None:
     assert value(metrics, "gnnrl_intervals_total", valid="false") == 2
     assert value(metrics, "gnnrl_last_valid_decision_timestamp_seconds") == 1000.0
     assert not any(name == "gnnrl_data_age_seconds" for name, _ in samples(metrics))
+
+
+def test_who_leads_a_dry_run_is_told_from_who_leads() -> None:
+    metrics = LiveMetrics("shop")
+    metrics.record(record(decision("cart"), mode="dry-run"))
+    assert value(metrics, "gnnrl_leader", mode="dry-run") == 1
+    assert [labels for name, labels in samples(metrics) if name == "gnnrl_leader"] == [{("mode", "dry-run")}]
 
 
 def test_series_of_a_service_that_vanished_are_gone_and_of_a_failed_reading_stay() -> None:

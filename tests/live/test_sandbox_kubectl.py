@@ -149,7 +149,7 @@ def test_annotate_label_and_may_i(kubectl: Kubectl, cluster: Cluster) -> None:
 
 
 def test_what_the_server_is(kubectl: Kubectl) -> None:
-    assert "Server Version: v1.32" in kubectl("version").stdout
+    assert "Server Version: v1.36" in kubectl("version").stdout
     resources = {row[0] for row in rows(kubectl("api-resources", "--no-headers").stdout)}
     assert {"deployments", "pods", "leases", "horizontalpodautoscalers", "scaledobjects"} <= resources
     assert kubectl("get", "--raw", "/readyz").stdout == "ok"

@@ -12,8 +12,8 @@ __all__ = ["VERSION", "discover"]
 
 VERSION = {
     "major": "1",
-    "minor": "32",
-    "gitVersion": "v1.32.4+gnnrl-sandbox",
+    "minor": "36",
+    "gitVersion": "v1.36.2+gnnrl-sandbox",
     "gitCommit": "0000000000000000000000000000000000000000",
     "gitTreeState": "clean",
     "buildDate": "2025-01-01T00:00:00Z",
