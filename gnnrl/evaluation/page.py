@@ -175,6 +175,8 @@ table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:ta
 th{text-align:right;color:var(--soft);font-weight:600;border-bottom:1px solid var(--line);padding:5px
 8px;vertical-align:bottom} td{text-align:right;padding:5px 7px;border-bottom:1px solid var(--faint);white-space:nowrap}
 th:first-child,td.name{text-align:left}
+td.why{white-space:normal}
+td.name .win{display:block;width:fit-content;margin:2px 0 0 16px}
 td.wide{min-width:120px}
 td.over{color:var(--bad)}
 tr.mine td{background:var(--mine);font-weight:600}

@@ -29,7 +29,7 @@ from gnnrl.evaluation.page import (
 from gnnrl.evaluation.plots import LEARNED
 from gnnrl.evaluation.runner import METRICS
 from gnnrl.evaluation.scenarios import workload_label
-from gnnrl.evaluation.statistics import Interval
+from gnnrl.evaluation.statistics import Interval, interval_name
 from gnnrl.evaluation.summary import CLONE, TEACHER, caption, headline, objective_change, saved_cell, summary
 
 __all__ = ["compose"]
@@ -55,9 +55,9 @@ def compose(evaluation: Evaluation, run: Path | None = None) -> Report:
     said = "One held-out scenario a workload (seed 0). Shaded: the load. Ticks below: windows in which the SLO was violated."
     report.add("Replicas and load", report.picture("timelines", plots.timelines(evaluation), said))
     said = (
-        "Down and left is better. Points: each policy as it was run, with 95 % intervals. Lines: the lower envelope of a policy's "
-        "settings (the policy's weight of a violation; a rule's calibrated settings). Shaded: within the violation budget. Arrows: off "
-        "the scale, with violating share and mean replicas."
+        f"Down and left is better. Points: each policy as it was run, with {interval_name(scenarios.seeds)}. Lines: the lower envelope "
+        "of a policy's settings (the policy's weight of a violation; a rule's calibrated settings). Shaded: within the violation budget. "
+        "Arrows: off the scale, with violating share and mean replicas."
     )
     report.add("Violations against replicas", report.picture("frontiers", plots.frontiers(evaluation), said))
     said = (
@@ -107,8 +107,8 @@ def _cards(evaluation: Evaluation) -> str:
                     runs = (*evaluation.together.get(subject, (subject,)), REFERENCE)
                     lines += [_least(evaluation, workload, name) for name in runs]
             lines += [
-                f"<p><b>{html.escape(_saved(evaluation, workload, subject, reference))}</b> saved against {reference} as run, "
-                f"violating {100 * evaluation.added_violation(workload, subject, reference).mean:+.2f} points</p>"
+                f"<p>{_saved(evaluation, workload, subject, reference)}, violating "
+                f"{100 * evaluation.added_violation(workload, subject, reference).mean:+.2f} points</p>"
                 for reference in ("hpa_80", REFERENCE)
                 if reference in evaluation.playbacks
             ]
@@ -119,9 +119,14 @@ def _cards(evaluation: Evaluation) -> str:
 
 
 def _saved(evaluation: Evaluation, workload: str, row: str, reference: str) -> str:
-    if evaluation.withheld(workload, row, reference):
-        return saved_cell(evaluation, workload, row, reference)
-    return percent(evaluation.saving(workload, row, reference))
+    """What a row saves as it was run, as the beginning of a sentence; or that it is not told, and why."""
+    why = evaluation.withheld(workload, row, reference)
+    if why:
+        over = "both are" if why == "both over" else f"{reference} is" if why == f"{reference} over" else "it is"
+        return f"saving against {reference} as run withheld: <b>{html.escape(over)} over the budget</b>"
+    return (
+        f"<b>{html.escape(percent(evaluation.saving(workload, row, reference)))}</b> saved against {reference} as run"
+    )
 
 
 def _headline(saving: Interval, text: str) -> str:
@@ -176,7 +181,7 @@ def _cells(evaluation: Evaluation, workload: str, row: str, reference: str | Non
         *([(number(change, 100.0, 1) if change is not None else "-", "")] if with_policy else []),
         (bar(replicas.mean / seconds, most, shade) + number(replicas, 1 / seconds, 1), "wide"),
         (number(means["violating_share"], 100.0, 2), "over" if evaluation.over_budget(workload, row) else ""),
-        *([(saved, "")] if reference else []),
+        *([(saved, "why")] if reference else []),
         *((f"{means[metric].mean:.0f}", "") for metric in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")),
         (f"{means['scale_moves'].mean:.0f}", ""),
         (f"{100 * means['utilisation'].mean:.0f} %", ""),
@@ -241,8 +246,8 @@ def _add_small_print(report: Report, evaluation: Evaluation) -> None:
         ),
         (
             "intervals",
-            "95 % percentile bootstrap over scenarios; savings are paired by scenario. Of runs together: over the runs, Student's where "
-            "they are fewer than five",
+            f"{interval_name(evaluation.scenarios.seeds)}: percentile bootstrap over scenarios; savings are paired by scenario. Of runs "
+            "together: over the runs, Student's where they are fewer than five",
         ),
         ("training seeds", evaluation.training_seeds or "no policy"),
         ("trained on", ", ".join(split["training_workloads"])),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Interval",
+    "interval_name",
     "mean_interval",
     "not_worse",
     "paired_difference",
@@ -27,6 +28,17 @@ __all__ = [
 
 DRAWS = 2000
 CONFIDENCE = 0.95
+FEWEST = 5
+"""Scenarios from which on an interval covers what it says; of fewer no percentile of their resamples reaches far enough (two: 50 %)."""
+
+
+def interval_name(count: int) -> str:
+    """What the intervals over `count` scenarios may be called."""
+    if count >= FEWEST:
+        return "95 % intervals"
+    if count < 2:
+        return "no intervals, for want of a second one"
+    return f"intervals of {count} only, which cover less than 95 % (it takes {FEWEST})"
 
 
 @dataclass(frozen=True)

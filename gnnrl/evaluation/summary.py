@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnnrl.domains.autoscaling.calibration import violation_budget
 from gnnrl.evaluation.scenarios import workload_label
-from gnnrl.evaluation.statistics import Interval
+from gnnrl.evaluation.statistics import Interval, interval_name
 
 if TYPE_CHECKING:
     from gnnrl.evaluation.evaluated import Evaluation
@@ -62,7 +62,7 @@ def caption(evaluation: Evaluation) -> str:
     scenarios = evaluation.scenarios
     parts = [f"Means of {scenarios.seeds} held-out scenarios a workload of {scenarios.seconds / 3600:.3g} h, paired"]
     if scenarios.seeds > 1:
-        parts.append("in brackets 95 % intervals")
+        parts.append(f"in brackets {interval_name(scenarios.seeds)}")
     if evaluation.subject is not None:
         training, seeds = evaluation.config.training, evaluation.training_seeds
         parts.append(

@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from gnnrl.evaluation.statistics import Interval, mean_interval, not_worse, paired_difference, relative_saving
+from gnnrl.evaluation.statistics import (
+    Interval,
+    interval_name,
+    mean_interval,
+    not_worse,
+    paired_difference,
+    relative_saving,
+)
 
 
 def test_the_interval_of_a_mean_is_about_two_standard_errors_either_side() -> None:
@@ -83,3 +90,12 @@ def test_one_scenario_has_no_interval_and_shows_nothing_to_be_reached() -> None:
 def test_unpaired_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="same episodes"):
         paired_difference(np.zeros(3), np.zeros(4))
+
+
+def test_an_interval_of_few_is_not_called_a_95_percent_one() -> None:
+    """Resamples of n lie between its least and its most: of n draws these hold the median between them with 1 - 2 / 2**n."""
+    assert [interval_name(count) == "95 % intervals" for count in (1, 2, 3, 4, 5, 40)] == [False] * 4 + [True] * 2
+    assert "intervals of 2 only, which cover less than 95 %" in interval_name(2) and "no intervals" in interval_name(1)
+    drawn = np.random.default_rng(0).normal(size=(2_000, 2))
+    covered = np.mean([found.low <= 0.0 <= found.high for found in map(mean_interval, drawn)])
+    assert 0.45 < covered < 0.55

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gnnrl.evaluation.evaluated import Evaluation
+from gnnrl.evaluation.report import compose
 from gnnrl.evaluation.summary import summary
 from tests.evaluation.made_up import CONFIG, SECONDS, evaluation
 
@@ -70,6 +71,16 @@ def test_a_saving_is_withheld_where_either_is_over_the_violation_budget(found: E
     assert paired["noisy"]["hpa_80"]["policy"]["withheld"] is None
     both = evaluation(LOADS, {**ROWS, "policy": ROWS["hpa_80"], "hpa_80": ROWS["hpa_80"]})
     assert both.withheld("flash", "policy", "hpa_80") == "both over"
+
+
+def test_a_card_says_why_no_saving_is_told(found: Evaluation) -> None:
+    text = compose(found).html()
+    assert "saved against hpa_80 as run" in text and "</b> saved against hpa_80 as run: <b>" not in text
+    withheld = [w for w in found.workloads if found.withheld(w, "policy", "hpa_80")]
+    assert withheld, "one of them is over the budget"
+    assert text.count("saving against hpa_80 as run withheld: <b>") == len(withheld)
+    assert "over)</b> saved" not in text
+    assert "in brackets intervals of 2 only" in summary(found)["caption"]
 
 
 def test_the_objective_is_in_replica_seconds_everywhere(found: Evaluation) -> None:

@@ -131,13 +131,15 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> LLMRoutingEx
 
 def _print(evaluation: LLMRoutingEvaluated) -> None:
     from gnnrl.evaluation.llm_routing.comparison import HEADLINE, REFERENCE
+    from gnnrl.evaluation.statistics import interval_name
 
     asked = evaluation.config.evaluation
     for system in evaluation.systems:
         if system.rules_ahead:
             print(system.rules_ahead)
         print_table(
-            f"{system.name}: {asked.seeds} streams of {asked.requests:,} requests; change against {REFERENCE} [95 % interval]",
+            f"{system.name}: {asked.seeds} streams of {asked.requests:,} requests; change against {REFERENCE} "
+            f"[{interval_name(asked.seeds)}]",
             ("", *(part for name in HEADLINE for part in (f"{name} s", "change %"))),
             (_row(system, row) for row in system.rows),
         )

@@ -114,12 +114,14 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> QueueRouting
 
 
 def _print(evaluation: RoutingEvaluation) -> None:
+    from gnnrl.evaluation.statistics import interval_name
+
     asked = evaluation.config.evaluation
     for system in evaluation.systems:
         if system.rules_ahead:
             print(system.rules_ahead)
         print_table(
-            f"{system.name}: {asked.seeds} streams of {asked.arrivals:,} requests [95 % interval]",
+            f"{system.name}: {asked.seeds} streams of {asked.arrivals:,} requests [{interval_name(asked.seeds)}]",
             (
                 "",
                 "mean latency s",

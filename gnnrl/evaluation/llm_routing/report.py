@@ -16,7 +16,7 @@ from gnnrl.evaluation.llm_routing import plots
 from gnnrl.evaluation.llm_routing.comparison import REFERENCE, LLMRoutingEvaluated, LLMSystem
 from gnnrl.evaluation.llm_routing.play import METRICS
 from gnnrl.evaluation.page import Cell, bar, definitions, details, number, swatch, table
-from gnnrl.evaluation.statistics import Interval
+from gnnrl.evaluation.statistics import Interval, interval_name
 
 __all__ = ["compose"]
 
@@ -48,8 +48,8 @@ def compose(evaluation: LLMRoutingEvaluated, run: Path | None = None) -> Report:
     report.add_targets(evaluation.figures(), "<p>Stretch: what no listed router reaches in all three at once.</p>")
     caption = (
         "Down and left is better; shaded: better than least_outstanding in both. Stars: trained policies. Hollow: routers that "
-        "are told the replicas' speeds. Bars: 95 % intervals over streams; paired changes, in the tables, are much narrower. Arrows: off "
-        "the scale, with TTFT p99 / e2e p99 in seconds."
+        f"are told the replicas' speeds. Bars: {interval_name(asked.seeds)} over streams; paired changes, in the "
+        "tables, are much narrower. Arrows: off the scale, with TTFT p99 / e2e p99 in seconds."
     )
     report.add("Frontier of the two tails", report.picture("frontier", plots.frontiers(systems), caption))
     caption = "Share of requests slower than a time, all streams together. Dotted: one in 100."
@@ -149,8 +149,9 @@ def _add_small_print(report: Report, evaluation: LLMRoutingEvaluated) -> None:
         ("changes", f"{asked.changes_per_1000:g} drawn per 1,000 requests, beside those of the scenario"),
         (
             "intervals",
-            "95 % percentile bootstrap over streams, widened as Student's t asks; changes are paired by stream. Of runs together: over "
-            "the runs, Student's where they are fewer than five, so that they say how much a training depends on its seed",
+            f"{interval_name(asked.seeds)}: percentile bootstrap over streams, widened as Student's t asks; changes are paired by "
+            "stream. Of runs together: over the runs, Student's where they are fewer than five, so that they "
+            "say how much a training depends on its seed",
         ),
         ("the policy is shown", "; ".join(told)),
         (

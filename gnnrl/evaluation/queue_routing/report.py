@@ -19,6 +19,7 @@ from gnnrl.evaluation.page import (
 )
 from gnnrl.evaluation.queue_routing import plots
 from gnnrl.evaluation.queue_routing.comparison import METRICS, POLICY, RoutingEvaluation, System
+from gnnrl.evaluation.statistics import interval_name
 
 __all__ = ["compose"]
 
@@ -119,7 +120,7 @@ def _add_small_print(report: Report, evaluation: RoutingEvaluation) -> None:
         ("drawn systems", f"rates within {list(environment.drawn_rates)}, load within {list(environment.drawn_load)}"),
         ("streams", f"{asked.seeds} of {asked.arrivals:,} requests each after {asked.warm_up:,} that are not measured"),
         ("pairing", "a stream has the same system, arrivals and service requirements whoever routes"),
-        ("intervals", "95 % percentile bootstrap over streams; regret is paired by stream"),
+        ("intervals", f"{interval_name(asked.seeds)}: percentile bootstrap over streams; regret is paired by stream"),
         ("optimum", "exact, of the Markov decision process that sees the types in the queues in their order"),
         ("information", "routers see the queues, some the types in them; the policy sees what the environment shows"),
     ]
