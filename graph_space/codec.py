@@ -31,6 +31,8 @@ from graph_space.topology import Topology, features_from_networkx
 
 __all__ = ["EncodeInfo", "GraphCodec", "PaddedEdges", "array_layout", "empty_observation", "observation_to_networkx"]
 
+LARGEST_FLOAT = float(np.finfo(FLOAT).max)
+
 EncodeInfo = dict[str, int]
 """`nodes_left_out` and `edges_left_out`: what did not fit. Both 0 unless `overflow` is `drop_least_active`."""
 
@@ -117,6 +119,10 @@ class GraphCodec:
     """
 
     def __init__(self, config: DynamicGraphConfig, table: SlotTable | None = None) -> None:
+        if not isinstance(config, DynamicGraphConfig):
+            raise ValueError(f"config is {config!r:.80}, not a DynamicGraphConfig")
+        if table is not None and not isinstance(table, SlotTable):
+            raise ValueError(f"table is {table!r:.80}, not a SlotTable")
         self.config = config
         self.table = SlotTable(config.max_nodes) if table is None else table
         if self.table.capacity != config.max_nodes:
@@ -168,7 +174,8 @@ class GraphCodec:
         edges = _checked(EDGES, edge_features, (m, config.edge_feat_dim))
         global_row = _checked(GLOBALS, global_features, (config.global_feat_dim,))
         moves = _legal_moves(action_mask, topology, config.num_moves)
-        if not (np.isfinite(elapsed_seconds) and elapsed_seconds >= 0.0):
+        number = np.asarray(elapsed_seconds)
+        if number.shape != () or number.dtype.kind not in "iuf" or not 0.0 <= float(number) <= LARGEST_FLOAT:
             raise ValueError(f"elapsed_seconds: {elapsed_seconds!r} is not a finite number >= 0")
         if out is None:
             out = empty_observation(config)
@@ -299,7 +306,13 @@ def _too_many(what: str, count: int, capacity: int, field: str) -> str:
 
 
 def _checked(key: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    array = np.asarray(values, dtype=FLOAT)
+    try:
+        given = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{key}: rows of different lengths, expected {shape}") from error
+    if given.size and given.dtype.kind not in "iufb":
+        raise ValueError(f"{key}: dtype {given.dtype}, expected numbers")
+    array = given.astype(FLOAT)
     if array.size == 0 and 0 in shape:
         array = array.reshape(shape)
     if array.shape != shape:
@@ -315,6 +328,8 @@ def _legal_moves(action_mask: ArrayLike | None, topology: Topology, num_moves: i
     if action_mask is None:
         return np.ones(shape, dtype=MASK)
     moves = np.asarray(action_mask)
+    if moves.dtype.kind not in "iufb":
+        raise ValueError(f"{ACTION_MASK}: dtype {moves.dtype}, expected 0 and 1")
     if moves.shape != shape:
         raise ValueError(f"{ACTION_MASK}: shape {moves.shape}, expected {shape}")
     if not np.isin(moves, (0, 1)).all():
@@ -328,6 +343,10 @@ def _legal_moves(action_mask: ArrayLike | None, topology: Topology, num_moves: i
 
 
 def _check_out(out: GraphObservation, config: DynamicGraphConfig) -> None:
+    if not isinstance(out, dict):
+        raise ValueError(
+            f"out is a {type(out).__name__}, expected the arrays of an observation; see empty_observation()"
+        )
     for key, (shape, dtype) in array_layout(config).items():
         array = out.get(key)
         if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from graph_space.schema import NUM_MOVES, GraphSchema
+from graph_space.slots import LARGEST_SIZE
 
 __all__ = ["DynamicGraphConfig", "Overflow"]
+
+LARGEST_OBSERVATION = 100_000_000
+"""Numbers of one observation: more would fill the memory."""
 
 Overflow = Literal["error", "drop_least_active"]
 
@@ -41,8 +45,17 @@ class DynamicGraphConfig:
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 problems.append(f"{field}: {value!r} is not an integer >= 1")
+            elif value > LARGEST_SIZE:
+                problems.append(f"{field}: {value} is above {LARGEST_SIZE}")
         if self.overflow not in get_args(Overflow):
             problems.append(f"overflow: {self.overflow!r} is not one of {', '.join(get_args(Overflow))}")
+        if not problems:
+            nodes = self.max_nodes * (self.node_feat_dim + self.num_moves)
+            numbers = nodes + self.max_edges * (self.edge_feat_dim + 2)
+            if numbers > LARGEST_OBSERVATION:
+                problems.append(
+                    f"an observation of these sizes holds {numbers} numbers, more than {LARGEST_OBSERVATION}"
+                )
         if problems:
             raise ValueError("DynamicGraphConfig: " + "; ".join(problems))
 

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Assignment", "CapacityError", "SlotTable"]
+__all__ = ["LARGEST_SIZE", "Assignment", "CapacityError", "SlotTable"]
+
+LARGEST_SIZE = 1_000_000
+"""Slots of a table, and of nodes, edges, features or moves of an observation: more is a slip of the pen, and would fill the memory."""
 
 
 class CapacityError(ValueError):
@@ -49,6 +52,8 @@ class SlotTable:
     def __init__(self, capacity: int) -> None:
         if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
             raise ValueError(f"SlotTable: capacity {capacity!r} is not an integer >= 1")
+        if capacity > LARGEST_SIZE:
+            raise ValueError(f"SlotTable: capacity {capacity} is above {LARGEST_SIZE}")
         self._capacity = capacity
         self.reset()
 
@@ -95,12 +100,17 @@ class SlotTable:
             names: every node of the observation, each once.
 
         Raises:
-            ValueError: a name is repeated. The table is unchanged.
+            ValueError: a name is repeated, or no string. The table is unchanged.
             CapacityError: more names than slots. The table is unchanged.
         """
+        if isinstance(names, str):
+            raise ValueError(f"names: {names!r:.80} is one name; give a list of them")
         names = tuple(names)
         if self._assignment is not None and names == self._names:
             return self._assignment
+        misnamed = [name for name in names if not isinstance(name, str)]
+        if misnamed:
+            raise ValueError(f"node names are strings, not {misnamed[0]!r:.80}")
         present = dict.fromkeys(names)
         if len(present) != len(names):
             repeated = sorted({name for name in names if names.count(name) > 1})
@@ -143,8 +153,12 @@ class SlotTable:
         if state["capacity"] != self._capacity:
             raise ValueError(f"SlotTable state is of {state['capacity']} slots, this table has {self._capacity}")
         for part in ("slots", "former", "committed"):
+            if not isinstance(state[part], Mapping):
+                raise ValueError(f"SlotTable state, {part}: {state[part]!r:.80} is no mapping of names to slots")
             slots = list(state[part].values())
-            if len(set(slots)) != len(slots) or any(not 0 <= slot < self._capacity for slot in slots):
+            if any(type(slot) is not int or not 0 <= slot < self._capacity for slot in slots) or len(set(slots)) != len(
+                slots
+            ):
                 raise ValueError(
                     f"SlotTable state, {part}: slots {slots} are not distinct numbers in 0 .. {self._capacity - 1}"
                 )

@@ -55,6 +55,8 @@ class DynamicGraphSpace(spaces.Dict):
     """
 
     def __init__(self, config: DynamicGraphConfig | None = None, seed: int | None = None) -> None:
+        if config is not None and not isinstance(config, DynamicGraphConfig):
+            raise ValueError(f"config is {config!r:.80}, not a DynamicGraphConfig")
         self.config = DynamicGraphConfig() if config is None else config
         self.codec = GraphCodec(self.config)
         layout = array_layout(self.config)

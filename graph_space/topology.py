@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -31,10 +32,20 @@ class Topology:
     edges: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = [
+            f"{field} is a {type(value).__name__}, not a tuple; Topology.of takes any iterables"
+            for field, value in (("nodes", self.nodes), ("edges", self.edges))
+            if not isinstance(value, tuple)
+        ]
+        if problems:
+            raise TopologyError("; ".join(problems))
         misnamed = [name for name in self.nodes if not isinstance(name, str) or not name]
         if misnamed:
             problems.append(f"node names must be non-empty strings, not {', '.join(map(repr, misnamed))}")
+        elif unpaired := [edge for edge in self.edges if not _is_pair(edge)]:
+            problems.append(f"an edge is a pair (source, target) of names, not {unpaired[0]!r:.80}")
+        if problems:
+            raise TopologyError("; ".join(problems))
         known = set(self.nodes)
         if len(known) != len(self.nodes):
             problems.append(f"repeated nodes: {_repeated(self.nodes)}")
@@ -54,12 +65,12 @@ class Topology:
             TopologyError: also where an edge is not a pair.
         """
         pairs = []
-        for edge in edges:
-            pair = tuple(edge)
+        for edge in _items(edges, "edges"):
+            pair = tuple(_items(edge, "an edge"))
             if len(pair) != 2:
                 raise TopologyError(f"an edge is a pair (source, target), not {pair!r}")
             pairs.append((pair[0], pair[1]))
-        return cls(tuple(nodes), tuple(pairs))
+        return cls(tuple(_items(nodes, "nodes")), tuple(pairs))
 
     @cached_property
     def edge_positions(self) -> NDArray[np.int64]:
@@ -77,6 +88,8 @@ class Topology:
         Raises:
             TopologyError: the graph is undirected, has parallel edges, or its nodes are not strings.
         """
+        if not isinstance(graph, nx.Graph):
+            raise TopologyError(f"{graph!r:.80} is not a networkx graph")
         if not graph.is_directed():
             raise TopologyError(
                 "the networkx graph is undirected; give graph.to_directed(), or a DiGraph of who calls whom"
@@ -146,6 +159,17 @@ def features_from_networkx(
         np.array(edges, dtype=np.float32).reshape(-1, len(schema.edges)),
         np.array(global_row, dtype=np.float32),
     )
+
+
+def _is_pair(edge: Any) -> bool:
+    return isinstance(edge, tuple) and len(edge) == 2 and isinstance(edge[0], str) and isinstance(edge[1], str)
+
+
+def _items(values: Iterable[Any], what: str) -> Iterable[Any]:
+    # A text is an iterable of its letters, which is never meant.
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TopologyError(f"{what}: {values!r:.80} is not a list")
+    return values
 
 
 def _repeated(items: tuple[object, ...]) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gnnrl.agents.archive import CheckpointError, write_archive
 from gnnrl.agents.interruption import Interrupted, Interruption, TrainingInterrupted
@@ -201,7 +204,7 @@ class Learning:
             return True
         with self._signals.at_once():
             self.agent.train(False)
-            answer = self._callback(self.agent, iteration)
+            answer = _answer(self._callback(self.agent, iteration))
         newest: Mapping[str, str] = {}
         if log is not None and table is not None:
             if isinstance(answer, Mapping):
@@ -225,6 +228,39 @@ class Learning:
         except CheckpointError as error:
             raise CheckpointError(f"{error}. Make room, then go on with: {self.plan.go_on}") from error
         return path
+
+
+def _answer(answer: Any) -> Mapping[str, float] | bool | None:
+    """What a callback returned, in plain numbers.
+
+    Raises:
+        TypeError: it is neither a mapping of names to numbers, nor True, False or None.
+    """
+    if answer is None or isinstance(answer, bool | np.bool_):
+        return None if answer is None else bool(answer)
+    if not isinstance(answer, Mapping):
+        raise TypeError(
+            f"the callback returned {answer!r:.80}; a mapping of names to numbers is logged, False ends the training, None goes on"
+        )
+    return {_name(name): _number(name, value) for name, value in answer.items()}
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise TypeError(
+            f"the callback returned {name!r:.80} as the name of a number; it is text without control characters"
+        )
+    if name.removeprefix("eval/") == "step":
+        raise TypeError(f"the callback returned a number named {name!r}; the step is a column of its own in the logs")
+    return name
+
+
+def _number(name: str, value: Any) -> float:
+    # A number of numpy or torch counts as one.
+    plain = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    if not isinstance(plain, Real):
+        raise TypeError(f"the callback returned {name!r}: {value!r:.80}, which is not a number")
+    return float(plain)
 
 
 def crossed(before: int, after: int, every: int) -> bool:

@@ -98,7 +98,8 @@ def learn(
         TrainingInterrupted: a signal came; everything is saved.
     """
     total_steps = _whole("total_steps", total_steps)
-    every = _whole("checkpoint_every_steps", checkpoint_every_steps or -(-total_steps // CHECKPOINTS))
+    tenth = -(-total_steps // CHECKPOINTS)
+    every = _whole("checkpoint_every_steps", tenth if checkpoint_every_steps is None else checkpoint_every_steps)
     require_environment(agent, env)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback is {callback!r}; a function of the agent and the iteration is needed")

@@ -32,7 +32,7 @@ def rollout_statistics(storage: RolloutStorage, parts: Sequence[Part], mode: Act
         `action_entropy`, the entropy of these shares in nats. `temperature`: mean over the decisions, where one is not 1.
     """
     nodes = [part.sequence.nodes for part in parts]
-    count = sum(each.numel() for each in nodes)
+    count = max(sum(each.numel() for each in nodes), 1)  # graphs may be without nodes for a while
     mean = sum(float(each.sum(dtype=torch.float64)) for each in nodes) / count
     square = sum(float(each.square().sum(dtype=torch.float64)) for each in nodes) / count
     result = {"state_mean": mean, "state_std": float(np.sqrt(max(square - mean * mean, 0.0)))}

@@ -341,3 +341,44 @@ def test_what_a_vector_environment_answers_is_judged(place: int, value: Any, wor
     if words != "not finite":
         with pytest.raises(ValueError, match=words):
             agent.evaluate(env, 2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        3,
+        "stop",
+        [1.0],
+        {"a": "x"},
+        {"a": None},
+        {1: 2.0},
+        {"a\n": 1.0},
+        {"a": np.ones(2)},
+        {"": 1.0},
+        {"eval/step": 5.0},
+    ],
+)
+def test_a_callback_that_returns_something_else_is_told_so(answer: Any, tmp_path: Path) -> None:
+    env = lamps(2)
+    with pytest.raises(TypeError, match="the callback returned"):
+        lamp_agent(env).learn(env, 64, callback=lambda *_: answer, log_dir=tmp_path / "run")
+
+
+def test_numbers_of_numpy_and_torch_are_logged_and_end_a_training(tmp_path: Path) -> None:
+    env = lamps(2)
+
+    def callback(_: PPO_GNN, iteration: Iteration) -> Any:
+        if iteration.steps >= np.int64(64):
+            return np.False_
+        return {"a": np.float32(0.5), "b": torch.tensor(2), "c": np.array(3)}
+
+    lamp_agent(env).learn(env, 10_000, callback=callback, log_dir=tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
+    assert next([row[name] for name in "abc"] for row in rows if "a" in row) == [0.5, 2.0, 3.0]
+    assert max(row["step"] for row in rows) < 1_000
+
+
+def test_checkpoints_every_0_steps_is_no_number_of_steps() -> None:
+    env = lamps(2)
+    with pytest.raises(ValueError, match="checkpoint_every_steps=0 is not above 0"):
+        lamp_agent(env).learn(env, 64, checkpoint_every_steps=0)

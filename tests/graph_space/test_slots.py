@@ -233,3 +233,16 @@ def test_damaged_states_are_refused(change: dict[str, object], message: str) -> 
     with pytest.raises(ValueError, match=message):
         table.load_state_dict(state)
     assert dict(table.mapping) == {"k": 0}
+
+
+@pytest.mark.parametrize("names", ["ab", [1], [None], [["a"]], [b"a"]])
+def test_names_are_a_list_of_texts(names: object) -> None:
+    with pytest.raises(ValueError, match="name"):
+        SlotTable(3).update(names)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("slots", [None, [0], {"a": True}, {"a": 0.5}, {"a": "0"}, {"a": []}, {"a": 3}])
+def test_a_state_of_other_kinds_is_refused(slots: object) -> None:
+    table = SlotTable(3)
+    with pytest.raises(ValueError, match="SlotTable state, slots"):
+        table.load_state_dict(table.state_dict() | {"slots": slots})

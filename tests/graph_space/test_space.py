@@ -14,7 +14,9 @@ from gymnasium.vector import SyncVectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 
 from graph_space import DynamicGraphConfig, DynamicGraphSpace, GraphObservation, check_observation, empty_observation
+from graph_space.codec import GraphCodec
 from graph_space.schema import KEYS
+from graph_space.slots import SlotTable
 
 CONFIG = DynamicGraphConfig(max_nodes=5, max_edges=9, node_feat_dim=3, edge_feat_dim=2, global_feat_dim=2)
 TINY = DynamicGraphConfig(max_nodes=1, max_edges=1, node_feat_dim=1, edge_feat_dim=1, global_feat_dim=1, num_moves=1)
@@ -180,3 +182,56 @@ def test_importing_the_room_brings_no_torch() -> None:
     code = "import sys, graph_space; print([m for m in ('torch', 'encoders', 'gnnrl') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("field", ["max_nodes", "max_edges", "node_feat_dim", "num_moves"])
+def test_sizes_that_would_fill_the_memory_are_refused(field: str) -> None:
+    for size in (10**9, 2**70):
+        with pytest.raises(ValueError, match=f"{field}: {size} is above 1000000"):
+            DynamicGraphConfig(**{field: size})
+    with pytest.raises(ValueError, match=r"holds \d+ numbers, more than"):
+        DynamicGraphConfig(max_nodes=1_000_000, node_feat_dim=1_000_000)
+    with pytest.raises(ValueError, match="capacity 1000000000 is above"):
+        SlotTable(10**9)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        np.array([["1", "2", "3"]]),
+        np.ones((1, 3), complex),
+        np.ones((1, 3), object),
+        np.full((1, 3), "2020", "M8[Y]"),
+        [[None, 1.0, 2.0]],
+        [[1.0], [1.0, 2.0]],
+    ],
+)
+def test_features_are_numbers(features: object) -> None:
+    with pytest.raises(ValueError, match="nodes: "):
+        DynamicGraphSpace(CONFIG).encode(["a"], features, [], [], np.zeros(2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [None, True, "1", [1.0], 1j, np.array([1.0]), -1, 1e300])
+def test_elapsed_seconds_are_one_number(seconds: object) -> None:
+    with pytest.raises(ValueError, match="elapsed_seconds"):
+        DynamicGraphSpace(CONFIG).encode(["a"], np.ones((1, 3)), [], [], np.zeros(2), elapsed_seconds=seconds)
+
+
+def test_what_holds_numbers_takes_any_layout_of_them() -> None:
+    space, features = DynamicGraphSpace(CONFIG), np.arange(12.0).reshape(4, 3)
+    frozen = features.astype(">f8")[::-2]
+    frozen.setflags(write=False)
+    nodes = space.encode(["a", "b"], frozen, [], [], np.zeros(2, np.int64))[0]["nodes"]
+    assert nodes[:2].tolist() == features[::-2].tolist()
+
+
+@pytest.mark.parametrize("other", [3, "x", True, [], object()])
+def test_a_space_and_a_codec_are_made_of_their_own(other: object) -> None:
+    with pytest.raises(ValueError, match="not a DynamicGraphConfig"):
+        DynamicGraphSpace(other)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not a DynamicGraphConfig"):
+        GraphCodec(other)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not a SlotTable"):
+        GraphCodec(CONFIG, other)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="out is a"):
+        DynamicGraphSpace(CONFIG).encode([], [], [], [], np.zeros(2), out=other)

@@ -77,3 +77,24 @@ def test_missing_attributes_are_named_with_their_places() -> None:
 def test_arrays_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"nodes: features of shape \(1, 2\), expected \(2, 2\)"):
         Topology(("a", "b")).to_networkx(SCHEMA, [[1, 2]])
+
+
+@pytest.mark.parametrize("nodes", [None, 3, "ab", b"ab", [1], [["a"]], [None]])
+def test_nodes_are_a_list_of_names(nodes: object) -> None:
+    with pytest.raises(TopologyError):
+        Topology.of(nodes)  # type: ignore[arg-type]
+    with pytest.raises(TopologyError):
+        Topology(nodes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("edges", [None, 3, "ab", ["ab"], [1], [None], [("a", "b", "a")], [(["a"], "b")]])
+def test_edges_are_a_list_of_pairs_of_names(edges: object) -> None:
+    with pytest.raises(TopologyError):
+        Topology.of(["a", "b"], edges)  # type: ignore[arg-type]
+    with pytest.raises(TopologyError):
+        Topology(("a", "b"), edges if edges is None else tuple(edges) if isinstance(edges, list) else edges)  # type: ignore[arg-type]
+
+
+def test_a_graph_is_one_of_networkx() -> None:
+    with pytest.raises(TopologyError, match="not a networkx graph"):
+        Topology.from_networkx({"a": ["b"]})  # type: ignore[arg-type]
