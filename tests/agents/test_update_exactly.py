@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from encoders.state import EncoderState
 from gnnrl.agents.clone import FrozenClone
 from gnnrl.agents.iteration import Collector, iterations, prime
-from gnnrl.agents.learner import STATISTICS
-from gnnrl.agents.update import build_minibatches, close_rollout, rollout_targets
+from gnnrl.agents.learner import STATISTICS, clone_loss
+from gnnrl.agents.update import build_minibatches, close_rollout, rollout_targets, state_drift
 from tests.agents import plain_update as plain
 from tests.agents.small import collected, small_agent
 from tests.toy_mesh import ToyMesh
@@ -288,3 +289,43 @@ def test_the_ends_of_episodes_are_followed_row_by_row():
     assert live == [[True, True], [True, True], [False, True], [True, False], [True, True], [True, True]]
     assert starts == [[True, True], [False, False], [False, False], [True, False], [False, True], [False, False]]
     assert recorder.storage.loss_mask[:6].tolist() == live
+
+
+@pytest.mark.parametrize("envs", [3, 10])
+def test_the_drift_of_stored_states_is_that_of_the_memory_after_the_first_chunk(envs):
+    """Over at most eight environments, as a share of what was stored."""
+    env = ToyMesh(num_envs=envs, churn=0.0, end=0.0, length=BIG)
+    agent = small_agent(env, "tgn")
+    collected(agent, env)
+    storage = agent.recorder.storage
+    assert state_drift(agent, storage) < 1e-6
+    with torch.no_grad():
+        for parameter in agent.learner.parameters:
+            parameter.mul_(1.3)
+    apart, stored = 0.0, 0.0
+    for b in range(min(envs, 8)):
+        rows = {key: array[:8, b : b + 1] for key, array in storage.obs.items()}
+        sequence = agent.scaler.sequence(rows, storage.episode_start[:8, b : b + 1])
+        before = (torch.from_numpy(array[0, b : b + 1]) for array in (storage.memory, storage.age_seconds))
+        with torch.no_grad():
+            found = agent.model(sequence, EncoderState(*before)).state.memory.numpy()
+        apart += float(((found - storage.memory[1, b]) ** 2).sum())
+        stored += float((storage.memory[1, b] ** 2).sum())
+    assert state_drift(agent, storage) == pytest.approx(np.sqrt(apart / stored), rel=1e-4)
+
+
+def test_cloning_never_holds_the_value_near_the_old_one():
+    env = ToyMesh(num_envs=4)
+    agent = small_agent(env, "gnn", value_clip=0.1)
+    collector = collected(agent, env)
+    storage = agent.recorder.storage
+    close_rollout(agent, agent.recorder, storage, collector.obs, collector.state)
+    targets = rollout_targets(agent, agent.recorder, storage)
+    (_, part), *_ = build_minibatches(agent, storage, targets)[0]
+    _, told = clone_loss(agent.model, part, 1.0)
+    value = agent.model(part.sequence, part.state).value.detach()
+    assert float(told[1]) == pytest.approx(
+        0.5 * float((part.value_weight * (value - part.target) ** 2).sum()), rel=1e-5
+    )
+    part.old_value = part.old_value + 5.0
+    assert torch.equal(clone_loss(agent.model, part, 1.0)[1], told)

@@ -25,6 +25,8 @@ def test_the_envelope_leaves_out_what_is_above_a_line_between_two_settings() -> 
     assert y.tolist() == [200.0, 140.0, 110.0, 100.0]
     x, _ = envelope(np.array([0.0, 0.01, 0.02]), np.array([200.0, 180.0, 100.0]))
     assert x.tolist() == [0.0, 0.02]  # 180 is above the chord (150)
+    x, _ = envelope(np.array([0.0, 0.01, 0.02]), np.array([200.0, 100.0, 100.0]))
+    assert x.tolist() == [0.0, 0.01]  # nobody violates more for nothing
 
 
 def test_costs_are_read_off_straight_lines() -> None:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gnnrl.evaluation.evaluated import Evaluation
+from gnnrl.evaluation.frontier import Frontier
 from gnnrl.evaluation.report import compose
-from gnnrl.evaluation.summary import summary
+from gnnrl.evaluation.summary import objective_change, summary
 from tests.evaluation.made_up import CONFIG, SECONDS, evaluation
 
 LOADS = ("diurnal", "noisy", "flash")
@@ -148,3 +150,48 @@ def test_without_a_policy_there_is_nothing_to_speak_for() -> None:
     assert [table["title"].split(":")[0] for table in text["tables"]] == list(LOADS)
     assert "J vs policy %" not in text["tables"][0]["columns"]
     assert math.isfinite(found.mean("noisy", "kpa", "objective").mean)
+
+
+def test_of_runs_together_every_figure_is_the_mean_over_the_runs() -> None:
+    together = "made_up, 2 runs"
+    rows = {"policy": ROWS["policy"], "seed1": row([700.0, 900.0, 700.0], [0.0] * 3, [500.0] * 3), **ROWS}
+    by_run = {"policy": 0.5, "seed1": 0.7, "hpa_calibrated": 1.0}
+    # Settings at 0 % and 10 % violation: at any budget between a run costs its share of the rule.
+    shares, costs = np.repeat([[0.0], [0.1]], 2, axis=1), np.repeat([[200.0], [100.0]], 2, axis=1)
+    played = {name: Frontier(shares, share * costs, ("safe", "cheap")) for name, share in by_run.items()}
+    partly = {name: played[name] for name in ("policy", "hpa_calibrated")}
+    found = evaluation(
+        LOADS,
+        rows,
+        beside={"seed1": replace(CONFIG, seed=1)},
+        together={together: ("policy", "seed1")},
+        frontiers={"noisy": played, "flash": partly},
+    )
+    assert found.saving("noisy", together, "hpa_80", "objective").mean == pytest.approx((0.2 + 0.1) / 2)
+    assert found.added_violation("diurnal", together, "hpa_80").mean == pytest.approx((0.02 + 0.0) / 2)
+    saved = found.equal_violation_saving("noisy", together, "hpa_calibrated")
+    assert saved is not None and saved.mean == pytest.approx((0.5 + 0.3) / 2)
+    assert found.equal_violation_saving("flash", together, "hpa_calibrated") is None, "one of them was not played"
+    assert found.equal_violation_saving("diurnal", together, "hpa_calibrated") is None
+    paired = found.to_json()["paired"]["noisy"]["hpa_80"]
+    assert paired["policy"]["objective_saving"]["mean"] == pytest.approx(0.2)
+    assert paired["policy"]["replica_seconds_saving"]["mean"] == pytest.approx(0.5)
+    assert paired["policy"]["violating_share_difference"]["mean"] == pytest.approx(0.01)
+    told = found.to_json()["equal_violation"]
+    assert told["noisy"]["replica_seconds_saving"]["hpa_calibrated"][together]["mean"] == pytest.approx(0.4)
+    assert together not in told["flash"]["replica_seconds_saving"]["hpa_calibrated"]
+
+
+def test_how_much_higher_an_objective_is_has_its_bounds_the_right_way_round() -> None:
+    rows = {"policy": {"objective": [100.0, 300.0]}, "kpa": {"objective": [150.0, 330.0]}}
+    change = objective_change(evaluation(("noisy",), rows), "noisy", "kpa")
+    # Of two scenarios a resample is the one, the other, or both: +50 %, +10 %, +20 %.
+    assert change is not None
+    assert (change.mean, change.low, change.high) == pytest.approx((0.2, 0.1, 0.5))
+
+
+def test_what_guardrails_did_is_told_of_each_workload() -> None:
+    found = evaluation(LOADS, {"policy": ROWS["policy"]})
+    acted = {"rate_down": np.array([1.0, 3.0, 5.0, 5.0, 0.0, 8.0])}
+    guarded = replace(found, playbacks={"policy": replace(found.playbacks["policy"], guardrails=acted)})
+    assert [guarded.acted(load, "policy")["rate_down"].mean for load in LOADS] == [2.0, 5.0, 4.0]

@@ -44,6 +44,9 @@ def test_approx_kl_agrees_with_the_exact_divergence():
 def test_clip_fraction_counts_weight_outside_the_range():
     new = torch.tensor([math.log(1.3), math.log(0.7), 0.0])
     assert losses.clip_fraction(new, torch.zeros(3), torch.tensor([0.2, 0.3, 0.5]), 0.2).item() == pytest.approx(0.5)
+    # The ratio is held against it, not its logarithm: of 1.25 and 0.78 the logarithms are 0.223 and -0.248.
+    near = torch.tensor([1.25, 0.78]).log()
+    assert losses.clip_fraction(near, torch.zeros(2), torch.tensor([0.4, 0.6]), 0.23).item() == pytest.approx(0.4)
 
 
 def test_explained_variance():

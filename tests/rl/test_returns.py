@@ -48,6 +48,26 @@ def test_taking_a_truncation_for_a_termination_gives_another_answer():
     assert abs(right[1, 0] - wrong[1, 0]) == 0.5 * 30
 
 
+@pytest.mark.parametrize("by_node", [False, True])
+def test_a_truncation_cuts_and_a_final_row_passes_nothing_on_each_by_itself(by_node):
+    """Rows 0 | 1 truncated | 2 live, as if nothing had been reset | 3 not learned from, with no end before it | 4."""
+    arguments = {
+        "terminated": flags(0, 0, 0, 0, 0),
+        "truncated": flags(0, 1, 0, 0, 0),
+        "loss_mask": flags(1, 1, 1, 0, 1),
+        "gamma": 0.5,
+        "lam": 0.5,
+    }
+    reward, value = column(1, 2, 3, 7, 4), column(10, 20, 30, 40, 50, 60)
+    if by_node:
+        kept = {"node_mask": np.ones((6, 1, 1), np.int8), "prev_slot": np.zeros((6, 1, 1), np.int64)}
+        found = node_advantages(reward[..., None], value[..., None], **kept, **arguments)[..., 0]
+    else:
+        found = graph_advantages(reward, value, **arguments)
+    one, two, four = 2 + 0.5 * 30 - 20, 3 + 0.5 * 40 - 30, 4 + 0.5 * 60 - 50
+    assert found[:, 0].tolist() == [1 + 0.5 * 20 - 10 + 0.25 * one, one, two, 0.0, four]
+
+
 def test_a_node_that_moves_is_followed_and_one_that_leaves_ends():
     # Node a: slot 0 -> 1 -> 1. Node b: slot 1, gone at t = 1. Node c appears in a's old slot at t = 1.
     reward = np.array([[[1.0, 2.0]], [[3.0, 4.0]]], np.float32)
