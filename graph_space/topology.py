@@ -42,9 +42,10 @@ class Topology:
         misnamed = [name for name in self.nodes if not isinstance(name, str) or not name]
         if misnamed:
             problems.append(f"node names must be non-empty strings, not {', '.join(map(repr, misnamed))}")
-        elif unpaired := [edge for edge in self.edges if not _is_pair(edge)]:
+        unpaired = [edge for edge in self.edges if not _is_pair(edge)]
+        if unpaired:
             problems.append(f"an edge is a pair (source, target) of names, not {unpaired[0]!r:.80}")
-        if problems:
+        if unpaired or not all(isinstance(name, str) for name in misnamed):  # the rest asks for texts
             raise TopologyError("; ".join(problems))
         known = set(self.nodes)
         if len(known) != len(self.nodes):
