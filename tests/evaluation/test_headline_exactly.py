@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gnnrl.config.experiment import AutoscalingConfig, EvaluationConfig, ExperimentConfig
+from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, EvaluationConfig, ExperimentConfig
 from gnnrl.domains.autoscaling.calibration import Calibration, Setting
+from gnnrl.domains.autoscaling.episode import Split, draw_episode
 from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS
 from gnnrl.evaluation import comparison
 from gnnrl.evaluation.comparison import POLICY, Evaluation, compare
@@ -152,6 +154,26 @@ def test_frontiers_are_each_workloads_own(compared: Evaluation, stage: Stage) ->
     for _, (workload,), settings, weight in stage.setting_calls:
         assert [setting["target_percent"] for setting in settings] == list(BY_SETTING[workload])
         assert weight == 0.0
+
+
+def test_what_is_played_is_held_out_and_without_churn_unless_asked(compared: Evaluation) -> None:
+    scenarios = compared.scenarios
+    assert (scenarios.split, scenarios.seeds) == (Split.HELD_OUT, SEEDS)
+    still = replace(CONFIG.environment, churn=ChurnConfig())
+    for k, episode in enumerate(scenarios.episodes):
+        drawn = draw_episode(still, Split.HELD_OUT, k % SEEDS, workload=WORKLOADS[k // SEEDS], violation_weight=150.0)
+        np.testing.assert_array_equal(episode.rps, drawn.rps)
+        assert episode.mesh == drawn.mesh
+    restless = ChurnConfig(pod_crashed_per_hour=200.0)
+    config = replace(CONFIG, environment=replace(CONFIG.environment, churn=restless, episode_decisions=40))
+    stage = Stage()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "play", stage.play)
+        for churn in (False, True):
+            asked = {"against": ("hpa_80",), "frontiers": False, "churn": churn, "split": Split.VALIDATION}
+            found = compare(config, Nobody(), calibration=calibration(), **asked)  # type: ignore[arg-type]
+            assert found.scenarios.split == Split.VALIDATION
+            assert any(episode.churn.events for episode in found.scenarios.episodes) == churn
 
 
 def test_savings_are_the_workloads_own_at_equal_and_at_unequal_violation(compared: Evaluation) -> None:

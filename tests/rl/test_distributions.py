@@ -125,3 +125,11 @@ def test_an_empty_mask_row_is_an_error_that_says_where():
         MaskedCategorical(LOGITS, mask, ROW_GRAPH, 2)
     with pytest.raises(EmptyMaskError, match="graph 1 "):
         mode_action(LOGITS.numpy(), mask.numpy(), np.array([0, 2, 3]))
+
+
+@pytest.mark.parametrize("pointer", [None, np.array([0, 1])])
+def test_what_has_no_probability_is_not_drawn_at_the_lowest_uniform(pointer):
+    logits = np.array([[-2000.0, 0.0, 1.0]], np.float32)
+    row, move, log_prob = sample_action(logits, np.ones((1, 3), bool), pointer, np.zeros(1))
+    assert (row[0], move[0]) == (0, 1)
+    assert log_prob[0] == pytest.approx(-np.log(1.0 + np.e), rel=1e-6)

@@ -86,3 +86,23 @@ def test_the_slope_is_the_derivative_and_nothing_where_clipped():
     expected = (normaliser(x + step).astype(np.float64) - normaliser(x - step)) / (2.0 * step)
     np.testing.assert_allclose(normaliser.slope(x), expected, rtol=1e-3, atol=1e-5)
     assert normaliser.slope(np.array([[0.0, 1e6]]))[0, 1] == 0.0
+
+
+def test_a_column_that_hardly_varies_is_only_centred_too():
+    normaliser = RunningNormaliser(2)
+    normaliser.update(np.array([[1.0, 1.0], [1.0 + 1e-7, 1.0 + 1e-5]]))
+    found = normaliser(np.array([[3.0, 1.0 + 2e-5]]))
+    # Half of 1e-5 is a deviation to be divided by, half of 1e-7 is none.
+    np.testing.assert_allclose(found, [[2.0, 3.0]], rtol=0.02)
+
+
+def test_the_slope_of_a_logarithm_is_that_of_the_size():
+    normaliser = RunningNormaliser(1, signed_log=True)
+    assert normaliser.slope(np.array([[3.0], [-3.0], [0.0]])).ravel().tolist() == [0.25, 0.25, 1.0]
+
+
+def test_returns_that_never_vary_are_measured_in_ones():
+    scale = ReturnScale()
+    assert scale.deviation == 1.0
+    scale.update(np.full((4, 2), 7.0), np.ones((4, 2), bool))
+    assert scale.deviation == 1.0

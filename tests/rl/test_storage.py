@@ -69,3 +69,17 @@ def test_a_reward_that_is_not_finite_is_refused():
     storage.stage(seen[0], np.zeros(3), np.ones(3), np.zeros((3, 6, 2)), zero, zero, zero, zero)
     with pytest.raises(ValueError, match="not finite at step 0"):
         storage.commit(np.zeros(3), np.zeros(3), np.zeros(3), np.full((3, 6), np.nan))
+
+
+def test_a_rollout_leaves_no_edges_to_the_next():
+    storage, seen = filled()
+    assert all(storage.obs["edge_mask"][t].any() for t in range(9))
+    storage.clear()
+    few = {key: value.copy() for key, value in seen[0].items()}
+    few["edge_mask"][:, 1:] = 0
+    zero = np.zeros((3, 6))
+    memory = np.zeros((3, 6, 2))
+    storage.stage(few, np.zeros(3, bool), np.ones(3, bool), memory, zero, np.zeros((3, 6), int), zero, zero)
+    assert storage.obs["edge_mask"][0].tolist() == few["edge_mask"][:, : storage.edge_capacity].tolist()
+    assert not storage.obs["edges"][0][:, 1:].any() and not storage.obs["edge_index"][0][..., 1:].any()
+    np.testing.assert_array_equal(storage.obs["edges"][0][:, :1], few["edges"][:, :1])
