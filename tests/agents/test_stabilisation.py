@@ -59,6 +59,22 @@ def test_random_actions_are_uniform_over_the_legal_ones(mode):
 
 
 @pytest.mark.parametrize("mode", ["joint", "select"])
+def test_the_lowest_draw_is_legal_too(mode):
+    env = ToyMesh(num_envs=2, mode=mode)
+    obs, _ = env.reset(seed=1)
+    slot = int(np.flatnonzero(obs["node_mask"][0])[0])
+    obs["action_mask"][:] = 0
+    obs["action_mask"][:, slot, 2] = 1
+
+    class Lowest:
+        def random(self, shape):
+            return np.zeros(shape)
+
+    found = random_actions(obs, mode == "joint", Lowest())
+    assert (found[:, slot] if mode == "joint" else found).tolist() == [2 if mode == "joint" else slot * 3 + 2] * 2
+
+
+@pytest.mark.parametrize("mode", ["joint", "select"])
 def test_it_fills_the_statistics_and_nothing_else(mode):
     env = SpiedMesh(length=9, mode=mode)
     agent = small_agent(env, credit="graph")

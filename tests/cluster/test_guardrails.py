@@ -451,3 +451,21 @@ def test_while_the_objective_is_violated_nothing_is_lowered_and_a_minimum_is_kep
     final, hits = apply(proposal([5, 5, 5, 5], [3.0, 5.0, 3.0, 5.0], **violated))
     assert final == [5, 5, 3, 8]
     assert hits == [("slo_violated",), ("min_max", "slo_violated"), (), ("min_max",)]
+
+
+def test_a_window_that_the_interval_does_not_divide_is_waited_for_whole() -> None:
+    guardrails = Guardrails(replace(WIDE, half_window_seconds=50.0), 1, 1, 15.0)
+    finals = [int(guardrails.apply(proposal([5], [3.0])).final[0, 0]) for _ in range(5)]
+    assert finals == [5, 5, 5, 5, 3]
+
+
+def test_no_wish_is_neither_a_low_nor_a_high_one() -> None:
+    up, down = replace(WIDE, stabilise_up_seconds=45.0), replace(WIDE, stabilise_down_seconds=45.0)
+    assert run(up, [9.0, float("nan"), 9.0, 9.0]) == [5, 5, 5, 9]
+    stale = {"untrusted_mask": [False, True, False, False]}
+    assert run(down, [5.0, float("nan"), 2.0, 2.0], **stale) == [5, 5, 5, 2]
+    assert run(down, [5.0, 2.0, 2.0, 2.0], **stale) == [5, 5, 5, 5], "the negative control: a doubtful wish is one"
+
+
+def test_limits_that_leave_one_number_are_no_contradiction() -> None:
+    assert apply(proposal([5, 2], [1.0, 9.0], min_replicas=[3, 3], max_replicas=[3, 3])) == ([3, 3], [("min_max",)] * 2)
