@@ -272,6 +272,9 @@ def test_the_brake_raises_nothing_and_counts_only_what_may_move() -> None:
     assert braked == ([8, 8, 8, 9], [("brake",), ("brake",), ("brake",), ()])
     some = proposal([8] * 4, [2.0, 2.0, 2.0, 8.0], owned_mask=[False, True, True, False])
     assert apply(some, config)[0] == [2, 8, 8, 8]  # two services that may move: "all at once" says nothing
+    # All three that may move, however many there are that may not.
+    owned = [False, False, False, True, True, True]
+    assert apply(proposal([8] * 6, [2.0, 2.0, 2.0, 8.0, 8.0, 8.0], owned_mask=owned), config)[0] == [8] * 6
     numbers, current = np.array([[6, 6, 6]]), np.array([[8, 8, 8]])
     three = np.ones((1, 3), dtype=np.bool_)
     assert brake_mask(numbers, current, three, 0.99).tolist() == [True]
@@ -320,6 +323,9 @@ def test_the_fallback_is_a_floor_after_enough_intervals_without_a_decision() -> 
     verdict = guardrails.apply(proposal([5, 5], [nan, 6.0], floor=[9, 9]))
     assert shown(verdict) == ([9, 6], [("invalid", "fallback_floor"), ()])
     assert verdict.fallback_mask.tolist() == [[True, False]]
+    owned = Guardrails(replace(config, fallback_after_intervals=1), 1, 1, 15.0)
+    verdict = owned.apply(proposal([5], [nan], floor=[9], owned_mask=[True]))
+    assert shown(verdict) == ([5], [()]), "what is somebody else's has no floor, and none is told"
 
 
 def test_the_floor_obeys_rates_limits_and_budgets() -> None:
