@@ -1,8 +1,10 @@
-"""The three documented rewards: by hand, at their edges, and on a played episode against a reference that reads the request table."""
+"""The three documented rewards and minus the latency: by hand, at their edges, and on a played episode against the request table."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 from gnnrl.config.llm_routing import DocumentedRewardConfig, LLMRoutingConfig
 from gnnrl.domains.llm_routing.baselines import ROUTERS
 from gnnrl.domains.llm_routing.env import LLMRoutingVectorEnv
-from gnnrl.domains.llm_routing.objective import documented_terms
+from gnnrl.domains.llm_routing.objective import LLMRoutingReward, documented_terms
+from gnnrl.domains.llm_routing.observation import GLOBAL_FEATURES
 from gnnrl.domains.llm_routing.request_table import RequestTable
 
 MODES = ("delta", "instant", "hybrid")
@@ -194,3 +197,56 @@ def test_an_episode_starts_without_the_last_ones_past(mode: Any) -> None:
         ours = env.step(env.simulation.choose(code))
         assert ours[1][0] == theirs[1][0]
         assert all(np.array_equal(ours[4][name], theirs[4][name]) for name in ours[4])
+
+
+def taken(request_seconds: list[float], unanswered_seconds: list[float]) -> Any:
+    """Sums of two episodes up to now."""
+    return SimpleNamespace(request_seconds=np.array(request_seconds), unanswered_seconds=np.array(unanswered_seconds))
+
+
+def test_minus_latency_by_hand() -> None:
+    config = LLMRoutingConfig(
+        reward="minus_latency",
+        e2e_weight=2.0,
+        ttft_weight=3.0,
+        charge_ahead=True,
+        slow_start_weight=5.0,
+        slow_end_weight=7.0,
+    )
+    reward, restored = LLMRoutingReward(config, 2), LLMRoutingReward(config, 2)
+    assert reward.counts_waits
+    shown, going_on = np.zeros((2, len(GLOBAL_FEATURES)), np.float32), np.array([False, False])
+    counted = np.array([[1.0, 2.0], [0.5, 4.0], [10.0, 20.0]])
+    reward.terms(taken([1.0, 4.0], [0.5, 1.0]), counted, shown, going_on)
+    counted += np.array([[0.25, 100.0], [0.1, 100.0], [2.0, 100.0]])  # kept by whom it belongs to
+    restored.load_state_dict(reward.state_dict())
+    for each in (reward, restored):
+        # The second episode begins: nothing of the last one is charged.
+        found = each.terms(taken([3.0, 0.0], [0.75, 0.0]), counted, shown, np.array([False, True]))
+        expected = {
+            "reward_e2e": -2.0 * 2.0,
+            "reward_ttft": -3.0 * 0.25,
+            "reward_ahead": -2.0 * 0.25,
+            "reward_slow_start": -5.0 * 0.1,
+            "reward_slow_end": -7.0 * 2.0,
+            "latency_s": 2.0,
+            "ttft_s": 0.25,
+        }
+        assert {name: float(value[0]) for name, value in found.items()} == pytest.approx(expected)
+        assert all(value[1] == 0.0 for value in found.values())
+        # And what it begins with is what the next decision is counted from.
+        found = each.terms(taken([3.0, 1.5], [0.75, 0.5]), counted, shown, going_on)
+        assert (found["reward_e2e"].tolist(), found["reward_ttft"].tolist()) == ([0.0, -3.0], [0.0, -1.5])
+
+
+def test_waits_are_asked_for_by_minus_latency_alone() -> None:
+    plain = LLMRoutingConfig(reward="minus_latency", charge_ahead=False, slow_start_weight=0.0, slow_end_weight=0.0)
+    assert not LLMRoutingReward(plain, 1).counts_waits
+    assert not LLMRoutingReward(replace(plain, reward="delta", slow_start_weight=1.0), 1).counts_waits
+    found = LLMRoutingReward(plain, 2).terms(
+        taken([1.0, 2.0], [0.5, 0.5]),
+        np.zeros((3, 2)),
+        np.zeros((2, len(GLOBAL_FEATURES)), np.float32),
+        np.zeros(2, bool),
+    )
+    assert list(found) == ["reward_e2e", "reward_ttft", "latency_s", "ttft_s"]
