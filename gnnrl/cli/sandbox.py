@@ -176,6 +176,7 @@ def _compile() -> None:
 
 def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
     """The experiment with what the flags replace, and the episode that `gnnrl evaluate` plays under this seed."""
+    from gnnrl.cli.domains.comparing import faults_named_by
     from gnnrl.config.experiment import ExperimentConfig
     from gnnrl.config.loader import config_text, dump_config, parse_config
     from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
@@ -185,11 +186,13 @@ def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
     file = args.run_folder / "config.yaml" if args.run_folder else args.config
     text = config_text(file) if file else dump_config(ExperimentConfig())
     workload = in_own_rates([args.workload])[0] if args.absolute else args.workload
-    flags = [f"evaluation.workloads={json.dumps([workload])}"]
+    flags, room = {f"evaluation.workloads={json.dumps([workload])}": "--workload"}, ()
     if args.mesh is not None:
-        flags += [f"environment.mesh={json.dumps([args.mesh])}", *_room_for(args.mesh, text)]
+        flags[f"environment.mesh={json.dumps([args.mesh])}"] = "--mesh"
+        room = tuple(_room_for(args.mesh, text))
     source = str(file) if file else "the default configuration"
-    config = parse_config(text, [*flags, *args.overrides], source=source, rules=CONFIG_RULES)
+    with faults_named_by(flags):
+        config = parse_config(text, [*flags, *room, *args.overrides], source=source, rules=CONFIG_RULES)
     decisions = round(args.hours * 3600.0 / config.environment.decision_seconds) if args.hours < 24 * 366 else 0
     if decisions < 1:
         raise UserError(f"--hours {args.hours}: must hold a decision, and be at most a year")

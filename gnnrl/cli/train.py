@@ -91,7 +91,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse(args: argparse.Namespace) -> None:
-    if args.config is None and (args.resume is None or args.seeds is not None):
+    if args.config is None and args.seeds is not None and args.resume is not None:
+        args.usage_error(
+            f"name the CONFIG again: --seeds goes on in {args.resume}_seed0 and so on, of which some may not have begun"
+        )
+    if args.config is None and args.resume is None:
         args.usage_error("name a CONFIG, such as configs/demo.yaml; only --resume DIR has its own")
     if args.extend is not None and (args.resume is None or args.seeds is not None):
         raise UserError("gnnrl train: --extend goes with --resume DIR, a finished run, one at a time")

@@ -124,11 +124,24 @@ def parse_with_flags(
     Raises:
         ConfigError: every fault at once.
     """
-    from gnnrl.config.loader import ConfigError, parse_experiment
+    from gnnrl.config.loader import parse_experiment
 
     flags = {f"{path}={json.dumps(value)}": flag for path, (flag, value) in values.items()}
-    try:
+    with faults_named_by(flags):
         return parse_experiment(text, [*flags, *overrides], source=source, rules=lambda _: rules)
+
+
+@contextmanager
+def faults_named_by(flags: Mapping[str, str]) -> Iterator[None]:
+    """Faults of a configuration are told of the flag that was given, not of the assignment `a.b=c` that was made of it.
+
+    Args:
+        flags: assignment -> flag.
+    """
+    from gnnrl.config.errors import ConfigError
+
+    try:
+        yield
     except ConfigError as error:
         lines = list(error.errors)
         for assignment, flag in flags.items():
