@@ -186,10 +186,11 @@ def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
     file = args.run_folder / "config.yaml" if args.run_folder else args.config
     text = config_text(file) if file else dump_config(ExperimentConfig())
     workload = in_own_rates([args.workload])[0] if args.absolute else args.workload
-    flags, room = {f"evaluation.workloads={json.dumps([workload])}": "--workload"}, ()
+    flags = {f"evaluation.workloads={json.dumps([workload])}": "--workload"}
+    room: Sequence[str] = ()
     if args.mesh is not None:
         flags[f"environment.mesh={json.dumps([args.mesh])}"] = "--mesh"
-        room = tuple(_room_for(args.mesh, text))
+        room = _room_for(args.mesh, text)
     source = str(file) if file else "the default configuration"
     with faults_named_by(flags):
         config = parse_config(text, [*flags, *room, *args.overrides], source=source, rules=CONFIG_RULES)
