@@ -62,7 +62,10 @@ class _Service:
     lately: deque[tuple[float, float]] = field(default_factory=deque)
     """(seconds, rate) of the readings within `SETTLED_WINDOWS`, none of which was in doubt."""
     settled_cost: float | None = None
-    """CPU a request/s when its rate last stayed where it was; None = it has not."""
+    """CPU a request/s when its rate stayed where it was, the least of the last `BELIEVED_SECONDS`; None = it has not. The least: of a rate that
+    slides because samples are lost one by one the cost seems to rise."""
+    settled_seconds: float = 0.0
+    """When that was."""
     requested_seconds: float | None = None
     """When requests were last seen; None = never, or so long ago that it is believed."""
     requested_cpu: float = math.inf
@@ -192,7 +195,9 @@ def _settle(known: _Service, now: float, window_seconds: float, rate: float, cpu
     since = max(known.lately[0][0], known.measured_since)
     is_whole = now - since >= (SETTLED_WINDOWS - 0.5) * window_seconds
     if is_whole and 0.0 < max(rates) <= (1.0 + TOLERANCE) * min(rates):
-        known.settled_cost = cpu / rate
+        is_old = now - known.settled_seconds > BELIEVED_SECONDS
+        if known.settled_cost is None or is_old or cpu / rate <= known.settled_cost:
+            known.settled_cost, known.settled_seconds = cpu / rate, now
 
 
 def _fell(known: _Service, seen: _Seen, rate: float, cpu: float, window_seconds: float) -> bool:

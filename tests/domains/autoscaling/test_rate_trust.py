@@ -156,6 +156,6 @@ def test_only_what_has_been_measured_for_a_whole_window_is_a_measure() -> None:
     assert not any(doubted([*[(100.0, 500.0)] * 4, (80.0, 500.0)]))
     assert doubted([*[(100.0, 500.0)] * 5, (80.0, 500.0)])[-1]
     # A reading without CPU breaks it: of the 100 since then there is less than a window.
-    broken = [*[(50.0, 500.0)] * 10, (50.0, None), (100.0, 500.0), (100.0, 500.0), (80.0, 500.0)]
+    broken = [*[(50.0, 250.0)] * 10, (50.0, None), (100.0, 500.0), (100.0, 500.0), (75.0, 500.0)]
     assert not any(doubted(broken))
-    assert doubted([*broken[:10], (50.0, 500.0), *broken[11:]])[-1]
+    assert doubted([*broken[:10], (50.0, 250.0), *broken[11:]])[-1]
