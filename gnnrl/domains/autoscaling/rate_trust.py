@@ -62,8 +62,8 @@ class _Service:
     lately: deque[tuple[float, float]] = field(default_factory=deque)
     """(seconds, rate) of the readings within `SETTLED_WINDOWS`, none of which was in doubt."""
     settled_cost: float | None = None
-    """CPU a request/s when its rate stayed where it was, the least of the last `BELIEVED_SECONDS`; None = it has not. The least: of a rate that
-    slides because samples are lost one by one the cost seems to rise."""
+    """CPU a request/s when its rate stayed where it was, the least of the last `BELIEVED_SECONDS`; None = it has not. The least: of a
+    rate that slides because samples are lost one by one the cost seems to rise."""
     settled_seconds: float = 0.0
     """When that was."""
     requested_seconds: float | None = None
