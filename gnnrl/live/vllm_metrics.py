@@ -47,7 +47,8 @@ def replica_report_from_vllm(
         healthy, age_seconds, speed: as in `ReplicaReport`.
 
     Raises:
-        ReportError: the text is not of that format, nothing in it is of vLLM, or a count is no whole number >= 0.
+        ReportError: the text is not of that format, nothing in it is of vLLM, a series stands there twice, or a count is no whole number
+            >= 0.
     """
     by_name = _samples(text, replica_id)
 
@@ -97,8 +98,15 @@ def _samples(text: str, replica_id: str) -> dict[str, list[Sample]]:
             f"replica {replica_id!r}: no metric of what it answered begins with vllm:; is it a vLLM server's /metrics?"
         )
     by_name: dict[str, list[Sample]] = {}
+    seen = set()
     for sample in samples:
         if sample.name.startswith(spelling):
+            series = (sample.name, *sorted(sample.labels.items()))
+            if series in seen:
+                raise ReportError(
+                    f"replica {replica_id!r}: {sample.name} stands there twice with the same labels; which of them is it?"
+                )
+            seen.add(series)
             by_name.setdefault(PREFIX + sample.name.removeprefix(spelling), []).append(sample)
     return by_name
 

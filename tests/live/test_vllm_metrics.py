@@ -118,6 +118,11 @@ def test_a_byte_order_mark_hides_no_metric() -> None:
     assert replica_report_from_vllm("\ufeff" + without_comments, "a") == EXPECTED
 
 
+def test_a_series_that_stands_there_twice_is_not_added_up() -> None:
+    with pytest.raises(ReportError, match=r"vllm:num_requests_running stands there twice with the same labels"):
+        replica_report_from_vllm(NEW + NEW, "a")
+
+
 def test_every_whole_number_is_one_in_any_spelling() -> None:
     for value in ("0", "0.0", "3", "3.0", "3e0", "0.3e1", "30e-1", "+3", "9007199254740992"):
         report = replica_report_from_vllm(f"vllm:num_requests_running {value}\n", "a")
