@@ -35,6 +35,12 @@ class _Flattening(gymnasium.Env):
 
     use_graph = True
 
+    def _show(self, use_graph: Any) -> None:
+        if not isinstance(use_graph, bool):
+            raise ValueError(f"use_graph: {use_graph!r:.80} is not True or False")
+        if not use_graph:
+            self.hide_graph()
+
     def hide_graph(self) -> None:
         """Observe one flat vector from now on."""
         self.use_graph = False
@@ -68,6 +74,8 @@ class OnlineBoutique(_Flattening, MeshEnv):
 
     def __new__(cls, k8s: bool = False, *args: Any, **changes: Any) -> Any:
         """A live environment where one is asked for: it has a cluster, and no mesh of its own."""
+        if not isinstance(k8s, bool):
+            raise ValueError(f"k8s: {k8s!r:.80} is not True or False")
         return LiveOnlineBoutique(*args, **changes) if k8s else super().__new__(cls)
 
     def __init__(
@@ -79,8 +87,7 @@ class OnlineBoutique(_Flattening, MeshEnv):
         **changes: Any,
     ) -> None:
         super().__init__(_aimed(config, goal_reward), **changes)
-        if not use_graph:
-            self.hide_graph()
+        self._show(use_graph)
 
 
 class LiveOnlineBoutique(_Flattening, LiveMeshEnv):
@@ -102,8 +109,7 @@ class LiveOnlineBoutique(_Flattening, LiveMeshEnv):
         **arguments: Any,
     ) -> None:
         super().__init__(_aimed(config, goal_reward), **arguments)
-        if not use_graph:
-            self.hide_graph()
+        self._show(use_graph)
 
 
 def _aimed(config: AutoscalingConfig | None, goal_reward: Goal) -> AutoscalingConfig:

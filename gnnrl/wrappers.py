@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from graph_space.arguments import whole_number
 from graph_space.schema import ACTION_MASK, EDGE_INDEX, EDGE_MASK, EDGES, GLOBALS, NODE_MASK, NODES
 
 __all__ = ["DocumentedObservation", "StableBaselines3Observation"]
@@ -32,18 +33,19 @@ class DocumentedObservation(gymnasium.ObservationWrapper):
         services: slots of the flattened mask.
 
     Raises:
-        ValueError: more services than slots.
+        ValueError: more services than slots, or an environment without a graph.
     """
 
     def __init__(self, env: gymnasium.Env, services: int = 11) -> None:
         super().__init__(env)
         source = env.observation_space
-        assert isinstance(source, spaces.Dict)
+        if not isinstance(source, spaces.Dict) or ACTION_MASK not in source.spaces:
+            raise ValueError(
+                f"DocumentedObservation: the observation is no graph but {source}; give a mesh environment"
+            )
         max_nodes, moves = source[ACTION_MASK].shape or (0, 0)
         max_edges = (source[EDGE_MASK].shape or (0,))[0]
-        if services > max_nodes:
-            raise ValueError(f"DocumentedObservation(services={services}): the environment has {max_nodes} slots")
-        self._services = services
+        services = self._services = whole_number(services, "DocumentedObservation: services", 1, max_nodes)
         self.observation_space = spaces.Dict(
             {
                 "svc_df": spaces.Box(-np.inf, np.inf, (max_nodes, NODE_COLUMNS), np.float32),

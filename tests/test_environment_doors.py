@@ -301,3 +301,26 @@ def test_there_is_one_environment_at_least(make: Callable[..., GraphVectorEnv]) 
     for count in (0, -1, 2.0, "2", True, None):
         with pytest.raises(ValueError, match=r"num_envs = .* is not|num_envs"):
             make(count)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"use_graph": "no"}, "use_graph: 'no' is not True or False"),
+        ({"use_graph": None}, "use_graph: None is not"),
+        ({"k8s": "yes"}, "k8s: 'yes' is not True or False"),
+        ({"max_replicas": 2**70}, r"max_replicas: \d+ is not in \[1, 32767\]"),
+        ({"max_nodes": 10**9}, "max_nodes"),
+    ],
+)
+def test_online_boutique_is_made_of_what_its_arguments_mean(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        gnnrl.OnlineBoutique(**changes)
+
+
+@pytest.mark.parametrize("services", [True, "x", None, 1.5, 0, -1, 10**9])
+def test_the_documented_layout_is_of_a_number_of_services_of_a_graph(services: Any) -> None:
+    with pytest.raises(ValueError, match="services"):
+        DocumentedObservation(gnnrl.OnlineBoutique(), services)
+    with pytest.raises(ValueError, match="no graph"):
+        DocumentedObservation(gymnasium.make("CartPole-v1"))

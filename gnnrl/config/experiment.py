@@ -87,7 +87,7 @@ class AutoscalingConfig(Checked, section="environment"):
     """The hottest service needs U(low, high) replicas at the workload's peak, at 80 % of its limit."""
     min_replicas: Annotated[int, Ge(1)] = 1
     """Fewest replicas of a service."""
-    max_replicas: Annotated[int, Ge(1)] = 20
+    max_replicas: Annotated[int, Ge(1), Le(32_767)] = 20
     """Most replicas of a service."""
     violation_weight: tuple[Positive, Positive] = (20.0, 800.0)
     """Range of the log-uniform weight `a` of a violating decision interval, drawn per episode, shown to the policy."""

@@ -127,6 +127,8 @@ class LiveMeshEnv(gymnasium.Env):
             if isinstance(value, bool) or not isinstance(value, int | float) or not least < value < math.inf:
                 raise ValueError(f"LiveMeshEnv: {name} {value!r} is not a number {'> 0' if least == 0.0 else '>= 0'}")
         whole_number(patience_intervals, "LiveMeshEnv: patience_intervals")
+        if guardrails is not None and not isinstance(guardrails, GuardrailConfig):
+            raise ValueError(f"LiveMeshEnv: guardrails {guardrails!r:.80} is not a GuardrailConfig")
         guardrails = guardrails or wide_guardrails(config.min_replicas, config.max_replicas)
         self.config = replace(config, min_replicas=guardrails.min_replicas, max_replicas=guardrails.max_replicas)
         self.observation_space = DynamicGraphSpace(graph_config(self.config))
