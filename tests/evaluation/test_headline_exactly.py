@@ -15,6 +15,7 @@ from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, EvaluationCo
 from gnnrl.domains.autoscaling.calibration import Calibration, Setting
 from gnnrl.domains.autoscaling.episode import Split, draw_episode
 from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS
+from gnnrl.domains.llm_routing.baselines import ROUTERS as LLM_ROUTERS
 from gnnrl.evaluation import comparison
 from gnnrl.evaluation.comparison import POLICY, Evaluation, compare
 from gnnrl.evaluation.contenders import over_runs
@@ -340,3 +341,27 @@ def test_routing_changes_are_shares_of_the_reference_paired_by_stream() -> None:
     regret = queue.regret("policy", "least_outstanding", "mean_latency")
     assert regret.mean == pytest.approx(-0.25)
     assert (regret.low, regret.high) == (pytest.approx(changed[ends[0]]), pytest.approx(changed[ends[1]]))
+
+
+def test_rules_that_know_more_than_the_policy_are_not_said_to_be_ahead_of_it() -> None:
+    told = next(name for name, router in LLM_ROUTERS.items() if router.told)
+    figures = {"policy": 2.0, told: 1.0, "least_outstanding": 1.5, "random": 3.0}
+    played = {row: SimpleNamespace(values=lambda _, v=v: np.full(3, v)) for row, v in figures.items()}
+    llm = LLMSystem(name="x", environment=None, playbacks=played)  # type: ignore[arg-type]
+    cost = "least_outstanding (1.5 against 2)"
+    assert llm.rules_ahead == f"Where a rule has less than policy: TTFT p99 {cost}; e2e mean {cost}; e2e p99 {cost}"
+    figures = {"policy": 2.0, "oracle": 1.0, "sed_own_rate": 1.5, "random": 3.0}
+    routed = {
+        row: SimpleNamespace(
+            mean_latency=np.full(3, v), p99=lambda v=v: 3.0 - v, p99_of=lambda index, v=v: np.full(len(index), 3.0 - v)
+        )
+        for row, v in figures.items()
+    }
+    queue = System(name="x", environment=None, playbacks=routed)  # type: ignore[arg-type]
+    # Of the percentile they have in this case the policy is third: 1 s against 2, 1.5 and 0.
+    assert queue.rules_ahead == (
+        "Where a rule has less than policy: mean latency sed_own_rate (1.5 against 2); p99 latency random (0 against 1)"
+    )
+    regret = queue.regret("policy", "sed_own_rate", "p99_latency")
+    assert (regret.mean, regret.low, regret.high) == pytest.approx((-1.0 / 3.0,) * 3)
+    assert queue.mean("policy", "p99_latency").mean == 1.0
