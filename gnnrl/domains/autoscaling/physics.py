@@ -49,8 +49,8 @@ Error against the event-by-event reference of the tests (`python -m benchmarks.b
 the hottest service, random meshes of 8, 20 and 60 services, one with cycles), loads 0.3 to 0.9: mean within 5 %, P95 within 8 %, P99 within
 20 %. Through a minute of twice the capacity and the recovery, in windows of 15 s with a request timeout of 10 s: mean within 6 % in the
 overload, 13 % in the first window of the recovery, P95 within 9 %, P99 within 15 %; failed shares within 3 points. The exception is the
-window in which the backlog comes to its end: that happens 1 to 3 s too late, because the ages of what waits are followed by two moments only,
-which lifts the mean of that one window by 6 to 270 %, its P95 by 76 to 700 % and its P99 by 85 to 1050 %.
+window in which the backlog comes to its end: that happens 1 to 3 s too late, because the ages of what waits are followed by two moments
+only, which lifts the mean of that one window by 6 to 270 %, its P95 by 76 to 700 % and its P99 by 85 to 1050 %.
 """
 
 from __future__ import annotations
