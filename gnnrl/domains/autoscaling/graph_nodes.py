@@ -30,11 +30,15 @@ class GraphNodes:
         """Nodes that only share a Deployment's name: of another cluster, or of a namespace that may not be seen."""
 
     @classmethod
-    def of(cls, snapshot: ClusterSnapshot, graph: ServiceGraph | None) -> GraphNodes:
+    def of(cls, snapshot: ClusterSnapshot, graph: ServiceGraph | None, cluster: str = "") -> GraphNodes:
+        """Of a graph; `cluster`: whose Deployments these are, as the graph names it; "" = there is only one."""
         nodes = cls(snapshot.namespace, sorted(filter(_is_scaled, snapshot.deployments), key=lambda d: d.name))
         if graph is None:
             return nodes
         nodes._elsewhere = frozenset(node.key for node in graph.nodes if node.is_outside or node.is_inaccessible)
+        if cluster:
+            theirs = (*UNNAMED_CLUSTERS, cluster)
+            nodes._elsewhere |= {node.key for node in graph.nodes if node.key.cluster not in theirs}
         nodes._elsewhere |= nodes._of_several_clusters(graph)
         dead = {node.key for node in graph.nodes if node.is_dead}
         between = nodes._merged([e for e in graph.edges if e.source not in dead and e.target not in dead])

@@ -133,7 +133,7 @@ class Sensing:
         if graph is not None and (impossible := self._trust.impossible(snapshot, graph)):
             # As if there were none: what it shows need not fit, and the fallback does without.
             blocking, graph = (*blocking, impossible), None
-        nodes = GraphNodes.of(snapshot, graph)
+        nodes = GraphNodes.of(snapshot, graph, self._trust.cluster)
         left_out = self._fit(nodes, graph)
         shorted = nodes.shorted(graph)
         if shorted:
