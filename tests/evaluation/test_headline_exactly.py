@@ -21,7 +21,7 @@ from gnnrl.evaluation.comparison import POLICY, Evaluation, compare
 from gnnrl.evaluation.contenders import over_runs
 from gnnrl.evaluation.llm_routing.comparison import LLMSystem
 from gnnrl.evaluation.queue_routing.comparison import System
-from gnnrl.evaluation.runner import METRICS, Playback, _Score, histogram_quantile
+from gnnrl.evaluation.runner import METRICS, Playback, _Score, histogram_quantile, step_second
 from gnnrl.evaluation.scenarios import ScenarioSet
 from gnnrl.evaluation.statistics import Interval, _tail_share, mean_interval, relative_saving
 
@@ -365,3 +365,14 @@ def test_rules_that_know_more_than_the_policy_are_not_said_to_be_ahead_of_it() -
     regret = queue.regret("policy", "sed_own_rate", "p99_latency")
     assert (regret.mean, regret.low, regret.high) == pytest.approx((-1.0 / 3.0,) * 3)
     assert queue.mean("policy", "p99_latency").mean == 1.0
+
+
+def test_a_step_is_where_half_of_the_rise_is_done_and_a_smaller_one_than_by_six_tenths_is_none() -> None:
+    def ramp(to: float) -> np.ndarray:
+        """100 requests/s for 100 s, then in 20 s up."""
+        return np.concatenate([np.full(100, 100.0), 100.0 + (to - 100.0) * np.arange(1, 21) / 20.0, np.full(80, to)])
+
+    assert step_second(ramp(180.0)) == 109  # 140 there
+    assert step_second(ramp(161.0)) == 109
+    assert step_second(ramp(159.0)) is None
+    assert step_second(ramp(180.0)[:89]) is None
