@@ -208,8 +208,8 @@ def play_episodes(
     starts, counts = np.ones(env.num_envs, np.bool_), np.zeros(env.num_envs, np.int64)
     while counts.min() < each:
         action, state = agent.act(obs, state, starts, deterministic=deterministic, temperature=temperature, rng=rng)
-        obs, *answer, _ = env.step(action)
-        reward, terminated, truncated = step_answer(*answer, env.num_envs)
+        obs, reward, terminated, truncated, _ = env.step(action)
+        reward, terminated, truncated = step_answer(reward, terminated, truncated, env.num_envs)
         done = (terminated | truncated) & live
         ended.add(reward, live, done)
         # NEXT_STEP: the observation after an end is final, and the one after that starts the next episode.

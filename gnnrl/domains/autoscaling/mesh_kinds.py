@@ -26,7 +26,7 @@ def kind_problems(mesh: Mesh) -> list[str]:
     for field in _PARTS:
         parts = getattr(mesh, field)
         if isinstance(parts, tuple):
-            (kind, _) = get_args(_kinds(type(mesh))[field])
+            (kind, _) = get_args(_kinds_of(mesh)[field])
             for place, part in enumerate(parts):
                 if isinstance(part, kind):
                     problems += [f"{_named(field, place, part)}: {fault}" for fault in _faults(part)]
@@ -36,7 +36,7 @@ def kind_problems(mesh: Mesh) -> list[str]:
 
 
 def _faults(part: Any) -> Iterator[str]:
-    for name, annotation in _kinds(type(part)).items():
+    for name, annotation in _kinds_of(part).items():
         value = getattr(part, name)
         if get_origin(annotation) is tuple:
             (kind, _) = get_args(annotation)
@@ -63,6 +63,11 @@ def _fits(kind: Any, value: Any) -> bool:
         number = Integral if kind is int else Real
         return isinstance(value, number) and not isinstance(value, bool | np.bool_)
     return isinstance(value, kind)
+
+
+def _kinds_of(part: Any) -> dict[str, Any]:
+    kind: Any = type(part)
+    return _kinds(kind)
 
 
 @cache
