@@ -369,10 +369,10 @@ def test_rules_that_know_more_than_the_policy_are_not_said_to_be_ahead_of_it() -
 
 def test_a_step_is_where_half_of_the_rise_is_done_and_a_smaller_one_than_by_six_tenths_is_none() -> None:
     def ramp(to: float) -> np.ndarray:
-        """100 requests/s for 100 s, then in 20 s up."""
-        return np.concatenate([np.full(100, 100.0), 100.0 + (to - 100.0) * np.arange(1, 21) / 20.0, np.full(80, to)])
+        """100 requests/s for 100 s, then in 28 s up."""
+        return np.concatenate([np.full(100, 100.0), 100.0 + (to - 100.0) * np.arange(1, 29) / 28.0, np.full(80, to)])
 
-    assert step_second(ramp(180.0)) == 109  # 140 there
-    assert step_second(ramp(161.0)) == 109
+    assert step_second(ramp(180.0)) == 113  # 140 there
+    assert step_second(ramp(161.0)) == 113
     assert step_second(ramp(159.0)) is None
     assert step_second(ramp(180.0)[:89]) is None
