@@ -174,7 +174,7 @@ def test_an_answer_that_was_lost_is_found_again(store: ObjectStore, make: Make) 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault(403), "not allowed to patch deployments/scale"),
+        (Fault(403), "patch deployments/scale in namespace 'shop' was refused (403): injected"),
         (Fault(500), "500"),
         (Fault(0), "cut"),
         (Fault(422), "422"),

@@ -557,7 +557,7 @@ def test_one_slow_source_costs_the_deadline_and_nothing_else(server: FakeApi, gr
         # The gate is shut: the first interval waits for it up to the deadline; while it hangs, the others do not, and it is not
         # asked again.
         assert only_problem(snapshot).source == "graph"
-        said = "graph: no answer within 4 s" if interval == 0 else "graph: still waiting"
+        said = "graph: no answer within 4.0 s" if interval == 0 else "graph: still waiting"
         assert only_problem(snapshot).message.startswith(said), "its source is named once"
         assert len(snapshot.deployments) == 2 and len(snapshot.usage) == 4
         threads.append(sum(thread.name.startswith("read") for thread in threading.enumerate()))
