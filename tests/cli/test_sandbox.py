@@ -113,7 +113,7 @@ def test_the_first_moment_is_enough_for_a_decision(
         assert requests.get(f"{urls['control']}/clock", timeout=60).json() == clock  # nothing was waited for
     told = capsys.readouterr().out
     assert re.search(r"ok +metrics: \d+ pods, 1\d s old", told), told
-    assert re.search(r"frontend +\d+/\d+ .*load \d+\.\d replicas' worth", told), told
+    assert re.search(r"frontend +\d+/\d+ .*CPU \d+ % of the requests on \d+, target 80 %", told), told
 
 
 def test_it_ends_with_the_load_if_asked_to(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_all_faults_at_once() -> None:
         "x.yaml: ppo.gae_lambda: missing",
         "x.yaml: encoder.kind: 'tgnn' is not one of tgn, gnn, tgn+gnn, mlp, gru; did you mean tgn?",
         "--set training.total_steps=ten: training.total_steps: 'ten' is not an integer",
-        "--set environment.max_replicas=0: environment.max_replicas: 0 is not in [1, inf)",
+        "--set environment.max_replicas=0: environment.max_replicas: 0 is not in [1, 32767]",
         "--set seed: an assignment such as ppo.clip=0.1 is expected",
         "x.yaml: ppo.chunk_length: 16 does not divide ppo.rollout_length, which is 60",
     )

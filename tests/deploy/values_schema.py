@@ -17,7 +17,9 @@ def schema_of(cls: type) -> Manifest:
     """JSON schema of a configuration, so that helm refuses what the loop would."""
     bounds = {"Ge": ("minimum", "ge"), "Gt": ("exclusiveMinimum", "gt"), "Le": ("maximum", "le")}
     properties: Manifest = {}
-    for name, hint in get_type_hints(cls, include_extras=True).items():
+    hints = get_type_hints(cls, include_extras=True)
+    for field in fields(cls):
+        name, hint = field.name, hints[field.name]
         limits: list[Any] = []
         while get_origin(hint) is Annotated:
             limits += hint.__metadata__
