@@ -113,7 +113,7 @@ def test_a_recorded_load_is_played_at_its_own_level_where_that_is_asked_for(
     assert "rescaled" not in own
     # The boutique's eleven services carry 12 requests/s with hardly more than a replica each.
     replicas = [
-        float(row.split()[2]) for text in (rescaled, own) for row in text.splitlines() if row.split()[:1] == ["hpa_80"]
+        float(row.split()[3]) for text in (rescaled, own) for row in text.splitlines() if row.split()[:1] == ["hpa_80"]
     ]
     assert replicas[1] < 16.0 < 40.0 < replicas[0]
 

@@ -153,13 +153,17 @@ def test_evaluate_and_resume_say_it_in_one_line(tmp_path: Path, capsys: pytest.C
     small += ["training.evaluate_every_steps=0", "training.checkpoint_every_steps=32"]
     flags = [part for one in small for part in ("--set", one)]
     assert main(["train", str(config), "--out", str(run), *flags]) == 0
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(
+        settings.replace("total_steps: 64", "total_steps: 128")
+    )  # so that there is something to resume
     tree = read_archive(run / "checkpoint.pt")
     place = ("agent_state", "model", "head.logits.weight")
     for how, said in (("nan", "is not finite"), ("delete", "is missing"), ("reshaped", "has shape")):
         write_archive(run / "checkpoint.pt", poisoned(tree, place, how))
         for command in (
             ["evaluate", str(run), "--seeds", "2"],
-            ["train", str(run / "config.yaml"), "--resume", str(run)],
+            ["train", "--resume", str(run)],
         ):
             capsys.readouterr()
             assert main(command) != 0

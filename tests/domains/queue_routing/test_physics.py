@@ -219,7 +219,7 @@ def test_calls_out_of_order_are_errors() -> None:
     simulation.reset(0)
     with pytest.raises(ValueError, match="environment 1: column 1 has a replica already"):
         simulation.add(1, 1)
-    with pytest.raises(ValueError, match=r"environment 1: column 2 is not in \[0, 2\)"):
+    with pytest.raises(ValueError, match=r"environment 1: column 2 is not in 0 \.\. 1"):
         simulation.lose(1, 2)
     simulation.lose(1, 1)
     with pytest.raises(ValueError, match="environment 1: column 1 has no replica"):
