@@ -41,7 +41,7 @@ def test_every_command_line_is_understood() -> None:
     lines = [line for line in commands.splitlines() if line.startswith("gnnrl ")]
     assert len(lines) >= 10
     for line in lines:
-        build_parser().parse_args(shlex.split(line)[1:])
+        build_parser().parse_args(shlex.split(line, comments=True)[1:])
 
 
 def test_every_file_and_make_target_it_names_exists() -> None:

@@ -59,7 +59,7 @@ def test_live_face_is_the_functions_under_it() -> None:
     obs["prev_slot"][1:, :, :4] = np.arange(4)
     embeddings, _ = encoder.unroll(obs, encoder.initial_state(1, 8), start)
     for t in range(3):
-        encoder.update_node_mapping("abcd")
+        encoder.update_node_mapping(list("abcd"))
         count = int(obs["edge_mask"][t, 0].sum())
         live = encoder.update_memory(
             obs["nodes"][t, 0, :4],

@@ -17,6 +17,11 @@ from gnnrl.training.run_folder import RunError, RunFolder
 CONFIG = ExperimentConfig(name="test", ppo=PPOConfig(clip=0.15, learning_rate=1e-7))
 
 
+def at_step(steps: int, pending: object = None) -> dict[str, object]:
+    """As much of a saved training as tells how far it is."""
+    return {"agent_state": None, "training": {"steps": steps, "prepared": 0, "pending": pending, "newest": {}}}
+
+
 def test_a_run_reopens_with_an_equal_configuration_by_folder_or_checkpoint(tmp_path: Path) -> None:
     made = RunFolder.create(tmp_path / "runs" / "a", CONFIG)
     made.checkpoint.touch()
@@ -40,15 +45,15 @@ def test_a_folder_with_a_run_says_how_far_it_is_and_how_to_go_on(tmp_path: Path)
         RunError, match=r"step 0 of 1,000,000; go on with gnnrl train '.*config.yaml' --resume '.*a run'"
     ):
         RunFolder.create(run.path, CONFIG)
-    write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 4096}})
+    write_archive(run.checkpoint, at_step(4096))
     with pytest.raises(RunError, match="a run that has come to step 4,096 of 1,000,000"):
         RunFolder.create(run.path, CONFIG)
-    write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 1_000_448}})
+    write_archive(run.checkpoint, at_step(1_000_448))
     with pytest.raises(RunError, match=r"a finished run of 1,000,448 steps; .* --extend STEPS"):
         RunFolder.create(run.path, CONFIG)
     # Its last validation was cut off: that is still to be done.
     pending = {"steps": 1_000_448, "new_steps": 4096, "statistics": {}, "metrics": {}}
-    write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 1_000_448, "pending": pending}})
+    write_archive(run.checkpoint, at_step(1_000_448, pending))
     assert not RunFolder.open(run.path).finished
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file: is a file"):
@@ -57,7 +62,7 @@ def test_a_folder_with_a_run_says_how_far_it_is_and_how_to_go_on(tmp_path: Path)
 
 def test_an_extended_run_is_longer_by_whole_steps_from_where_it_stands(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "a", CONFIG)
-    write_archive(run.checkpoint, {"agent_state": None, "training": {"steps": 1_000_448}})
+    write_archive(run.checkpoint, at_step(1_000_448))
     longer = run.extended(5000)
     # Whole rollouts had gone beyond what was asked for: the extension begins there.
     assert longer.config.training.total_steps == 1_005_448
