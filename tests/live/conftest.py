@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,3 +29,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     env = MeshVectorEnv(config.training.num_envs, config.environment, copy=False)
     Trainer(RunFolder.create(path, config), env, progress=False).run()
     return path
+
+
+@pytest.fixture
+def quiet_logs() -> Iterator[None]:
+    """A soak listens to every log line; pytest need not keep them, and other tests must not pay for it."""
+    quietened = [logging.getLogger("numba"), *logging.getLogger().handlers]
+    before = [each.level for each in quietened]
+    for each in quietened:
+        each.setLevel(logging.WARNING)
+    yield
+    for each, level in zip(quietened, before, strict=True):
+        each.setLevel(level)

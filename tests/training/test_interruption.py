@@ -239,6 +239,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_says_how_to_go_on(
 
 
 def test_hang_up_counts_unless_it_is_ignored_and_all_is_put_back() -> None:
+    started_with = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, has it ignored
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     with pytest.raises(Interrupted), Interruption() as interruption, interruption.at_once():
         kill(signal.SIGHUP)
@@ -249,7 +250,7 @@ def test_hang_up_counts_unless_it_is_ignored_and_all_is_put_back() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
             assert interruption.number is None
     finally:
-        signal.signal(signal.SIGHUP, usual[signal.SIGHUP])
+        signal.signal(signal.SIGHUP, started_with)
 
 
 def test_a_signal_outside_work_that_may_stop_is_obeyed_at_its_next_beginning() -> None:
