@@ -23,8 +23,6 @@ DEVIATIONS = 2.0
 """Standard deviations of a Poisson count that are no fall."""
 LOOK_BACK_WINDOWS = 2.5
 """A gap shows within a window, and a short one is over after two: with what was before that nothing is compared."""
-SETTLED_WINDOWS = 2.0
-"""For so long a rate must have stayed where it is before its CPU, which is measured later, tells what a request costs."""
 BELIEVED_SECONDS = 600.0
 """What has been said for so long is believed: requests do become cheaper or dearer, and services idle."""
 
@@ -59,13 +57,6 @@ class _Service:
     """When that was first read. With a long window the reference is older than what is believed in the end."""
     lowest: float = 0.0
     """Rate since then."""
-    lately: deque[tuple[float, float]] = field(default_factory=deque)
-    """(seconds, rate) of the readings within `SETTLED_WINDOWS`, none of which was in doubt."""
-    settled_cost: float | None = None
-    """CPU a request/s when its rate stayed where it was, the least of the last `BELIEVED_SECONDS`; None = it has not. The least: of a
-    rate that slides because samples are lost one by one the cost seems to rise."""
-    settled_seconds: float = 0.0
-    """When that was."""
     requested_seconds: float | None = None
     """When requests were last seen; None = never, or so long ago that it is believed."""
     requested_cpu: float = math.inf
@@ -128,7 +119,7 @@ class RateTrust:
         for name, known in self._services.items():
             if known.reference is None:
                 if name in cpu and any(
-                    _fell(known, seen, rps.get(name, 0.0), cpu[name], window_seconds) for seen in known.seen
+                    _fell(seen, rps.get(name, 0.0), cpu[name], window_seconds) for seen in known.seen
                 ):
                     less.add(name)
                 known.seen.clear()
@@ -162,19 +153,17 @@ def _compared(
         if now - known.fallen_since > BELIEVED_SECONDS:
             known.seen.clear()
             known.reference = None
-        elif not _fell(known, reference, rate, cpu, window_seconds):
+        elif not _fell(reference, rate, cpu, window_seconds):
             # Either the CPU has gone as well by now, or the requests are back: then the window has only begun to fill.
             returned = rate > (1.0 + TOLERANCE) * known.lowest
             known.reference = None
     elif known.seen:
         highest = max(known.seen, key=lambda seen: _expected(seen, cpu))
-        if _fell(known, highest, rate, cpu, window_seconds):
+        if _fell(highest, rate, cpu, window_seconds):
             known.reference, known.fallen_since, known.lowest = highest, now, rate
     if known.reference is not None:
         known.lowest = min(known.lowest, rate)
-        known.lately.clear()
         return known.reference.rps, False
-    _settle(known, now, window_seconds, rate, cpu)
     if now - known.measured_since >= window_seconds:
         known.seen.append(_Seen(now, rate, cpu))
     return None, returned
@@ -186,28 +175,7 @@ def _expected(seen: _Seen, cpu: float) -> float:
     return seen.rps * max(0.0, 1.0 - gone / (1.0 - IDLE_SHARE))
 
 
-def _settle(known: _Service, now: float, window_seconds: float, rate: float, cpu: float) -> None:
-    """Learn what a request costs, where rate and CPU are of the same time."""
-    known.lately.append((now, rate))
-    while known.lately[0][0] < now - SETTLED_WINDOWS * window_seconds:
-        known.lately.popleft()
-    rates = [value for _, value in known.lately]
-    since = max(known.lately[0][0], known.measured_since)
-    is_whole = now - since >= (SETTLED_WINDOWS - 0.5) * window_seconds
-    if is_whole and 0.0 < max(rates) <= (1.0 + TOLERANCE) * min(rates):
-        is_old = now - known.settled_seconds > BELIEVED_SECONDS
-        if known.settled_cost is None or is_old or cpu / rate <= known.settled_cost:
-            known.settled_cost, known.settled_seconds = cpu / rate, now
-
-
-def _fell(known: _Service, seen: _Seen, rate: float, cpu: float, window_seconds: float) -> bool:
-    """Whether the rate is lower than the CPU allows, by what was seen together.
-
-    CPU is measured later than rates: what was seen at a rate that rose is too little for it. Requests that cost no more than they did
-    when both had settled are all there.
-    """
-    if known.settled_cost is not None and cpu <= (1.0 + TOLERANCE) * known.settled_cost * rate:
-        return False
+def _fell(seen: _Seen, rate: float, cpu: float, window_seconds: float) -> bool:
     expected = _expected(seen, cpu)
     noise = DEVIATIONS * math.sqrt(expected / window_seconds)
     return rate < (1.0 - TOLERANCE) * expected - noise

@@ -41,19 +41,6 @@ def test_a_rate_that_falls_with_its_cpu_is_believed_at_once() -> None:
     assert any(doubted([*STEADY, *[(rate, 400.0) for rate, _ in idle], (50.0, 400.0)])), "two fifths may not"
 
 
-@pytest.mark.parametrize("peak", [150.0, 200.0, 300.0])
-@pytest.mark.parametrize("lasts", [4, 8, 20])
-def test_a_spike_whose_cpu_is_measured_later_is_over_when_its_rate_is(peak: float, lasts: int) -> None:
-    """CPU of a minute ago, 5 a request and 50 without any: what was seen with the spike seems cheap, and the rate before it is right."""
-    load = [100.0] * 20 + [peak] * lasts + [100.0] * 30
-    rates = [sum(load[max(0, i - 3) : i + 1]) / len(load[max(0, i - 3) : i + 1]) for i in range(len(load))]
-    course = [(rate, 50.0 + 5.0 * load[max(0, i - 4)]) for i, rate in enumerate(rates)]
-    assert not any(doubted(course)[20 + lasts + 10 :])
-    # Just after it three of ten pods are no longer scraped.
-    lost = [(0.7 * rate, cpu) if i >= 20 + lasts + 10 else (rate, cpu) for i, (rate, cpu) in enumerate(course)]
-    assert all(doubted(lost)[20 + lasts + 10 :])
-
-
 def test_what_is_no_more_than_chance_is_no_fall() -> None:
     """At 1 request/s a window holds 60, give or take 8; at 100 it holds 6,000, give or take 77."""
     assert not any(doubted([*[(1.0, 50.0)] * 10, (0.7, 50.0)]))
