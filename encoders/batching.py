@@ -121,6 +121,8 @@ def _compact(obs: Observation, episode_start: Any, node_mask: NDArray[np.int8], 
         )
     _require_finite(GLOBALS, graph_features)
     _require_finite(ELAPSED_SECONDS, elapsed)
+    if (elapsed < 0.0).any():
+        raise ValueError(f"{ELAPSED_SECONDS}: {float(elapsed.min()):g} is before the last observation; it must be >= 0")
     prev_row = np.empty(rows, dtype=np.int64)
     link_rows(graph_ptr, row_index[2], row_index[3], steps, batch, max_nodes, prev_row)
 

@@ -113,6 +113,13 @@ def test_prev_slot_out_of_range_is_an_error(past: int) -> None:
         compact(obs)
 
 
+def test_time_does_not_run_backwards() -> None:
+    obs = worked_example()
+    obs["elapsed_seconds"] = np.full_like(obs["elapsed_seconds"], -2.0)
+    with pytest.raises(ValueError, match=r"elapsed_seconds: -2 is before the last observation; it must be >= 0"):
+        compact(obs)
+
+
 def test_missing_key_and_wrong_shape_are_errors() -> None:
     obs = worked_example()
     for key, array, told in (
