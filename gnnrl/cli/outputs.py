@@ -10,7 +10,7 @@ from typing import Any
 
 from gnnrl.cli.arguments import STDOUT, UserError
 
-__all__ = ["add_output", "check_outputs"]
+__all__ = ["add_output", "add_request_table", "check_outputs"]
 
 OUTPUTS = "outputs"
 """Attribute of the parsed arguments: (flag, attribute, is a folder) of each output that the command knows."""
@@ -33,6 +33,27 @@ def add_output(
     known = owner.get_default(OUTPUTS) or ()
     owner.set_defaults(
         **{OUTPUTS: (*known, (names[0] if names[0].startswith("--") else names[-1], action.dest, folder))}
+    )
+
+
+def add_request_table(parser: argparse.ArgumentParser) -> None:
+    """`--requests-csv` or `--requests-parquet`: what became of each simulated request."""
+    table = parser.add_mutually_exclusive_group()
+    add_output(
+        table,
+        "--requests-csv",
+        into=parser,
+        metavar="FILE",
+        type=Path,
+        help="write a row a request here; - prints them instead",
+    )
+    add_output(
+        table,
+        "--requests-parquet",
+        into=parser,
+        metavar="FILE",
+        type=Path,
+        help="the same as Parquet (extra `parquet`)",
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gnnrl.cli.arguments import STDOUT, UserError, one_on_stdout, print_json, print_table
-from gnnrl.cli.outputs import add_output
+from gnnrl.cli.outputs import add_output, add_request_table
 from gnnrl.column_files import require_pyarrow, write_csv, write_parquet
 from gnnrl.whole_file import write_text
 
@@ -58,23 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="write the figures into this file; - prints them instead of the table",
     )
-    table = parser.add_mutually_exclusive_group()
-    add_output(
-        table,
-        "--requests-csv",
-        into=parser,
-        metavar="FILE",
-        type=Path,
-        help="write a row a request here; - prints them instead",
-    )
-    add_output(
-        table,
-        "--requests-parquet",
-        into=parser,
-        metavar="FILE",
-        type=Path,
-        help="the same as Parquet (extra `parquet`)",
-    )
+    add_request_table(parser)
 
 
 def run(args: argparse.Namespace) -> int:
