@@ -195,3 +195,10 @@ def test_what_guardrails_did_is_told_of_each_workload() -> None:
     acted = {"rate_down": np.array([1.0, 3.0, 5.0, 5.0, 0.0, 8.0])}
     guarded = replace(found, playbacks={"policy": replace(found.playbacks["policy"], guardrails=acted)})
     assert [guarded.acted(load, "policy")["rate_down"].mean for load in LOADS] == [2.0, 5.0, 4.0]
+
+
+def test_a_latency_that_nobody_measured_is_a_dash_and_said_in_words() -> None:
+    silent = {**ROWS["hpa_80"], "latency_p95_ms": [np.nan, np.nan, 7.0, 9.0, 7.0, 9.0]}
+    told = summary(evaluation(LOADS, {"hpa_80": silent}))
+    assert [cells(table)["hpa_80"]["P95 ms"] for table in told["tables"]] == ["-", "8", "8"]
+    assert told["notes"][-1] == "-: no latency for hpa_80: no request of diurnal was answered."
