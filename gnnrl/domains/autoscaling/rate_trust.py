@@ -1,8 +1,8 @@
-"""Whether the rates of a service can have fallen as far as they are said to: held against the CPU of its own pods, which is measured by
-somebody else.
+"""Whether the rates of a service can be as low as they are said to be: held against the CPU of its own pods, which is measured by somebody
+else.
 
 A rate over a window reads low, and nothing says so, wherever samples are missing: after a restart of Prometheus with empty storage, in and
-after a gap, for a service some of whose pods are not scraped. Traffic that is really gone takes CPU with it.
+after a gap, for a service some of whose pods are not scraped. Traffic that is really gone takes CPU with it, and traffic that comes brings some.
 """
 
 from __future__ import annotations
@@ -16,9 +16,15 @@ from typing import NamedTuple
 __all__ = ["BELIEVED_SECONDS", "RateJudgement", "RateTrust"]
 
 TOLERANCE = 0.1
-"""Share by which a rate may fall without its CPU."""
-IDLE_SHARE = 0.2
-"""Of a service's CPU this much may be there without any requests: so much less of it need go with them."""
+"""Share by which a rate may be below what its CPU says."""
+IDLE_SHARE = 0.05
+"""Of a service's CPU this much may be there without any requests: so much less of it need go with them. One that idles at more is not
+lowered for up to ten minutes after a fall; a larger share lets lost targets pass while the load falls by itself."""
+ZERO_SHARE = 0.2
+"""Below this share of the CPU that its requests took, a service is believed to have none."""
+STARTED_SECONDS = 360.0
+"""For so long after the first reading every window may be half filled: with what was before it nothing can be compared, and who starts in the
+midst of a gap takes it for what is usual. (HPA begins with five minutes in which it lowers nothing, too.)"""
 DEVIATIONS = 2.0
 """Standard deviations of a Poisson count that are no fall."""
 LOOK_BACK_WINDOWS = 2.5
@@ -52,7 +58,7 @@ class _Service:
     seen: deque[_Seen] = field(default_factory=deque)
     """What was believed lately."""
     reference: _Seen | None = None
-    """What the rate was before it fell too far; None = it did not."""
+    """What was believed before it was too low; None = it is not."""
     fallen_since: float = 0.0
     """When that was first read. With a long window the reference is older than what is believed in the end."""
     lowest: float = 0.0
@@ -68,6 +74,8 @@ class RateTrust:
 
     def __init__(self) -> None:
         self._services: dict[str, _Service] = {}
+        self._began: float | None = None
+        """Time of the first reading."""
 
     def judge(
         self,
@@ -87,7 +95,8 @@ class RateTrust:
             saturated: services whose CPU is at its limit, and says less than their requests cost: nothing is compared with it later.
         """
         doubted: dict[str, str] = {}
-        half_filled: set[str] = set()
+        self._began = now if self._began is None else self._began
+        half_filled: set[str] = set(rps) if now - self._began < STARTED_SECONDS else set()
         if rps.keys() != self._services.keys():
             half_filled |= self._turned(rps, cpu, window_seconds)
         for name, rate in rps.items():
@@ -99,13 +108,13 @@ class RateTrust:
             else:
                 if name in saturated or not known.cpu:
                     known.measured_since = now
-                fell_from, returned = _compared(known, now, window_seconds, rate, cpu[name])
+                expected, returned = _compared(known, now, window_seconds, rate, cpu[name])
                 if returned:
                     half_filled.add(name)
-                if fell_from is not None:
+                if expected is not None:
                     doubted[name] = (
-                        f"graph: {rate:.4g} requests/s after {fell_from:.4g}, and its pods' CPU has not gone with them; does its "
-                        "Prometheus scrape all of its pods?"
+                        f"graph: {rate:.4g} requests/s, where its pods' CPU is that of {expected:.4g}; does its Prometheus scrape all of its "
+                        "pods?"
                     )
         return RateJudgement(doubted, frozenset(half_filled))
 
@@ -131,7 +140,7 @@ def _stopped(known: _Service, now: float, rate: float, cpu_now: float) -> bool:
     """Whether there are no requests, were some not so long ago, and its CPU is not that of a service without any."""
     if rate > 0.0:
         known.requested_seconds, known.requested_cpu = now, cpu_now
-    elif cpu_now < IDLE_SHARE * known.requested_cpu < math.inf:
+    elif cpu_now < ZERO_SHARE * known.requested_cpu < math.inf:
         return False
     elif known.requested_seconds is not None and now - known.requested_seconds > BELIEVED_SECONDS:
         known.requested_seconds = None
@@ -141,7 +150,7 @@ def _stopped(known: _Service, now: float, rate: float, cpu_now: float) -> bool:
 def _compared(
     known: _Service, now: float, window_seconds: float, rate: float, cpu_now: float
 ) -> tuple[float | None, bool]:
-    """The rate that it fell from, further than its CPU allows (None = it did not), and whether it has come back from such a fall."""
+    """The rate that its CPU stands for, where it is too far below (None = it is not), and whether it has come back from there."""
     known.cpu.append((now, cpu_now))
     while known.cpu[0][0] <= now - window_seconds:
         known.cpu.popleft()
@@ -163,7 +172,7 @@ def _compared(
             known.reference, known.fallen_since, known.lowest = highest, now, rate
     if known.reference is not None:
         known.lowest = min(known.lowest, rate)
-        return known.reference.rps, False
+        return _expected(known.reference, cpu), False
     if now - known.measured_since >= window_seconds:
         known.seen.append(_Seen(now, rate, cpu))
     return None, returned
@@ -171,8 +180,11 @@ def _compared(
 
 def _expected(seen: _Seen, cpu: float) -> float:
     """Requests/s at least, at this CPU, if a request costs what it did then."""
-    gone = 1.0 - min(1.0, cpu / seen.cpu) if seen.cpu > 0.0 else 1.0
-    return seen.rps * max(0.0, 1.0 - gone / (1.0 - IDLE_SHARE))
+    if seen.cpu <= 0.0:
+        return 0.0
+    if cpu >= seen.cpu:
+        return seen.rps * cpu / seen.cpu
+    return seen.rps * max(0.0, 1.0 - (1.0 - cpu / seen.cpu) / (1.0 - IDLE_SHARE))
 
 
 def _fell(seen: _Seen, rate: float, cpu: float, window_seconds: float) -> bool:
