@@ -70,8 +70,8 @@ MASK: Final = np.dtype(np.int8)
 GraphObservation: TypeAlias = dict[str, NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int8]]
 """An observation: one array per key of `KEYS`; a batch adds leading axes."""
 
-NodeColumns: TypeAlias = Literal["basic", "extended", "history"]
-"""Column sets of the autoscaling nodes, each containing the one before."""
+NodeColumns: TypeAlias = Literal["basic", "extended", "history", "dimensionless"]
+"""Column sets of the autoscaling nodes, each containing the one before; `dimensionless` holds the same quantities in units of the mesh."""
 
 LLMFeatures: TypeAlias = Literal["compact", "documented"]
 """Column sets of LLM replicas."""
@@ -169,16 +169,44 @@ _HISTORY_NODES = (
     Feature("busy_volatility", "1", "exponentially weighted deviation of the change of busy_replicas between windows"),
     Feature("busy_trend", "1", "change of busy_replicas over the last window"),
 )
+_DIMENSIONLESS_NODES = (
+    Feature("pods", "1", "pods that exist, ready or starting"),
+    Feature("desired_replicas", "1", "replicas asked for"),
+    Feature(
+        "cpu_over_mean_limit", "1", "CPU used by all pods of the service, over the mean limit of a pod in the mesh"
+    ),
+    Feature(
+        "memory_over_mean_pod", "1", "memory used by all pods of the service, over that of the mean pod of the mesh"
+    ),
+    Feature("rps_in_by_slo", "1", "requests received in the time of the SLO"),
+    Feature("rps_out_by_slo", "1", "requests sent to other services in the time of the SLO"),
+    Feature("ready", "1", "pods that take traffic"),
+    Feature("starting", "1", "pods asked for and not ready yet"),
+    Feature("cpu_request_over_mean_limit", "1", "CPU request of one pod, over the mean limit"),
+    Feature("cpu_limit_over_mean_limit", "1", "CPU limit of one pod, over the mean limit"),
+    Feature("p95_over_slo", "1", "95th percentile of the service's own response time, over the SLO of the mesh"),
+    Feature("seconds_since_change", "s", "since the desired replicas last changed, at most an hour"),
+    *_HISTORY_NODES[12:],
+    Feature(
+        "age_seconds", "s", "since the service was first seen, at most an hour; an hour from the start of an episode on"
+    ),
+)
 _NODES: Final[dict[str, tuple[Feature, ...]]] = {
     "basic": _BASIC_NODES,
     "extended": _EXTENDED_NODES,
     "history": _HISTORY_NODES,
+    "dimensionless": _DIMENSIONLESS_NODES,
 }
 _EDGES = (
     Feature("rps", "1/s", "calls along the edge"),
     Feature("p95_ms", "ms", "95th percentile of the calls' response time"),
     Feature("error_share", "1", "share of the calls that failed, 0 to 1"),
     Feature("mtls_share", "1", "share of the calls under mutual TLS, 0 to 1"),
+)
+_DIMENSIONLESS_EDGES = (
+    Feature("rps_by_slo", "1", "calls along the edge in the time of the SLO"),
+    Feature("p95_over_slo", "1", "95th percentile of the calls' response time, over the SLO of the mesh"),
+    *_EDGES[2:],
 )
 _BASIC_GLOBALS = (
     Feature("total_pods", "1", "pods of all services"),
@@ -193,6 +221,22 @@ _EXTENDED_GLOBALS = (
     Feature("violating_share_window", "1", "share of violating seconds in the window, 0 to 1"),
     Feature("slo_seconds", "s", "service-level objective of the 95th percentile end to end"),
 )
+_DIMENSIONLESS_GLOBALS = (
+    Feature("total_pods", "1", "pods of all services"),
+    Feature("mean_cpu_over_mean_limit", "1", "CPU used, mean over services, over the mean limit of a pod"),
+    Feature("mean_pods", "1", "pods, mean over services"),
+    Feature("total_traffic_by_slo", "1", "requests entering the mesh in the time of the SLO"),
+    *_EXTENDED_GLOBALS[4:7],
+    Feature("metrics_age_seconds", "s", "age of the newest metrics"),
+)
+
+
+_GLOBALS: Final[dict[str, tuple[Feature, ...]]] = {
+    "basic": _BASIC_GLOBALS,
+    "extended": _EXTENDED_GLOBALS,
+    "history": _EXTENDED_GLOBALS,
+    "dimensionless": _DIMENSIONLESS_GLOBALS,
+}
 
 
 def autoscaling_schema(node_columns: NodeColumns) -> GraphSchema:
@@ -200,7 +244,8 @@ def autoscaling_schema(node_columns: NodeColumns) -> GraphSchema:
 
     Args:
         node_columns: `basic`, the six documented columns and four globals; `extended`, also readiness, resources,
-            latency and errors, and the SLO's globals; `history`, also hour-long statistics of the load.
+            latency and errors, and the SLO's globals; `history`, also hour-long statistics of the load; `dimensionless`, all of these in
+            units of the mesh, so that the same problem in other units looks the same, and the age of services and metrics.
 
     Raises:
         ValueError: another name.
@@ -209,8 +254,8 @@ def autoscaling_schema(node_columns: NodeColumns) -> GraphSchema:
         raise ValueError(f"node_columns: {node_columns!r} is not one of {', '.join(_NODES)}")
     return GraphSchema(
         nodes=_NODES[node_columns],
-        edges=_EDGES,
-        globals=_BASIC_GLOBALS if node_columns == "basic" else _EXTENDED_GLOBALS,
+        edges=_DIMENSIONLESS_EDGES if node_columns == "dimensionless" else _EDGES,
+        globals=_GLOBALS[node_columns],
     )
 
 

@@ -30,6 +30,8 @@ __all__ = [
 Probability = Annotated[float, Ge(0.0), Le(1.0)]
 Positive = Annotated[float, Gt(0.0)]
 NonNegative = Annotated[float, Ge(0.0)]
+NonNegativeInt = Annotated[int, Ge(0)]
+AboveOne = Annotated[float, Gt(1.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,10 @@ class RandomisationConfig(Checked, section="environment.randomisation"):
     """Range of the log-uniform factor on each request class's share (renormalised)."""
     startup_factor: tuple[Positive, Positive] = (0.7, 1.5)
     """Range of the log-uniform factor on start-up times."""
+    sidecar_factor: tuple[Positive, Positive] = (1.0, 1.0)
+    """Range of the log-uniform factor on the CPU that proxies take for a request."""
+    metrics_lag_added_seconds: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
+    """Range of what is added to `metrics_lag_seconds`, in whole decisions (multiples of `decision_seconds`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +102,23 @@ class AutoscalingConfig(Checked, section="environment"):
     violation_softness: NonNegative = 0.05
     """Width of the reward's edge at the SLO, as a share of it: half of the violation is charged by a logistic curve of the P95, so that
     a decision that only comes nearer is worth something; 0 = violating seconds alone. Evaluation always counts violating seconds."""
-    slo_factor: Annotated[float, Gt(1.0)] = 2.0
-    """SLO = this x the idle P95 of the mesh, where the mesh states none."""
-    node_columns: Literal["basic", "extended", "history"] = "history"
+    slo_factor: tuple[AboveOne, AboveOne] = (2.0, 2.0)
+    """SLO = a factor from this range, drawn log-uniformly per episode, x the idle P95 of the mesh, where the mesh states none."""
+    node_columns: Literal["basic", "extended", "history", "dimensionless"] = "history"
     """`basic`: the six documented columns; `extended`: also ready, starting, request, limit, ...; `history`: also load
-    statistics of an hour."""
+    statistics of an hour; `dimensionless`: those in units of the mesh (CPU over its mean limit, rates x SLO, latencies over the SLO), and
+    how long a service has been there."""
     max_nodes: Annotated[int, Ge(1)] = 20
     """Node slots of the observation."""
     max_edges: Annotated[int, Ge(1)] = 400
     """Edge slots of the observation."""
     randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
     churn: ChurnConfig = field(default_factory=ChurnConfig)
+
+    @property
+    def longest_lag_seconds(self) -> int:
+        """The oldest that the newest metrics of an episode are when they are read."""
+        return self.metrics_lag_seconds + self.randomisation.metrics_lag_added_seconds[1]
 
 
 @dataclass(frozen=True, kw_only=True)

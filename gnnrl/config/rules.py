@@ -80,10 +80,17 @@ def _ranges(config: ExperimentConfig) -> Faults:
     environment = config.environment
     yield from ordered("environment.peak_replicas", environment.peak_replicas)
     yield from ordered("environment.violation_weight", environment.violation_weight)
+    yield from ordered("environment.slo_factor", environment.slo_factor)
 
 
 def _factors(config: ExperimentConfig) -> Faults:
-    for name in ("cpu_cost_factor", "class_mix_factor", "startup_factor"):
+    for name in (
+        "cpu_cost_factor",
+        "class_mix_factor",
+        "startup_factor",
+        "sidecar_factor",
+        "metrics_lag_added_seconds",
+    ):
         yield from ordered(f"environment.randomisation.{name}", getattr(config.environment.randomisation, name))
 
 
@@ -99,6 +106,12 @@ def _metrics_lag(config: ExperimentConfig) -> Faults:
         yield (
             "environment.metrics_lag_seconds",
             f"{lag} is not a multiple of environment.decision_seconds, which is {decision}",
+        )
+    added = config.environment.randomisation.metrics_lag_added_seconds
+    if any(seconds % decision for seconds in added):
+        yield (
+            "environment.randomisation.metrics_lag_added_seconds",
+            f"{list(added)} are no multiples of environment.decision_seconds, which is {decision}",
         )
 
 
@@ -164,10 +177,13 @@ ONE_REWARD: Rule[Experiment] = Rule(paths=("ppo.credit",), check=_one_reward)
 """For domains in which one choice is made for the whole graph."""
 
 RULES: tuple[Rule[ExperimentConfig], ...] = (
-    Rule(paths=("environment.peak_replicas", "environment.violation_weight"), check=_ranges),
+    Rule(paths=("environment.peak_replicas", "environment.violation_weight", "environment.slo_factor"), check=_ranges),
     Rule(paths=("environment.randomisation",), check=_factors),
     Rule(paths=("environment.min_replicas", "environment.max_replicas"), check=_replica_limits),
-    Rule(paths=("environment.metrics_lag_seconds", "environment.decision_seconds"), check=_metrics_lag),
+    Rule(
+        paths=("environment.metrics_lag_seconds", "environment.decision_seconds", "environment.randomisation"),
+        check=_metrics_lag,
+    ),
     UNTEMPERED,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,6 +88,10 @@ class Watched(Protocol):
     def violation_weight(self) -> float:
         """What a violating decision interval costs, in replica-intervals."""
 
+    @property
+    def metrics_lag_seconds(self) -> float:
+        """How old the newest metrics are when they are read, beyond the age that they come with."""
+
 
 class Controller(Protocol):
     """Plays one role in a comparison: it sees every scrape and sets replicas when its period is over."""
@@ -106,6 +110,16 @@ class Controller(Protocol):
 
     def remesh(self, b: int, old: AnyMesh, new: AnyMesh) -> None:
         """The topology of `b` changed."""
+
+
+def lag_windows(lag_seconds: float, period_seconds: int) -> int:
+    """Whole windows of a period that a lag reaches back."""
+    return -(-int(lag_seconds) // period_seconds)
+
+
+def lags_of(episodes: Sequence[Watched], period_seconds: int) -> NDArray[np.int64]:
+    """Windows [B] that the metrics of each episode are old when they are read."""
+    return np.array([lag_windows(episode.metrics_lag_seconds, period_seconds) for episode in episodes], dtype=np.int64)
 
 
 def column_sources(old: AnyMesh, new: AnyMesh) -> NDArray[np.int64]:
@@ -138,6 +152,14 @@ class _Sample:
             external_rps=window.external_rps.copy(),
         )
 
+    @classmethod
+    def lagged(cls, samples: Sequence[_Sample], position: NDArray[np.int64]) -> _Sample:
+        """Of each mesh the sample at its `position` [B]."""
+        if (position == position[0]).all():
+            return samples[int(position[0])]
+        rows = np.arange(len(position))
+        return cls(*(np.stack([getattr(s, f.name) for s in samples])[position, rows] for f in fields(cls)))
+
     def remesh(self, b: int, source: NDArray[np.int64]) -> None:
         kept = np.flatnonzero(source >= 0)
         for array in (self.ready, self.cpu_millicores, self.rps_in, self.concurrency):
@@ -160,12 +182,12 @@ class BaselineController:
         self.config = config
         self.name = autoscaler.name
         self.period_seconds = autoscaler.period_seconds
-        self._lag_windows = -(-config.metrics_lag_seconds // self.period_seconds)
         # Back to the one before the shown window, for what was ready when the shown one began.
-        self._samples: deque[_Sample] = deque(maxlen=self._lag_windows + 2)
+        self._samples: deque[_Sample] = deque(maxlen=lag_windows(config.longest_lag_seconds, self.period_seconds) + 2)
 
     def reset(self, episodes: Sequence[Watched]) -> None:
         self._samples.clear()
+        self._lag_windows = lags_of(episodes, self.period_seconds)
         self._monitoring = monitoring_of(self.config, len(episodes), self.period_seconds)
         for b, episode in enumerate(episodes):
             self._monitoring.start(b, episode.mesh, episode.slo_ms)
@@ -176,11 +198,12 @@ class BaselineController:
 
     def decide(self, window: Any, now_seconds: float) -> Replicas:
         newest = len(self._samples) - 1
-        shown = self._samples[max(newest - self._lag_windows, 0)]
+        shown = _Sample.lagged(self._samples, np.maximum(newest - self._lag_windows, 0))
+        before = _Sample.lagged(self._samples, np.maximum(newest - self._lag_windows - 1, 0))
         telemetry = Telemetry(
             desired=window.desired,
             ready=window.ready,
-            metric_ready_start=self._samples[max(newest - self._lag_windows - 1, 0)].ready,
+            metric_ready_start=before.ready,
             metric_ready=shown.ready,
             cpu_millicores=shown.cpu_millicores,
             rps_in=shown.rps_in,
@@ -231,7 +254,13 @@ class PolicyController:
         for b, episode in enumerate(episodes):
             self._monitoring.start(b, episode.mesh, episode.slo_ms)
             shown = self._monitoring.observed(episode.mesh)
-            self._builder.start(b, shown, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
+            self._builder.start(
+                b,
+                shown,
+                slo_ms=episode.slo_ms,
+                violation_weight=episode.violation_weight,
+                lag_seconds=episode.metrics_lag_seconds,
+            )
         self._state: Any = None
         self._rng = np.random.default_rng(DRAW_SEED)
         self._active = np.ones(len(episodes), dtype=np.bool_)

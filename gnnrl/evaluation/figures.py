@@ -119,7 +119,7 @@ def _step(evaluation: Evaluation, workload: str) -> Iterator[Figure]:
     episodes = evaluation.scenarios.episodes[evaluation.scenarios.rows(workload)]
     floor = np.array(
         [
-            evaluation.scenarios.config.metrics_lag_seconds
+            episode.metrics_lag_seconds
             + max(service.startup_seconds for service in episode.mesh.services if not service.stateful)
             for episode in episodes
         ]

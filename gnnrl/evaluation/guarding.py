@@ -15,7 +15,7 @@ from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.telemetry import Telemetry
-from gnnrl.evaluation.controllers import Watched, column_sources
+from gnnrl.evaluation.controllers import Watched, column_sources, lag_windows, lags_of
 
 __all__ = ["Guard", "replica_limits"]
 
@@ -60,8 +60,9 @@ class Guard:
         self._environment, self._period_seconds = environment, period_seconds
         self._hold_share = config.violation_hold_share
         self._slo_ms = np.full(batch_size, np.inf)
-        lag_windows = -(-environment.metrics_lag_seconds // period_seconds)
-        self._p95_ms: deque[NDArray[np.float32]] = deque(maxlen=lag_windows + 1)
+        self._p95_ms: deque[NDArray[np.float32]] = deque(
+            maxlen=lag_windows(environment.longest_lag_seconds, period_seconds) + 1
+        )
         self.acted: Mapping[str, NDArray[np.float64]] = {name: np.zeros(batch_size) for name in GUARDRAILS}
         """Name -> [B] decisions for a service that the guardrail changed."""
 
@@ -72,6 +73,7 @@ class Guard:
             self._monitoring.start(b, episode.mesh, episode.slo_ms)
             self._slo_ms[b] = episode.slo_ms
         self._p95_ms.clear()
+        self._lag_windows = lags_of(episodes, self._period_seconds)
 
     def observe(self, window: Telemetry) -> None:
         """A window of telemetry has been scraped."""
@@ -82,7 +84,9 @@ class Guard:
         """[B, S] all services of the meshes whose objective is shown violated."""
         mask = np.zeros(shape, dtype=np.bool_)
         if self._p95_ms:
-            mask[self._p95_ms[0] > self._hold_share * self._slo_ms] = True
+            position = np.maximum(len(self._p95_ms) - 1 - self._lag_windows, 0)
+            shown = np.stack(list(self._p95_ms))[position, np.arange(len(position))]
+            mask[shown > self._hold_share * self._slo_ms] = True
         return mask
 
     def apply(self, current: Replicas, wish: Replicas, mask: Bools, scalable_mask: Bools) -> Replicas:

@@ -25,6 +25,8 @@ class LiveMesh:
     mesh: ObservedMesh
     slo_ms: float
     violation_weight: float
+    metrics_lag_seconds: float = 0.0
+    """A reading is as old as it says."""
 
 
 class TrackedController:

@@ -267,7 +267,9 @@ def test_baselines_read_metrics_of_the_lags_age_and_counts_of_now(period: int, l
     baseline = Constant(1, period_seconds=period)
     baseline.columns = 3
     controller = BaselineController(baseline, CONFIG)
-    episode = SimpleNamespace(mesh=tiny_mesh("a", "b", "c"), slo_ms=100.0)
+    episode = SimpleNamespace(
+        mesh=tiny_mesh("a", "b", "c"), slo_ms=100.0, metrics_lag_seconds=CONFIG.metrics_lag_seconds
+    )
     controller.reset([episode])  # type: ignore[list-item]
     shown = window(0.0)
     for k in range(20):
@@ -289,7 +291,9 @@ def test_baselines_read_the_application_container_without_its_proxy() -> None:
     baseline = Constant(1)
     baseline.columns = 3
     controller = BaselineController(baseline, replace(CONFIG, metrics_lag_seconds=0))
-    controller.reset([SimpleNamespace(mesh=tiny_mesh("a", "b", "c"), slo_ms=100.0)])  # type: ignore[list-item]
+    controller.reset(
+        [SimpleNamespace(mesh=tiny_mesh("a", "b", "c"), slo_ms=100.0, metrics_lag_seconds=CONFIG.metrics_lag_seconds)]
+    )  # type: ignore[list-item]
     shown = window(100.0)
     shown.cpu_millicores = shown.app_cpu_millicores + 35.0
     controller.observe(shown)
@@ -303,7 +307,7 @@ def test_lagged_metrics_follow_a_service_to_its_new_column_and_a_new_one_has_non
     controller = BaselineController(baseline, CONFIG)
     old, new = tiny_mesh("a", "b", "c"), tiny_mesh("c", "d", "a")
     assert column_sources(old, new).tolist() == [2, -1, 0]
-    controller.reset([SimpleNamespace(mesh=old, slo_ms=100.0)])  # type: ignore[list-item]
+    controller.reset([SimpleNamespace(mesh=old, slo_ms=100.0, metrics_lag_seconds=CONFIG.metrics_lag_seconds)])  # type: ignore[list-item]
     for _ in range(3):
         shown = window(0.0)
         shown.app_cpu_millicores = np.array([[10.0, 20.0, 30.0]])

@@ -73,7 +73,13 @@ class MeshBatch:
         self.simulation.load(b, episode.mesh, slo_ms=episode.slo_ms)
         self.monitoring.start(b, episode.mesh, episode.slo_ms)
         shown = self.monitoring.observed(episode.mesh)
-        self.builder.start(b, shown, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight)
+        self.builder.start(
+            b,
+            shown,
+            slo_ms=episode.slo_ms,
+            violation_weight=episode.violation_weight,
+            lag_seconds=episode.metrics_lag_seconds,
+        )
         self._slo_ms[b] = episode.slo_ms
         self._install(b, episode.mesh)
 

@@ -204,9 +204,10 @@ def randomise(
     cpu_cost_factor: tuple[float, float] = (1.0, 1.0),
     class_mix_factor: tuple[float, float] = (1.0, 1.0),
     startup_factor: tuple[float, float] = (1.0, 1.0),
+    sidecar_factor: tuple[float, float] = (1.0, 1.0),
 ) -> Mesh:
     """Domain randomisation: independent log-uniform factors on every service's CPU cost and start-up time and every
-    class's share (renormalised). Topology and call ratios stay; a stated SLO too.
+    class's share (renormalised), and one on the CPU of all proxies. Topology and call ratios stay; a stated SLO too.
     """
 
     def factors(bounds: tuple[float, float], size: int) -> list[float]:
@@ -215,6 +216,7 @@ def randomise(
 
     cost, startup = factors(cpu_cost_factor, len(mesh.services)), factors(startup_factor, len(mesh.services))
     mix = factors(class_mix_factor, len(mesh.classes))
+    (sidecar,) = factors(sidecar_factor, 1)
     weight = [request.weight * factor for request, factor in zip(mesh.classes, mix, strict=True)]
     return replace(
         mesh,
@@ -225,6 +227,7 @@ def randomise(
         classes=tuple(
             replace(request, weight=share / sum(weight)) for request, share in zip(mesh.classes, weight, strict=True)
         ),
+        sidecar_millicores_per_rps=mesh.sidecar_millicores_per_rps * sidecar,
     )
 
 

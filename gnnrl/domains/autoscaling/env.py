@@ -70,7 +70,7 @@ class MeshVectorEnv(GraphVectorEnv):
         self.split = split
         self.batch = MeshBatch(self.config, self.num_envs, strict_actions=strict_actions)
         self._decisions = np.zeros(self.num_envs, dtype=np.int64)
-        self._lag_windows = self.config.metrics_lag_seconds // self.config.decision_seconds
+        self._lag_windows = self.config.longest_lag_seconds // self.config.decision_seconds
 
     @property
     def _arrays(self) -> GraphObservation:

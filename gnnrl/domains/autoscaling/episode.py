@@ -60,6 +60,8 @@ class Episode:
     slo_ms: float
     violation_weight: float
     seed: int
+    metrics_lag_seconds: int = 0
+    """How old the newest metrics are when they are read."""
     load_factor: float | None = None
     """What the requests/s of a recorded load were multiplied with; None = it is no recording."""
 
@@ -78,7 +80,7 @@ class Episode:
 
 def warm_up_seconds(config: AutoscalingConfig) -> int:
     """Seconds simulated before the first observation, so that lagged metrics exist when it is made."""
-    return config.metrics_lag_seconds + config.decision_seconds
+    return config.longest_lag_seconds + config.decision_seconds
 
 
 def draw_episode(
@@ -101,8 +103,8 @@ def draw_episode(
         violation_weight: None = drawn log-uniformly from `config.violation_weight`.
         decisions: length; None = `config.episode_decisions`.
     """
-    mesh_rng, load_rng, churn_rng = (
-        np.random.default_rng(sequence) for sequence in np.random.SeedSequence([int(split), seed]).spawn(3)
+    mesh_rng, load_rng, churn_rng, condition_rng = (
+        np.random.default_rng(sequence) for sequence in np.random.SeedSequence([int(split), seed]).spawn(4)
     )
     source = config.mesh[int(mesh_rng.integers(len(config.mesh)))]
     mesh = _mesh_of(source, mesh_rng)
@@ -113,6 +115,7 @@ def draw_episode(
         cpu_cost_factor=ranges.cpu_cost_factor,
         class_mix_factor=ranges.class_mix_factor,
         startup_factor=ranges.startup_factor,
+        sidecar_factor=ranges.sidecar_factor,
     )
     drawn_workload = config.workloads[int(load_rng.integers(len(config.workloads)))]
     drawn_weight = float(np.exp(load_rng.uniform(*np.log(config.violation_weight))))
@@ -120,6 +123,9 @@ def draw_episode(
     seconds = (decisions or config.episode_decisions) * config.decision_seconds
     chosen = workload or drawn_workload
     rps, factor = workload_named(chosen).scaled(seconds + warm_up_seconds(config), peak, load_rng)
+    slo_factor = float(np.exp(condition_rng.uniform(*np.log(config.slo_factor))))
+    fewest, most = (seconds // config.decision_seconds for seconds in ranges.metrics_lag_added_seconds)
+    added = int(condition_rng.integers(fewest, most + 1))
     needed = replicas_needed(mesh, float(rps[0]), START_UTILISATION)
     start = np.clip(needed, config.min_replicas, config.max_replicas)
     mesh = replace(
@@ -134,9 +140,10 @@ def draw_episode(
         workload=chosen,
         rps=rps,
         churn=draw_schedule(config.churn, seconds, churn_rng),
-        slo_ms=mesh.slo_ms if mesh.slo_ms is not None else config.slo_factor * idle_p95_ms(mesh),
+        slo_ms=mesh.slo_ms if mesh.slo_ms is not None else slo_factor * idle_p95_ms(mesh),
         violation_weight=drawn_weight if violation_weight is None else violation_weight,
         seed=seed,
+        metrics_lag_seconds=config.metrics_lag_seconds + added * config.decision_seconds,
         load_factor=factor if recording(chosen) else None,
     )
 

@@ -239,7 +239,9 @@ class LiveMeshEnv(gymnasium.Env):
             note_written(error, sent)
             raise
         self._builder = ObservationBuilder.of(replace(self.config, telemetry="exact", metrics_lag_seconds=0), 1)
-        self._builder.start(0, seen.reading.mesh, slo_ms=self.slo_ms, violation_weight=self.violation_weight)
+        self._builder.start(
+            0, seen.reading.mesh, slo_ms=self.slo_ms, violation_weight=self.violation_weight, lag_seconds=0.0
+        )
         self._decisions = 0
         self._began = seen.snapshot.taken_seconds
         self._observed_seconds = 0.0

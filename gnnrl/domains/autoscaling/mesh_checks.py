@@ -30,6 +30,7 @@ _NOT_NEGATIVE = {
 _OF_MESH = {"slo_ms": 1e8, "node_cpu_millicores": 1e12}
 """Bounds that no system reaches: what is past them is a slip of the pen or another unit, and would leave the simulator's numbers."""
 LARGEST_TIMEOUT_MS = 1e8
+LARGEST_SIDECAR = 1e6
 UNPRINTABLE = "a name has no control characters, and none that turn a line round; take them out"
 
 
@@ -70,6 +71,9 @@ def mesh_problems(mesh: Mesh) -> list[str]:
         value = getattr(mesh, name)
         if value is not None and (fault := _not_positive(value, 0.0, largest)):
             problems.append(f"{name} {fault}")
+    if not 0.0 <= mesh.sidecar_millicores_per_rps <= LARGEST_SIDECAR:
+        value = mesh.sidecar_millicores_per_rps
+        problems.append(f"sidecar_millicores_per_rps {value} is not in [0, {LARGEST_SIDECAR:g}]")
     if not problems:
         problems += _amplification_problems(mesh)
     if not problems:

@@ -3,6 +3,7 @@
     name: shop
     slo_ms: null
     node_cpu_millicores: null
+    sidecar_millicores_per_rps: 0.35
     services:
     - {name: front, cpu_ms: 6.0}
     - {name: cart, cpu_ms: 2.5, cpu_limit_millicores: 300}
@@ -71,6 +72,7 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
         "name": mesh.name,
         "slo_ms": mesh.slo_ms,
         "node_cpu_millicores": mesh.node_cpu_millicores,
+        "sidecar_millicores_per_rps": float(mesh.sidecar_millicores_per_rps),
         "services": [_changed_fields(service) for service in mesh.services],
         "calls": [_changed_fields(call) for call in mesh.calls],
         "classes": [

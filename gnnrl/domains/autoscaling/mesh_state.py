@@ -65,6 +65,7 @@ class MeshState:
             target=np.zeros((b, e), np.int32),
             share=np.zeros((b, e), f32),
             own_errors=np.zeros((b, e), f32),
+            sidecar=np.zeros(b, f32),
             n_calls=np.zeros(b, np.int64),
             n_classes=np.zeros(b, np.int64),
         )
@@ -240,6 +241,7 @@ class MeshState:
         calls = len(mesh.calls)
         columns.source[b, :calls], columns.target[b, :calls] = arrays.call_source, arrays.call_target
         columns.own_errors[b, :calls] = arrays.call_error_share
+        columns.sidecar[b] = mesh.sidecar_millicores_per_rps
         columns.share[b, :calls] = arrays.mean_call_rates / np.maximum(arrays.mean_visits[arrays.call_target], 1e-12)
         pods.startup[b, :n] = np.rint(arrays.startup_seconds)
         pods.request[b] = 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.domains.autoscaling.observation_kernel import push_window, write_observation
+from gnnrl.domains.autoscaling.observation_kernel import LONGEST_UNCHANGED_SECONDS, push_window, write_observation
 from gnnrl.domains.autoscaling.observed import AnyMesh
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from graph_space.schema import (
@@ -62,7 +62,7 @@ class ObservationBuilder:
         max_nodes: node slots N of the observation.
         max_edges: edge slots of the observation.
         node_columns: column set, see `graph_space.schema.autoscaling_schema`.
-        lag_windows: how many windows old the shown metrics are.
+        lag_windows: how many windows old the shown metrics are, at most.
         decision_seconds: seconds between observations.
         min_replicas, max_replicas: bounds of the action mask.
     """
@@ -86,9 +86,12 @@ class ObservationBuilder:
         self.max_edges = max_edges
         self._decision_seconds = decision_seconds
         self._bounds = np.array([min_replicas, max_replicas], dtype=np.int64)
-        self._column_level = {"basic": 0, "extended": 1, "history": 2}[node_columns]
+        self._column_level = {"basic": 0, "extended": 1, "history": 2, "dimensionless": 3}[node_columns]
         batch, windows = batch_size, lag_windows + 1
         self._head = np.zeros(batch, dtype=np.int64)
+        self._longest_lag_windows = lag_windows
+        self._lag = np.full(batch, lag_windows, dtype=np.int64)
+        self._age = np.zeros((batch, max_services), dtype=np.float32)
         self._metrics = np.zeros((windows, batch, max_services, _METRICS), dtype=np.float32)
         self._call_metrics = np.zeros((windows, batch, max_calls, 3), dtype=np.float32)
         self._mesh_metrics = np.zeros((windows, batch, 3), dtype=np.float32)
@@ -130,18 +133,35 @@ class ObservationBuilder:
             max_nodes=config.max_nodes,
             max_edges=config.max_edges,
             node_columns=config.node_columns,
-            lag_windows=config.metrics_lag_seconds // config.decision_seconds,
+            lag_windows=config.longest_lag_seconds // config.decision_seconds,
             decision_seconds=config.decision_seconds,
             min_replicas=config.min_replicas,
             max_replicas=config.max_replicas,
         )
 
-    def start(self, b: int, mesh: AnyMesh, *, slo_ms: float, violation_weight: float) -> None:
-        """Begin an episode of environment `b`: empty history, slots assigned anew.
+    def start(
+        self, b: int, mesh: AnyMesh, *, slo_ms: float, violation_weight: float, lag_seconds: float | None = None
+    ) -> None:
+        """Begin an episode of environment `b`: empty history, slots assigned anew, every service an hour old.
+
+        Args:
+            b: environment.
+            mesh: as it is shown.
+            slo_ms: objective of the 95th percentile end to end.
+            violation_weight: what a violating decision costs, in replica-decisions.
+            lag_seconds: how old the shown metrics are, in whole decisions; None = `lag_windows` of them.
 
         Raises:
-            ValueError: the mesh has more services or calls than the observation has slots.
+            ValueError: the mesh has more services or calls than the observation has slots, or the metrics are older than `lag_windows`.
         """
+        lag = self._longest_lag_windows if lag_seconds is None else round(lag_seconds / self._decision_seconds)
+        if not 0 <= lag <= self._longest_lag_windows:
+            raise ValueError(
+                f"metrics {lag_seconds:g} s old: at most {self._longest_lag_windows * self._decision_seconds:g} s are remembered; raise "
+                "environment.metrics_lag_seconds"
+            )
+        self._lag[b] = lag
+        self._age[b] = LONGEST_UNCHANGED_SECONDS
         self._metrics[:, b] = 0.0
         self._call_metrics[:, b] = 0.0
         self._mesh_metrics[:, b] = 0.0
@@ -160,7 +180,7 @@ class ObservationBuilder:
         """
         column = {name: i for i, name in enumerate(old.names)}
         source = np.array([column.get(name, -1) for name in mesh.names], dtype=np.int64)
-        for array in (self._history, self._history_begun):
+        for array in (self._history, self._history_begun, self._age):
             array[b, : len(source)] = _gathered(array[b], source)
         self._metrics[:, b, : len(source)] = np.stack([_gathered(window, source) for window in self._metrics[:, b]])
         call_column = {(call.source, call.target): i for i, call in enumerate(old.calls)}
@@ -211,6 +231,8 @@ class ObservationBuilder:
         """Record one window of the environments in `active` [B]; the one `lag_windows` back becomes visible."""
         push_window(
             self._head,
+            self._lag,
+            self._age,
             self._metrics,
             self._call_metrics,
             self._mesh_metrics,
@@ -236,6 +258,7 @@ class ObservationBuilder:
             window.seconds,
             math.exp(-self._decision_seconds / HISTORY_SECONDS),
             math.exp(-self._decision_seconds / VOLATILITY_SECONDS),
+            self._decision_seconds,
         )
 
     def write(self, window: Telemetry, elapsed_seconds: float | None = None) -> GraphObservation:
@@ -248,6 +271,8 @@ class ObservationBuilder:
         self._elapsed[:] = self._decision_seconds
         write_observation(
             self._head,
+            self._lag,
+            self._age,
             self._metrics,
             self._call_metrics,
             self._mesh_metrics,
@@ -270,6 +295,7 @@ class ObservationBuilder:
             window.pending,
             window.desired,
             window.seconds_since_change,
+            self._lag * self._decision_seconds + window.metrics_age_seconds,
             self._column_level,
             observation[NODES],
             observation[EDGES],
@@ -299,6 +325,8 @@ class ObservationBuilder:
 
 _STATE = (
     "_head",
+    "_lag",
+    "_age",
     "_metrics",
     "_call_metrics",
     "_mesh_metrics",

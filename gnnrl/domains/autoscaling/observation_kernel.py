@@ -18,9 +18,9 @@ LONGEST_UNCHANGED_SECONDS = 3600.0
 
 @njit(cache=True, nogil=True)
 def push_window(  # type: ignore[no-untyped-def]
-    head, metrics, call_metrics, mesh_metrics, history, history_begun, n_services, n_calls, limit, slo_ms, active,
+    head, lag, age, metrics, call_metrics, mesh_metrics, history, history_begun, n_services, n_calls, limit, slo_ms, active,
     cpu, memory, rps_in, rps_out, p95, error_share, call_rps, call_p95, call_error, external_rps, latency_p95,
-    violating_seconds, seconds, decay, volatility_decay,
+    violating_seconds, seconds, decay, volatility_decay, window_seconds,
 ):  # fmt: skip
     windows = metrics.shape[0]
     for b in range(metrics.shape[1]):
@@ -28,7 +28,7 @@ def push_window(  # type: ignore[no-untyped-def]
             continue
         new = (head[b] + 1) % windows
         head[b] = new
-        visible = (new + 1) % windows  # the oldest entry of the ring: `lag` windows before the newest
+        visible = (new - lag[b]) % windows
         for s in range(n_services[b]):
             metrics[new, b, s, 0] = cpu[b, s]
             metrics[new, b, s, 1] = memory[b, s]
@@ -36,6 +36,7 @@ def push_window(  # type: ignore[no-untyped-def]
             metrics[new, b, s, 3] = rps_out[b, s]
             metrics[new, b, s, 4] = p95[b, s]
             metrics[new, b, s, 5] = error_share[b, s]
+            age[b, s] += window_seconds
             busy = metrics[visible, b, s, 0] / limit[b, s]
             # The history begins with the first work seen: before it nothing was visible yet, or nothing was there.
             begun = history_begun[b, s]
@@ -65,14 +66,14 @@ def push_window(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def write_observation(  # type: ignore[no-untyped-def]
-    head, metrics, call_metrics, mesh_metrics, history, n_services, n_calls, slot_of_service, request, limit,
+    head, lag, age, metrics, call_metrics, mesh_metrics, history, n_services, n_calls, slot_of_service, request, limit,
     scalable_mask, mtls, slo_ms, violation_weight, fresh_topology, assigned_prev_slot, bounds, moves, ready, starting,
-    pending, desired, since_change, level, nodes, edges, globals_, node_mask, prev_slot, action_mask,
+    pending, desired, since_change, metrics_age, level, nodes, edges, globals_, node_mask, prev_slot, action_mask,
 ):  # fmt: skip
     windows = metrics.shape[0]
     max_nodes = nodes.shape[1]
     for b in range(nodes.shape[0]):
-        visible = (head[b] + 1) % windows
+        visible = (head[b] - lag[b]) % windows
         if fresh_topology[b]:
             prev_slot[b] = assigned_prev_slot[b]
             fresh_topology[b] = False
@@ -114,6 +115,8 @@ def write_observation(  # type: ignore[no-untyped-def]
                 row[17] = history[b, s, 2]
                 row[18] = math.sqrt(history[b, s, 3])
                 row[19] = history[b, s, 5]
+            if level >= 3:
+                row[20] = min(age[b, s], LONGEST_UNCHANGED_SECONDS)
             for k in range(moves.shape[0]):
                 target = desired[b, s] + moves[k]
                 legal = moves[k] == 0 or (scalable_mask[b, s] and bounds[0] <= target <= bounds[1])
@@ -132,3 +135,38 @@ def write_observation(  # type: ignore[no-untyped-def]
             globals_[b, 5] = mesh_metrics[visible, b, 1]
             globals_[b, 6] = mesh_metrics[visible, b, 2]
             globals_[b, 7] = slo_ms[b] / 1000.0
+        if level >= 3:
+            globals_[b, 7] = metrics_age[b]
+            _per_mesh(
+                nodes[b], edges[b], globals_[b], slot_of_service[b, :count], n_calls[b], limit[b], scalable_mask[b],
+                slo_ms[b], total_pods,
+            )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _per_mesh(nodes, edges, globals_, slots, n_calls, limit, scalable_mask, slo_ms, total_pods):  # type: ignore[no-untyped-def]
+    """Turn raw units into those of the mesh: the mean limit of a pod that is scaled, the memory of the mean pod, the SLO."""
+    total_limit, scaled = 0.0, 0
+    for s in range(len(slots)):
+        if scalable_mask[s]:
+            total_limit += limit[s]
+            scaled += 1
+    cpu = scaled / total_limit if total_limit > 0.0 else 1.0
+    memory = globals_[2] * len(slots)
+    per_pod = total_pods / memory if memory > 0.0 else 0.0
+    slo_seconds = slo_ms / 1000.0
+    for s in range(len(slots)):
+        row = nodes[slots[s]]
+        row[2] *= cpu
+        row[3] *= per_pod
+        row[4] *= slo_seconds
+        row[5] *= slo_seconds
+        row[8] *= cpu
+        row[9] *= cpu
+        row[10] /= slo_ms
+    for e in range(n_calls):
+        edges[e, 0] *= slo_seconds
+        edges[e, 1] /= slo_ms
+    globals_[1] *= cpu
+    globals_[2] = total_pods / max(len(slots), 1)
+    globals_[3] *= slo_seconds

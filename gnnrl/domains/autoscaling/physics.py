@@ -108,8 +108,6 @@ class PhysicsSettings:
     """Start-up times above this are refused."""
     longest_drain_seconds: int = 30
     """A removed pod is killed after this long (Kubernetes' default grace period)."""
-    sidecar_millicores_per_rps: float = 0.35
-    """CPU of the proxy, counted as used by the service: 0.35 vCPU per 1000 requests/s (Istio's published figure)."""
     idle_memory_share: float = 0.7
     """Memory of a pod without calls, of its request [cal]."""
     memory_mib_per_call: float = 0.5
@@ -132,7 +130,6 @@ _RANGES: dict[str, tuple[Any, float, float]] = {
     "request_timeout_seconds": (int | float, 1e-3, 1e6),
     "longest_startup_seconds": (int, 0, 86_400),
     "longest_drain_seconds": (int, 1, 86_400),
-    "sidecar_millicores_per_rps": (int | float, 0.0, 1e6),
     "idle_memory_share": (int | float, 0.0, 1.0),
     "memory_mib_per_call": (int | float, 0.0, 1e6),
 }
@@ -318,7 +315,7 @@ class MeshSimulation:
             self.settings.request_timeout_seconds,
             (
                 c.row, c.cpu_ms, c.memory_base, c.memory_limit, c.base_ms, c.source, c.target, c.share, c.own_errors,
-                c.n_calls, c.n_classes,
+                c.sidecar, c.n_calls, c.n_classes,
             ),
             (w.ready, w.starting, w.pending, w.draining, w.desired, w.seconds_since_change),
             (
@@ -330,7 +327,7 @@ class MeshSimulation:
                 w.seconds, w.external_rps, w.latency_mean_ms, w.latency_p50_ms, w.latency_p95_ms, w.latency_p99_ms,
                 w.mesh_error_share, w.violating_seconds, w.latency_histogram,
             ),
-            LATENCY_EDGES_MS, self.settings.sidecar_millicores_per_rps, self.settings.memory_mib_per_call,
+            LATENCY_EDGES_MS, self.settings.memory_mib_per_call,
         )  # fmt: skip
         w.metric_ready[:] = w.ready
         return self.window

@@ -125,6 +125,7 @@ class Sensing:
         """
         problems = [_told(problem.service, problem.message) for problem in snapshot.problems]
         ages = self._ages(snapshot)
+        self._window.metrics_age_seconds[0] = max(0.0, *ages.values()) if ages else 0.0
         blocking = self._blocking(snapshot, ages)
         self._remember(snapshot)
         graph = snapshot.graph

@@ -70,6 +70,7 @@ class Telemetry:
     call_p95_ms: Floats
     call_error_share: Floats
     seconds: Floats
+    metrics_age_seconds: Floats
     external_rps: Floats
     latency_mean_ms: Floats
     latency_p50_ms: Floats
@@ -113,6 +114,7 @@ class Columns:
     target: Ints  # [B, E]
     share: Floats  # [B, E] of the target's calls that this call makes
     own_errors: Floats  # [B, E] share of the calls that fail for the application's own reasons
+    sidecar: Floats  # [B] millicores of a proxy per request/s
     n_calls: NDArray[np.int64]  # [B]
     n_classes: NDArray[np.int64]  # [B]
 
@@ -136,7 +138,7 @@ def copy_counts(
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def scrape_services(
     pods: Pods, b: int, service: Floats, row: Ints, cpu_ms: Floats, memory_base: Floats, memory_limit: Floats, base_ms: Floats,
-    quantile95: Floats, sidecar: float, memory_per_call: float, billed: Floats, cpu: Floats, app_cpu: Floats, memory: Floats,
+    quantile95: Floats, sidecar: Floats, memory_per_call: float, billed: Floats, cpu: Floats, app_cpu: Floats, memory: Floats,
     rps_in: Floats,
     p95: Floats, mean: Floats, errors: Floats, backlog: Floats, excess: Floats, replica_seconds: Floats, core_seconds: Floats,
     changes: Floats, seconds: float,
@@ -157,7 +159,7 @@ def scrape_services(
         core_seconds[b] += pods.billed[b, s] * pods.request[b, s] * 1e-3
         pods.billed[b, s] = 0.0
         app_cpu[b, s] = done * per_second * cpu_ms[b, s]
-        cpu[b, s] = app_cpu[b, s] + sv[ARRIVED, i] * per_second * sidecar
+        cpu[b, s] = app_cpu[b, s] + sv[ARRIVED, i] * per_second * sidecar[b]
         rps_in[b, s] = sv[ARRIVED, i] * per_second
         count = pods.counts[b, s]
         alive = count[READY] + count[STARTING] + count[DRAINING]
@@ -235,9 +237,11 @@ def scrape_mesh(
 def scrape_meshes(
     pods: Pods, service: Floats, klass: Floats, mesh: Floats, tail_table: Floats, quantile95: Floats,
     request_timeout: float, columns: Any, counts: Any,
-    services: Any, calls: Any, meshes: Any, edges_ms: NDArray[np.float64], sidecar: float, memory_per_call: float,
+    services: Any, calls: Any, meshes: Any, edges_ms: NDArray[np.float64], memory_per_call: float,
 ) -> None:  # fmt: skip
-    row, cpu_ms, memory_base, memory_limit, base_ms, source, target, share, own_errors, n_calls, n_classes = columns
+    row, cpu_ms, memory_base, memory_limit, base_ms, source, target, share, own_errors, sidecar, n_calls, n_classes = (
+        columns
+    )
     ready, starting, pending, draining, desired, since = counts
     billed, cpu, app_cpu, memory, rps_in, p95, mean, errors, backlog, excess, replica_seconds, core_seconds, changes = (
         services
