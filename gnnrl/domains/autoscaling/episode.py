@@ -91,6 +91,7 @@ def draw_episode(
     workload: str | None = None,
     violation_weight: float | None = None,
     decisions: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Episode:
     """Draw an episode; equal arguments give equal episodes.
 
@@ -102,21 +103,13 @@ def draw_episode(
             seed meet the same mesh.
         violation_weight: None = drawn log-uniformly from `config.violation_weight`.
         decisions: length; None = `config.episode_decisions`.
+        mesh: played as it is, under the load of this seed; None = drawn from `config.mesh`.
     """
     mesh_rng, load_rng, churn_rng, condition_rng = (
         np.random.default_rng(sequence) for sequence in np.random.SeedSequence([int(split), seed]).spawn(4)
     )
-    source = config.mesh[int(mesh_rng.integers(len(config.mesh)))]
-    mesh = _mesh_of(source, mesh_rng)
     ranges = config.randomisation
-    mesh = randomise(
-        mesh,
-        mesh_rng,
-        cpu_cost_factor=ranges.cpu_cost_factor,
-        class_mix_factor=ranges.class_mix_factor,
-        startup_factor=ranges.startup_factor,
-        sidecar_factor=ranges.sidecar_factor,
-    )
+    mesh = _drawn_mesh(config, mesh_rng) if mesh is None else mesh
     drawn_workload = config.workloads[int(load_rng.integers(len(config.workloads)))]
     drawn_weight = float(np.exp(load_rng.uniform(*np.log(config.violation_weight))))
     peak = peak_rps(mesh, float(load_rng.uniform(*config.peak_replicas)))
@@ -145,6 +138,19 @@ def draw_episode(
         seed=seed,
         metrics_lag_seconds=config.metrics_lag_seconds + added * config.decision_seconds,
         load_factor=factor if recording(chosen) else None,
+    )
+
+
+def _drawn_mesh(config: AutoscalingConfig, rng: np.random.Generator) -> Mesh:
+    """One of the configured meshes, its costs, mix, start-up times and proxies drawn around what it says."""
+    ranges = config.randomisation
+    return randomise(
+        _mesh_of(config.mesh[int(rng.integers(len(config.mesh)))], rng),
+        rng,
+        cpu_cost_factor=ranges.cpu_cost_factor,
+        class_mix_factor=ranges.class_mix_factor,
+        startup_factor=ranges.startup_factor,
+        sidecar_factor=ranges.sidecar_factor,
     )
 
 

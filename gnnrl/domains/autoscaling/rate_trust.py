@@ -1,8 +1,8 @@
-"""Whether the rates of a service can be as low as they are said to be: held against the CPU of its own pods, which is measured by somebody
-else.
+"""Whether the rates of a service can be as low as they are said to be: held against the CPU of its own pods, measured by somebody else.
 
 A rate over a window reads low, and nothing says so, wherever samples are missing: after a restart of Prometheus with empty storage, in and
-after a gap, for a service some of whose pods are not scraped. Traffic that is really gone takes CPU with it, and traffic that comes brings some.
+after a gap, for a service some of whose pods are not scraped. Traffic that is really gone takes CPU with it, and traffic that comes brings
+some.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ lowered for up to ten minutes after a fall; a larger share lets lost targets pas
 ZERO_SHARE = 0.2
 """Below this share of the CPU that its requests took, a service is believed to have none."""
 STARTED_SECONDS = 360.0
-"""For so long after the first reading every window may be half filled: with what was before it nothing can be compared, and who starts in the
-midst of a gap takes it for what is usual. (HPA begins with five minutes in which it lowers nothing, too.)"""
+"""For so long after the first reading every window may be half filled: with what was before it nothing can be compared, and who starts in
+the midst of a gap takes it for what is usual. (HPA begins with five minutes in which it lowers nothing, too.)"""
 DEVIATIONS = 2.0
 """Standard deviations of a Poisson count that are no fall."""
 LOOK_BACK_WINDOWS = 2.5
@@ -113,8 +113,8 @@ class RateTrust:
                     half_filled.add(name)
                 if expected is not None:
                     doubted[name] = (
-                        f"graph: {rate:.4g} requests/s, where its pods' CPU is that of {expected:.4g}; does its Prometheus scrape all of its "
-                        "pods?"
+                        f"graph: {rate:.4g} requests/s, where its pods' CPU is that of {expected:.4g}; does its Prometheus scrape all "
+                        "of its pods?"
                     )
         return RateJudgement(doubted, frozenset(half_filled))
 

@@ -218,9 +218,9 @@ def observed(desired: list[float], cpu: list[float], trend: list[float]) -> dict
     schema = autoscaling_schema("history")
     n = len(desired) + 1  # one padding slot
     nodes = np.zeros((1, n, len(schema.nodes)), dtype=np.float32)
-    for name, values in (("desired_replicas", desired), ("cpu_millicores", cpu), ("busy_trend", trend)):
+    busy = [used / 200.0 for used in cpu]
+    for name, values in (("desired_replicas", desired), ("busy_replicas", busy), ("busy_trend", trend)):
         nodes[0, :-1, schema.index(NODES, name)] = values
-    nodes[0, :-1, schema.index(NODES, "cpu_limit_millicores")] = 200.0
     target = nodes[0, :, schema.index(NODES, "desired_replicas")][:, None] + MOVES
     mask = ((target >= 1) & (target <= 20)).astype(np.int8)
     mask[:, 0] = 1

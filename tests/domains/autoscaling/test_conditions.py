@@ -191,7 +191,7 @@ def test_proxies_take_what_the_mesh_says(tmp_path: Any) -> None:
     assert proxy_millicores(dearer) == pytest.approx(1.2, rel=1e-4)
     save_mesh(dearer, tmp_path / "mesh.yaml")
     assert load_mesh(tmp_path / "mesh.yaml") == dearer
-    with pytest.raises(MeshError, match="sidecar_millicores_per_rps -1.0 is not in"):
+    with pytest.raises(MeshError, match=r"sidecar_millicores_per_rps -1\.0 is not in"):
         replace(mesh, sidecar_millicores_per_rps=-1.0)
     drawn = replace(CONFIG, randomisation=RandomisationConfig(sidecar_factor=(0.5, 2.0)))
     costs = [draw_episode(drawn, Split.TRAIN, seed).mesh.sidecar_millicores_per_rps for seed in range(30)]

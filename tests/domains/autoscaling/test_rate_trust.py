@@ -21,7 +21,7 @@ def started() -> RateTrust:
 
 
 def shown(load: list[float], scraped: float = 1.0) -> list[tuple[float, float | None]]:
-    """After `STEADY`, a load by interval as it is shown: the rate is a mean over four of them, of what is scraped; the CPU is the newest's."""
+    """After `STEADY`, a load by interval as it is shown: its rate is a mean over four, of what is scraped; its CPU the newest's."""
     whole = [100.0] * 3 + load
     return [(scraped * sum(whole[k : k + 4]) / 4, 5.0 * load[k]) for k in range(len(load))]
 

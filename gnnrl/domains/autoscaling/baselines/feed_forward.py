@@ -137,24 +137,23 @@ def teacher(observation: GraphObservation, schema: GraphSchema, *, headroom: flo
 
     Args:
         observation: padded arrays with a leading B.
-        schema: names of the columns; `extended` or `history`, because the CPU limit must be known.
+        schema: names of the columns; any but `basic`, because the CPU limit must be known.
         headroom: share of the limit to use; None = `weighted_headroom` of the weight that the observation shows.
 
     Raises:
-        KeyError: the schema has no `cpu_limit_millicores`.
+        KeyError: the schema has no `busy_replicas`.
     """
     nodes = np.asarray(observation[NODES], dtype=np.float64)
-    demand = nodes[..., schema.index(NODES, "cpu_millicores")]
-    limit = nodes[..., schema.index(NODES, "cpu_limit_millicores")]
+    busy = nodes[..., schema.index(NODES, "busy_replicas")]
     if "busy_trend" in schema.names(NODES):
-        demand = demand + np.maximum(nodes[..., schema.index(NODES, "busy_trend")], 0.0) * limit
+        busy = busy + np.maximum(nodes[..., schema.index(NODES, "busy_trend")], 0.0)
     share: NDArray[np.float64] | float
     if headroom is None:
         shown = np.asarray(observation[GLOBALS], dtype=np.float64)
         share = weighted_headroom(np.exp(shown[..., schema.index(GLOBALS, "log_violation_weight")]))[..., None]
     else:
         share = headroom
-    wanted = np.maximum(replicas_for(demand, np.where(limit > 0, limit, 1.0), share), 1)
+    wanted = np.maximum(replicas_for(busy, np.ones_like(busy), share), 1)
     change = wanted - nodes[..., schema.index(NODES, "desired_replicas")].astype(np.int64)  # [B, N]
     distance = np.abs(MOVES - change[..., None])  # [B, N, K]
     legal_mask = observation[ACTION_MASK].astype(np.bool_)
