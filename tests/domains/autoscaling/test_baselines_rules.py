@@ -243,7 +243,7 @@ def test_the_teacher_reads_one_observation_and_gives_the_nearest_legal_move() ->
     shown = np.zeros((1, len(schema.globals)))
     shown[0, schema.index(GLOBALS, "log_violation_weight")] = np.log(200.0)
     assert MOVES[teacher({**rising, GLOBALS: shown}, schema)[0]].tolist() == [2, 0]
-    with pytest.raises(KeyError, match="cpu_limit_millicores"):
+    with pytest.raises(KeyError, match="busy_replicas"):
         teacher(rising, autoscaling_schema("basic"))
 
 
