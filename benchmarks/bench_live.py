@@ -107,7 +107,9 @@ def _intervals(
     import requests
 
     clock = SteppedClock(RemoteClock(urls["control"]).now())
-    wide = GuardrailConfig(change_budget_replicas=100_000, brake_share=1.0, half_window_seconds=0.0)
+    wide = GuardrailConfig(
+        change_budget_replicas=100_000, brake_share=1.0, half_window_seconds=0.0, start_hold_seconds=0.0
+    )
     options = LiveOptions(
         config=LiveConfig(guardrails=wide, read_deadline_seconds=10.0),
         namespace="onlineboutique",

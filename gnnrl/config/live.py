@@ -54,6 +54,9 @@ class GuardrailConfig(Checked, section="guardrails"):
     half_window_seconds: Window = 90.0
     """Nothing is lowered for so long after a start, nor after a reading whose rates failed, were empty or zero, or had too few samples: a
     window of the graph (`graph_window_seconds`), and half of one for the scrape interval and the lag. 0 = only in that reading itself."""
+    start_hold_seconds: Window = 360.0
+    """Nothing is lowered for so long after the loop's start: what the rates were before is not known, and a gap or lost targets look like
+    what is usual. (HPA, too, lowers nothing in its first five minutes.) The start of an evaluated episode is none."""
     violation_hold_share: Annotated[float, Ge(0.0), Le(1000.0)] = 1.0
     """Nothing is lowered while the 95th percentile end to end is above this share of the objective, nor a service while its own is above
     that of its own objective (`gnnrl.io/slo-ms` of the Deployment); 0 = violations hold nothing."""

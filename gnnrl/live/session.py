@@ -76,6 +76,7 @@ def sensing_for(options: LiveOptions, snapshot: ClusterSnapshot, trained: Autosc
         slo_ms=slo_ms,
         past_capacity=config.past_capacity,
         cluster=config.cluster,
+        start_hold_seconds=config.guardrails.start_hold_seconds,
     )
 
 

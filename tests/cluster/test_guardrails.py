@@ -22,6 +22,7 @@ WIDE = GuardrailConfig(
     brake_share=1.0,
     cooldown_intervals=0,
     half_window_seconds=0.0,
+    start_hold_seconds=0.0,
 )
 """Guardrails that are in nobody's way."""
 

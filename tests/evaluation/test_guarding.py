@@ -40,6 +40,7 @@ WIDE = GuardrailConfig(
     change_budget_replicas=WIDEST,
     brake_share=1.0,
     half_window_seconds=0.0,
+    start_hold_seconds=0.0,
     violation_hold_share=0.0,
 )
 NARROW = replace(WIDE, max_up_replicas=1, max_up_share=1e-6, max_down_replicas=1, max_down_share=0.0)

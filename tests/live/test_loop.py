@@ -17,7 +17,7 @@ CALLS = (
     call("front", "pay", 30.0),
 )
 FOUR = {"front": 4, "cart": 4, "pay": 4}
-FREE = GuardrailConfig(brake_share=1.0, half_window_seconds=0.0)
+FREE = GuardrailConfig(brake_share=1.0, half_window_seconds=0.0, start_hold_seconds=0.0)
 
 
 def test_a_service_that_is_no_longer_measured_is_not_raised_further_and_further() -> None:

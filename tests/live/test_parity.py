@@ -50,6 +50,7 @@ WIDE = GuardrailConfig(
     change_budget_replicas=1000,
     brake_share=1.0,
     half_window_seconds=0.0,
+    start_hold_seconds=0.0,
     violation_hold_share=0.0,
 )
 

@@ -33,6 +33,7 @@ def wide_guardrails(min_replicas: int, max_replicas: int) -> GuardrailConfig:
         max_down_share=1.0,
         brake_share=1.0,
         half_window_seconds=0.0,
+        start_hold_seconds=0.0,
         violation_hold_share=0.0,
         cooldown_intervals=0,
         change_budget_replicas=LARGEST_REPLICAS,

@@ -22,9 +22,6 @@ IDLE_SHARE = 0.05
 lowered for up to ten minutes after a fall; a larger share lets lost targets pass while the load falls by itself."""
 ZERO_SHARE = 0.2
 """Below this share of the CPU that its requests took, a service is believed to have none."""
-STARTED_SECONDS = 360.0
-"""For so long after the first reading every window may be half filled: with what was before it nothing can be compared, and who starts in
-the midst of a gap takes it for what is usual. (HPA begins with five minutes in which it lowers nothing, too.)"""
 DEVIATIONS = 2.0
 """Standard deviations of a Poisson count that are no fall."""
 LOOK_BACK_WINDOWS = 2.5
@@ -70,9 +67,15 @@ class _Service:
 
 
 class RateTrust:
-    """Judges the rates of services, reading by reading."""
+    """Judges the rates of services, reading by reading.
 
-    def __init__(self) -> None:
+    Args:
+        start_hold_seconds: for so long after the first reading every window may be half filled: with what was before it nothing can be
+            compared, and who starts in the midst of a gap takes it for what is usual.
+    """
+
+    def __init__(self, start_hold_seconds: float = 0.0) -> None:
+        self._start_hold_seconds = start_hold_seconds
         self._services: dict[str, _Service] = {}
         self._began: float | None = None
         """Time of the first reading."""
@@ -96,7 +99,7 @@ class RateTrust:
         """
         doubted: dict[str, str] = {}
         self._began = now if self._began is None else self._began
-        half_filled: set[str] = set(rps) if now - self._began < STARTED_SECONDS else set()
+        half_filled: set[str] = set(rps) if now - self._began < self._start_hold_seconds else set()
         if rps.keys() != self._services.keys():
             half_filled |= self._turned(rps, cpu, window_seconds)
         for name, rate in rps.items():
@@ -167,6 +170,9 @@ def _compared(
             returned = rate > (1.0 + TOLERANCE) * known.lowest
             known.reference = None
     elif known.seen:
+        if now - known.measured_since < window_seconds:
+            # Of less than a window the mean is that of its end: it may be above what the rate can show yet.
+            cpu = min(cpu, max(seen.cpu for seen in known.seen))
         highest = max(known.seen, key=lambda seen: _expected(seen, cpu))
         if _fell(highest, rate, cpu, window_seconds):
             known.reference, known.fallen_since, known.lowest = highest, now, rate

@@ -93,6 +93,7 @@ class Sensing:
         slo_ms: objective of the 95th percentile end to end.
         past_capacity: `error`, or `drop_least_active`.
         cluster: whose Deployments these are, as the graph names it; "" = there is only one.
+        start_hold_seconds: for so long after the first reading nothing of its rates is a ground to lower.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Sensing:
         slo_ms: float,
         past_capacity: str = "error",
         cluster: str = "",
+        start_hold_seconds: float = 0.0,
     ) -> None:
         self.max_nodes, self.max_edges = max_nodes, max_edges
         self.interval_seconds = interval_seconds
@@ -113,7 +115,7 @@ class Sensing:
         self.past_capacity = past_capacity
         self._known: dict[str, _Memory] = {}
         self._trust = GraphTrust(stale_after_seconds, cluster)
-        self._rates = RateTrust()
+        self._rates = RateTrust(start_hold_seconds)
         self._window = make_telemetry(1, max_nodes, max_edges, histogram=False)
         self._active = np.ones(1, np.bool_)
 

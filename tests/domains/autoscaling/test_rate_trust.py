@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gnnrl.domains.autoscaling.rate_trust import BELIEVED_SECONDS, STARTED_SECONDS, RateJudgement, RateTrust
+from gnnrl.domains.autoscaling.rate_trust import BELIEVED_SECONDS, RateJudgement, RateTrust
 
 WINDOW, STEP = 60.0, 15.0
 STEADY = [(100.0, 500.0)] * 10
 """(requests/s, CPU), reading by reading."""
-LONG_AGO = {"before": 1.0}
-"""What was read before a course begins: the start is over by then."""
-
-
-def started() -> RateTrust:
-    """One whose first reading is as long ago as the start lasts."""
-    trust = RateTrust()
-    trust.judge(1e6 - STARTED_SECONDS, WINDOW, LONG_AGO, {})
-    return trust
 
 
 def shown(load: list[float], scraped: float = 1.0) -> list[tuple[float, float | None]]:
@@ -27,7 +18,7 @@ def shown(load: list[float], scraped: float = 1.0) -> list[tuple[float, float | 
 
 
 def judged(course: list[tuple[float, float | None]], saturated: tuple[str, ...] = ()) -> list[RateJudgement]:
-    trust = started()
+    trust = RateTrust()
     return [
         trust.judge(1e6 + STEP * i, WINDOW, {"a": rps}, {} if cpu is None else {"a": cpu}, saturated)
         for i, (rps, cpu) in enumerate(course)
@@ -74,8 +65,16 @@ def test_a_rate_that_stands_while_its_cpu_rises_is_doubted() -> None:
     assert any(doubted([*STEADY, *shown(load, scraped=0.77)]))
 
 
-def test_for_six_minutes_after_the_first_reading_every_window_may_be_half_filled() -> None:
-    trust = RateTrust()
+def test_of_less_than_a_window_the_cpu_is_no_ground_to_expect_more() -> None:
+    """Its pods were not measured for a moment: the mean over what there is since then is that of the window's end."""
+    load = [110.0, 120.0, 130.0, 140.0]
+    course = shown(load)
+    assert not any(doubted([*STEADY, (100.0, None), *course]))
+    assert any(doubted([*STEADY, *[(rate, 1.2 * used) for rate, used in course]])), "a whole one is"
+
+
+def test_after_the_first_reading_every_window_may_be_half_filled_for_as_long_as_it_is_told() -> None:
+    trust = RateTrust(start_hold_seconds=360.0)
     found = [trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0}).half_filled for i in range(26)]
     assert found == [frozenset("a")] * 24 + [frozenset()] * 2
 
@@ -100,7 +99,7 @@ def test_a_fall_is_doubted_for_ten_minutes_whatever_the_window_and_is_the_measur
     window: float, step: float
 ) -> None:
     """Of a long window the rates that it is compared with are older than that when it begins."""
-    trust, before, low = started(), 40, int(BELIEVED_SECONDS / step) + 1
+    trust, before, low = RateTrust(), 40, int(BELIEVED_SECONDS / step) + 1
     course = [100.0] * before + [60.0] * (low + 15)
     found = [trust.judge(1e6 + step * i, window, {"a": rps}, {"a": 500.0}) for i, rps in enumerate(course)]
     assert ["a" in one.doubted for one in found] == [False] * before + [True] * low + [False] * 15
@@ -120,7 +119,7 @@ def test_a_zero_is_half_filled_until_its_cpu_or_time_confirms_it() -> None:
 @pytest.mark.parametrize("saturated", [(), ("a",)])
 def test_what_ran_at_its_limit_is_no_measure(saturated: tuple[str, ...]) -> None:
     """At its limit it took 500 for 100 requests/s, which cost 1,000; with room 70 take 700."""
-    trust = started()
+    trust = RateTrust()
     for i in range(8):
         trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0}, saturated)
     last = trust.judge(1e6 + STEP * 8, WINDOW, {"a": 70.0}, {"a": 700.0})
@@ -128,7 +127,7 @@ def test_what_ran_at_its_limit_is_no_measure(saturated: tuple[str, ...]) -> None
 
 
 def test_services_that_come_or_go_turn_the_requests_elsewhere() -> None:
-    trust = started()
+    trust = RateTrust()
     for i in range(8):
         trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0})
     turned = trust.judge(1e6 + STEP * 8, WINDOW, {"a": 60.0, "b": 40.0}, {"a": 500.0, "b": 9.0})
@@ -138,7 +137,7 @@ def test_services_that_come_or_go_turn_the_requests_elsewhere() -> None:
 
 
 def test_a_service_that_comes_mends_no_scraping() -> None:
-    trust = started()
+    trust = RateTrust()
     for i in range(8):
         trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0, "gone": 5.0}, {"a": 500.0})
     assert "a" in trust.judge(1e6 + STEP * 8, WINDOW, {"a": 60.0, "gone": 5.0}, {"a": 500.0}).doubted

@@ -1,0 +1,249 @@
+"""The pretrained policy on meshes, loads and objectives it has not seen, against rules that were calibrated on each of them.
+
+    gnnrl bench generalist
+    python -m benchmarks.bench_generalist --run RUN [RUN ...] [--meshes 16] [--case NAME ...]
+
+For each case meshes are drawn from the held-out stream, and each plays four loads. Rules are calibrated on other loads (the validation
+stream's) of that very mesh and objective, at the setting of the lowest J: one for all loads (`hpa_mesh`), or one for each family of
+loads, which no operator can know (`..._family`). J = replica-seconds + 400 x violating seconds + what changes cost; a mesh counts with the
+mean of its loads, and intervals are paired over meshes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnnrl.agents import PPO_GNN
+from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, ExperimentConfig, RandomisationConfig
+from gnnrl.config.live import GuardrailConfig
+from gnnrl.config.loader import load_config
+from gnnrl.domains.autoscaling.baselines import Load, ReplicaBounds
+from gnnrl.domains.autoscaling.baselines.registry import make, make_with
+from gnnrl.domains.autoscaling.episode import Split, draw_episode
+from gnnrl.domains.autoscaling.mesh import Mesh
+from gnnrl.evaluation.controllers import BaselineController, Controller, PolicyController
+from gnnrl.evaluation.runner import Playback, play
+from gnnrl.evaluation.scenarios import ScenarioSet
+from gnnrl.evaluation.statistics import Interval, relative_saving
+from gnnrl.evaluation.sweep import play_oracle, play_settings
+from gnnrl.training.run_folder import RunFolder
+
+__all__ = ["CASES", "Case", "Figures", "measure"]
+
+Floats = NDArray[np.float64]
+LOADS = ("diurnal", "noisy", "bursty", "flash")
+VIOLATION_WEIGHT = 400.0
+CALIBRATION_SEEDS = 2
+"""Other loads of each family that a rule is calibrated on, by mesh."""
+GRIDS: Mapping[str, tuple[Mapping[str, float], ...]] = {
+    "hpa_calibrated": tuple(
+        {"target_percent": float(target), "down_window_seconds": window}
+        for target in range(60, 165, 10)
+        for window in (0.0, 60.0, 300.0)
+    ),
+    "kpa": tuple({"concurrency": c} for c in (0.3, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0)),
+    "feed_forward": tuple({"headroom": 0.3 + 0.05 * k} for k in range(13)),
+    "feed_forward_trend": tuple(
+        {"headroom": 0.3 + 0.1 * k, "trend_weight": weight} for k in range(7) for weight in (0.5, 1.0)
+    ),
+}
+"""Rule -> settings that are tried on each mesh."""
+CHURN = ChurnConfig(
+    service_added_per_hour=2.0, service_removed_per_hour=1.0, service_renamed_per_hour=1.0, call_removed_per_hour=1.0
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is played."""
+
+    mesh: str
+    slo_factor: float
+    churn: ChurnConfig = field(default_factory=ChurnConfig)
+
+    def environment(self, trained: AutoscalingConfig) -> AutoscalingConfig:
+        """With nothing drawn but meshes and loads; costs as widely as the long experiment's."""
+        low = 60 if self.mesh.startswith("random:60") else 0
+        return replace(
+            trained,
+            mesh=(self.mesh,),
+            slo_factor=(self.slo_factor, self.slo_factor),
+            peak_replicas=(10.0, 17.0),
+            churn=self.churn,
+            randomisation=RandomisationConfig(),
+            max_nodes=max(trained.max_nodes, 200 if low else 0),
+            max_edges=max(trained.max_edges, 400 if low else 0),
+        )
+
+
+CASES: Mapping[str, Case] = {
+    f"{name}-{slo}{suffix}": Case(mesh=mesh, slo_factor=slo, churn=churn)
+    for name, mesh in (("8-18", "random:8-18"), ("30", "random:30-30"), ("boutique", "online_boutique"))
+    for slo in (1.5, 2.0, 2.5)
+    for suffix, churn in (("", ChurnConfig()), ("-churn", CHURN))
+} | {"60-2.0": Case(mesh="random:60-60", slo_factor=2.0), "boutique-1.4": Case(mesh="online_boutique", slo_factor=1.4)}
+"""Name -> case."""
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """Contender -> what came of it, each [meshes, loads]."""
+
+    objective: Mapping[str, Floats]
+    replicas: Mapping[str, Floats]
+    violating_share: Mapping[str, Floats]
+    moves: Mapping[str, Floats]
+
+    def saving(self, name: str, reference: str) -> Interval:
+        """1 - J / J of the reference, paired over meshes."""
+        return relative_saving(self.objective[name].mean(1), self.objective[reference].mean(1))
+
+    def worse_meshes(self, name: str, reference: str) -> int:
+        """Meshes on which the mean J of the loads is higher."""
+        return int((self.objective[name].mean(1) > self.objective[reference].mean(1)).sum())
+
+
+def scenarios_of(environment: AutoscalingConfig, meshes: Sequence[Mesh], split: Split, first: int) -> ScenarioSet:
+    """Every mesh under every family of loads, the meshes of the first family first."""
+    episodes = tuple(
+        draw_episode(environment, split, first + number, workload=load, violation_weight=VIOLATION_WEIGHT, mesh=mesh)
+        for load in LOADS
+        for number, mesh in enumerate(meshes)
+    )
+    return ScenarioSet(config=environment, split=split, workloads=LOADS, seeds=len(meshes), episodes=episodes)
+
+
+def objectives(playback: Playback, meshes: int) -> Floats:
+    """[meshes, loads]."""
+    return playback.metrics["objective"].reshape(len(LOADS), meshes).T
+
+
+def calibrated(
+    rule: str, environment: AutoscalingConfig, meshes: Sequence[Mesh], guardrails: GuardrailConfig | None
+) -> Floats:
+    """Mean J [settings, meshes, loads] of a rule at each of its settings, on loads that are not those of the comparison."""
+    found = []
+    for k in range(CALIBRATION_SEEDS):
+        drawn = scenarios_of(replace(environment, churn=ChurnConfig()), meshes, Split.VALIDATION, 1000 * (k + 1))
+        playbacks = play_settings(rule, drawn, GRIDS[rule], violation_weight=VIOLATION_WEIGHT, guardrails=guardrails)
+        found.append(np.stack([objectives(playback, len(meshes)) for playback in playbacks]))
+    return np.mean(found, axis=0)  # type: ignore[no-any-return]
+
+
+def contenders(
+    environment: AutoscalingConfig,
+    meshes: Sequence[Mesh],
+    held_out: ScenarioSet,
+    agents: Mapping[str, PPO_GNN],
+    temperature: float,
+    guardrails: GuardrailConfig | None,
+) -> Iterator[tuple[str, Controller]]:
+    """Everybody but the oracle."""
+    bounds = ReplicaBounds(min_replicas=environment.min_replicas, max_replicas=environment.max_replicas)
+    load: Load = held_out.load()
+    yield "hpa_80", BaselineController(make("hpa_80", bounds, environment.max_nodes, load), environment)
+    for rule, settings in GRIDS.items():
+        cost = calibrated(rule, environment, meshes, guardrails)
+        by_mesh = np.repeat(cost.mean(2).argmin(0)[None], len(LOADS), 0).reshape(-1)
+        by_family = cost.argmin(0).T.reshape(-1)
+        for name, best in ((f"{rule}_mesh", by_mesh), (f"{rule}_family", by_family)):
+            columns = {key: np.array([settings[int(k)][key] for k in best]) for key in settings[0]}
+            yield name, BaselineController(make_with(rule, bounds, environment.max_nodes, load, columns), environment)
+    for name, agent in agents.items():
+        yield name, PolicyController(agent, environment, name=name, temperature=temperature)
+
+
+def play_case(
+    case: Case,
+    experiment: ExperimentConfig,
+    agents: Mapping[str, PPO_GNN],
+    *,
+    meshes: int,
+    guardrails: GuardrailConfig | None = None,
+) -> Figures:
+    """Everybody on one case."""
+    environment = case.environment(experiment.environment)
+    drawn = [draw_episode(environment, Split.HELD_OUT, seed).mesh for seed in range(meshes)]
+    held_out = scenarios_of(environment, drawn, Split.HELD_OUT, 0)
+    playbacks: dict[str, Playback] = {}
+    temperature = experiment.evaluation.temperature
+    for name, controller in contenders(environment, drawn, held_out, agents, temperature, guardrails):
+        playbacks[name] = play(
+            controller, held_out, violation_weight=VIOLATION_WEIGHT, histogram=False, guardrails=guardrails
+        )
+    playbacks["oracle"] = play_oracle(held_out, violation_weight=VIOLATION_WEIGHT, guardrails=guardrails)
+
+    def by_mesh(metric: str, factor: float = 1.0) -> dict[str, Floats]:
+        return {
+            name: factor * playback.metrics[metric].reshape(len(LOADS), meshes).T
+            for name, playback in playbacks.items()
+        }
+
+    return Figures(
+        objective=by_mesh("objective"),
+        replicas=by_mesh("replica_seconds", 1.0 / held_out.seconds),
+        violating_share=by_mesh("violating_share"),
+        moves=by_mesh("scale_moves"),
+    )
+
+
+def print_figures(name: str, figures: Figures, subjects: Sequence[str]) -> None:
+    """A line for everybody."""
+    print(f"\n{name}: {len(figures.objective['hpa_80'])} meshes x {len(LOADS)} loads")
+    print(
+        f"{'':28s} {'J/1000':>8s} {'replicas':>9s} {'viol. %':>8s} {'moves':>6s}  J of the policy against it, worse on"
+    )
+    for row, cost in figures.objective.items():
+        told = ""
+        for subject in subjects:
+            if row != subject:
+                change = figures.saving(subject, row)
+                told += (
+                    f"  {-100 * change.mean:+.1f} % [{-100 * change.high:+.1f}, {-100 * change.low:+.1f}]"
+                    f" {figures.worse_meshes(subject, row):2d}"
+                )
+        print(
+            f"{row:28s} {cost.mean() / 1000:8.1f} {figures.replicas[row].mean():9.2f} "
+            f"{100 * figures.violating_share[row].mean():8.2f} {figures.moves[row].mean():6.0f}{told}"
+        )
+    sys.stdout.flush()
+
+
+def load_agents(runs: Sequence[Path]) -> tuple[ExperimentConfig, dict[str, PPO_GNN]]:
+    """Trained runs by the names of their folders, and the experiment of the first."""
+    agents = {}
+    for run in runs:
+        agent = PPO_GNN.load(RunFolder.open(run).checkpoint)
+        agent.train(False)
+        agents[run.name] = agent
+    return load_config(runs[0] / "config.yaml"), agents  # type: ignore[return-value]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Plays the cases and prints their tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", metavar="RUN", type=Path, nargs="+", required=True)
+    parser.add_argument("--meshes", metavar="N", type=int, default=16)
+    parser.add_argument("--case", metavar="NAME", nargs="+", choices=tuple(CASES), default=["8-18-2.0"])
+    args = parser.parse_args(arguments)
+    experiment, agents = load_agents(args.run)
+    for name in args.case:
+        print_figures(name, play_case(CASES[name], experiment, agents, meshes=args.meshes), tuple(agents))
+    return 0
+
+
+def measure() -> list[dict[str, Any]]:
+    """The pretrained policy on three cases of a few meshes each."""
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    sys.exit(main())
