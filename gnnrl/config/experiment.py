@@ -32,6 +32,7 @@ Positive = Annotated[float, Gt(0.0)]
 NonNegative = Annotated[float, Ge(0.0)]
 NonNegativeInt = Annotated[int, Ge(0)]
 AboveOne = Annotated[float, Gt(1.0)]
+Share = Annotated[float, Gt(0.0), Lt(1.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class ChurnConfig(Checked, section="environment.churn"):
     """Topology changes inside an episode, events an hour and mesh."""
 
     service_added_per_hour: NonNegative = 0.0
-    """A canary or a new dependency takes over part of a service's calls."""
+    """A canary takes over part of a service's calls, or a new dependency is called."""
     service_removed_per_hour: NonNegative = 0.0
     """A service disappears; its callers stop calling it."""
     service_renamed_per_hour: NonNegative = 0.0
@@ -64,6 +65,13 @@ class ChurnConfig(Checked, section="environment.churn"):
     """A call stops being made."""
     pod_crashed_per_hour: NonNegative = 0.0
     """A ready pod dies and is started again."""
+    cutover: Literal["gated", "hard"] = "gated"
+    """When a service that comes has its calls: `gated`: once its pods are ready, as a rollout does it; until then it stands in the mesh
+    without a call, and the service that it replaces keeps its own. `hard`: at once, whether a pod is ready or not (a stress test)."""
+    cutover_delay_seconds: Annotated[int, Ge(0)] = 15
+    """From the decision at which its pods are seen ready to the first call (`gated`)."""
+    ramp: tuple[Share, ...] = ()
+    """Shares of its calls that it has first, one decision interval (`decision_seconds`) each, rising; [] = all at once (`gated`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

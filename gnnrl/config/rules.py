@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 from gnnrl.config.checked import unchecked
-from gnnrl.config.experiment import AutoscalingConfig, Experiment, ExperimentConfig, RandomisationConfig
+from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, Experiment, ExperimentConfig, RandomisationConfig
 from gnnrl.config.live import GuardrailConfig, LiveConfig
 from gnnrl.config.llm_routing import LLMRoutingConfig, LLMRoutingExperiment
 from gnnrl.config.queue_routing import QueueRoutingConfig, QueueRoutingExperiment
@@ -92,6 +93,12 @@ def _factors(config: ExperimentConfig) -> Faults:
         "metrics_lag_added_seconds",
     ):
         yield from ordered(f"environment.randomisation.{name}", getattr(config.environment.randomisation, name))
+
+
+def _ramp(config: ExperimentConfig) -> Faults:
+    ramp = config.environment.churn.ramp
+    if any(later <= earlier for earlier, later in pairwise(ramp)):
+        yield "environment.churn.ramp", f"{list(ramp)} does not rise from one share to the next"
 
 
 def _replica_limits(config: ExperimentConfig) -> Faults:
@@ -179,6 +186,7 @@ ONE_REWARD: Rule[Experiment] = Rule(paths=("ppo.credit",), check=_one_reward)
 RULES: tuple[Rule[ExperimentConfig], ...] = (
     Rule(paths=("environment.peak_replicas", "environment.violation_weight", "environment.slo_factor"), check=_ranges),
     Rule(paths=("environment.randomisation",), check=_factors),
+    Rule(paths=("environment.churn.ramp",), check=_ramp),
     Rule(paths=("environment.min_replicas", "environment.max_replicas"), check=_replica_limits),
     Rule(
         paths=("environment.metrics_lag_seconds", "environment.decision_seconds", "environment.randomisation"),
@@ -263,6 +271,7 @@ LIVE_RULES: tuple[Rule[LiveConfig], ...] = (
 _HOMES: Mapping[type, tuple[type[Any], tuple[Rule[Any], ...]]] = {
     AutoscalingConfig: (ExperimentConfig, RULES),
     RandomisationConfig: (ExperimentConfig, RULES),
+    ChurnConfig: (ExperimentConfig, RULES),
     QueueRoutingConfig: (QueueRoutingExperiment, QUEUE_ROUTING_RULES),
     LLMRoutingConfig: (LLMRoutingExperiment, ()),
     GuardrailConfig: (LiveConfig, LIVE_RULES),

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.config.live import GuardrailConfig
-from gnnrl.domains.autoscaling.churn import apply_event
 from gnnrl.domains.autoscaling.episode import warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.objective import objective
-from gnnrl.domains.autoscaling.observed import room_for_mesh
 from gnnrl.domains.autoscaling.physics import LATENCY_EDGES_MS, MeshSimulation, PhysicsSettings
+from gnnrl.domains.autoscaling.rollouts import Rollouts
 from gnnrl.evaluation.controllers import Controller
 from gnnrl.evaluation.guarding import Guard
 from gnnrl.evaluation.scenarios import ScenarioSet
@@ -134,18 +133,15 @@ class _Churn:
         self, scenarios: ScenarioSet, simulation: MeshSimulation, controller: Controller, guard: Guard | None
     ) -> None:
         self._config = scenarios.config
-        self._simulation = simulation
-        self._controller = controller
-        self._guard = guard
+        self._rollouts = Rollouts(scenarios.config, simulation)
+        self._watching = (controller,) if guard is None else (controller, guard)
         self.meshes: list[Mesh] = [episode.mesh for episode in scenarios.episodes]
         self.mask, self.scalable_mask = np.zeros((2, len(self.meshes), self._config.max_nodes), dtype=np.bool_)
-        for b, mesh in enumerate(self.meshes):
-            self._install(b, mesh)
-        due = ((event.second, b, k) for b, e in enumerate(scenarios.episodes) for k, event in enumerate(e.churn.events))
-        self._due = sorted(due, reverse=True)
-        self._events = [episode.churn.events for episode in scenarios.episodes]
+        for b, episode in enumerate(scenarios.episodes):
+            self._rollouts.start(b, episode.mesh, episode.churn.events)
+            self._install(b, episode.mesh)
         self.changed: list[tuple[int, int]] = []
-        """(scenario, scored second) of every topology change."""
+        """(scenario, scored second) of every topology change, when its first calls went elsewhere."""
 
     def _install(self, b: int, mesh: Mesh) -> None:
         self.meshes[b] = mesh
@@ -154,21 +150,15 @@ class _Churn:
         self.scalable_mask[b, : len(mesh.services)] = [not service.stateful for service in mesh.services]
 
     def apply(self, scored_second: int) -> None:
-        """Apply what is due by this second."""
-        while self._due and self._due[-1][0] <= scored_second:
-            _, b, k = self._due.pop()
-            mesh = self.meshes[b]
-            services, calls = room_for_mesh(mesh, self._config)
-            changed, crashed = apply_event(mesh, self._events[b][k], max_services=services, max_calls=calls)
-            if crashed is not None:
-                self._simulation.crash_pods(b, crashed, 1)
-            if changed is not mesh:
-                self._simulation.change_mesh(b, changed)
-                self._controller.remesh(b, mesh, changed)
-                if self._guard is not None:
-                    self._guard.remesh(b, mesh, changed)
-                self._install(b, changed)
-                self.changed.append((b, scored_second))
+        """Let happen what is due by this second."""
+        for b in self._rollouts.due(scored_second):
+            for change in self._rollouts.happen(b, scored_second):
+                if change.new is not change.old:
+                    for each in self._watching:
+                        each.remesh(b, change.old, change.new)
+                    self._install(b, change.new)
+                if change.moves_calls:
+                    self.changed.append((b, scored_second))
 
 
 def play(

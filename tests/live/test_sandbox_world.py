@@ -163,7 +163,7 @@ def test_nothing_is_scored_in_the_warm_up_and_nothing_after_the_end() -> None:
 
 
 def test_a_repeated_episode_plays_load_and_churn_again() -> None:
-    config = config_of(episode_decisions=8)
+    config = config_of(episode_decisions=8, churn=replace(CHURN, cutover="hard"))
     episode = episode_of(config)
     churn = ChurnSchedule(events=(ChurnEvent(second=31, kind="service_renamed", draw=3),))
     world, clock = world_of(config, replace(episode, churn=churn), repeat=True)
@@ -186,6 +186,19 @@ def test_a_repeated_episode_plays_load_and_churn_again() -> None:
     assert score["seconds"] == 360.0 and score["topology_changes"] == 6 and not score["finished"]
     once = float(episode.rps[30:].sum(dtype=np.float64))
     assert score["requests"] == pytest.approx(3 * once, rel=1e-6)
+
+
+def test_a_rollout_under_way_at_the_end_of_a_round_is_forgotten() -> None:
+    config = config_of(episode_decisions=4)
+    churn = ChurnSchedule(events=(ChurnEvent(second=31, kind="service_renamed", draw=3),))
+    episode = replace(episode_of(config), churn=churn)
+    world, clock = world_of(config, episode, repeat=True)
+    for start in (30, 90, 150):
+        to(clock, world, start + 44.9)
+        assert {workload.name for workload in world.workloads()} == set(episode.mesh.names)
+        to(clock, world, start + 59.9)
+        assert len(world.workloads()) == len(episode.mesh.names) + 1
+    assert world.score()["topology_changes"] == 5
 
 
 def test_churn_due_after_the_last_boundary_never_happens_without_repetition() -> None:
@@ -377,8 +390,41 @@ def test_another_window_is_the_mean_of_its_scrapes() -> None:
     assert entry == pytest.approx(float(episode.rps[285:345].mean()), abs=0.02)
 
 
-def test_survivors_keep_their_figures_through_a_rename() -> None:
+def test_a_rollout_is_a_deployment_without_calls_until_its_pods_are_ready() -> None:
+    """The new Deployment stands beside the old; Kiali shows no call to it, not even an idle one, before the cut-over."""
     config = config_of()
+    churn = ChurnSchedule(events=(ChurnEvent(second=90, kind="service_renamed", draw=3),))
+    world, clock = world_of(config, replace(episode_of(config), churn=churn))
+    to(clock, world, 119.5)
+    old = {w.name: w for w in world.workloads()}
+    ends = {call.source for call in world.graph_view(60).calls} | {call.target for call in world.graph_view(60).calls}
+    to(clock, world, 120.5)
+    (came,) = {w.name for w in world.workloads()} - set(old)
+    gone = came.rpartition("-")[0]
+    assert gone in ends
+    pods = {pod.name for pod in world.pods(came)}
+    assert len(pods) == old[gone].replicas and not any(pod.ready for pod in world.pods(came))
+    startup = round(next(s for s in episode_of(config).mesh.services if s.name == gone).startup_seconds)
+    seen = -(-(120 + startup) // 15) * 15
+    for second in (seen - 0.5, seen + 0.5, seen + 14.5):
+        to(clock, world, second)
+        assert {w.name for w in world.workloads()} == {*old, came}
+        assert {pod.name for pod in world.pods(came)} == pods
+        assert not any(came in (call.source, call.target) for call in world.graph_view(60).calls)
+    assert all(pod.ready for pod in world.pods(came))
+    to(clock, world, seen + 15.5)
+    assert came in {item.workload for item in world.pod_usage()}
+    calls = world.graph_view(60).calls
+    assert {w.name for w in world.workloads()} == {*old, came} - {gone}
+    assert {pod.name for pod in world.pods(came)} == pods
+    assert any(call.target == came for call in calls) and not any(gone in (c.source, c.target) for c in calls)
+    assert world.score()["topology_changes"] == 1
+    to(clock, world, seen + 90.5)
+    assert sum(call.rps for call in world.graph_view(60).calls if call.target == came) > 1.0
+
+
+def test_survivors_keep_their_figures_through_a_rename() -> None:
+    config = config_of(churn=replace(CHURN, cutover="hard"))
     churn = ChurnSchedule(events=(ChurnEvent(second=90, kind="service_renamed", draw=3),))
     world, clock = world_of(config, replace(episode_of(config), churn=churn))
     to(clock, world, 119.5)

@@ -9,14 +9,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.domains.autoscaling.churn import apply_event
 from gnnrl.domains.autoscaling.episode import Episode, most_classes, warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.objective import service_rewards, softened
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
-from gnnrl.domains.autoscaling.observed import room_for_mesh
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
+from gnnrl.domains.autoscaling.rollouts import Rollouts
 from graph_space.schema import MOVES, GraphObservation
 
 __all__ = ["MeshBatch"]
@@ -38,13 +37,14 @@ class MeshBatch:
         self.simulation = MeshSimulation(
             batch_size, config.max_nodes, config.max_edges, most_classes(config), PhysicsSettings()
         )
+        self.rollouts = Rollouts(config, self.simulation)
         self.monitoring = monitoring_of(config, batch_size)
         self.builder = ObservationBuilder.of(config, batch_size)
         self.episodes: list[Episode | None] = [None] * batch_size
         self.meshes: list[Mesh | None] = [None] * batch_size
         self.second = np.zeros(batch_size, dtype=np.int64)
-        self._next_event = np.zeros(batch_size, dtype=np.int64)
-        longest = config.episode_decisions * config.decision_seconds + warm_up_seconds(config)
+        self._warm_up_seconds = warm_up_seconds(config)
+        longest = config.episode_decisions * config.decision_seconds + self._warm_up_seconds
         self._rps = np.zeros((batch_size, longest), dtype=np.float32)
         self._load = np.zeros((batch_size, config.decision_seconds), dtype=np.float32)
         self._desired = np.zeros((batch_size, config.max_nodes), dtype=np.int64)
@@ -69,8 +69,8 @@ class MeshBatch:
         self.episodes[b] = episode
         self.meshes[b] = episode.mesh
         self.second[b] = 0
-        self._next_event[b] = 0
         self.simulation.load(b, episode.mesh, slo_ms=episode.slo_ms)
+        self.rollouts.start(b, episode.mesh, episode.churn.events)
         self.monitoring.start(b, episode.mesh, episode.slo_ms)
         shown = self.monitoring.observed(episode.mesh)
         self.builder.start(
@@ -166,31 +166,20 @@ class MeshBatch:
         return per_service.sum(1)
 
     def churn(self) -> None:
-        """Apply the topology changes that are due; observed from the next `observe` on."""
-        warm_up = warm_up_seconds(self.config)
-        for b, episode in enumerate(self.episodes):
-            if episode is None:
-                continue
-            events = episode.churn.events
-            while self._next_event[b] < len(events) and events[self._next_event[b]].second + warm_up <= self.second[b]:
-                event = events[self._next_event[b]]
-                self._next_event[b] += 1
-                self._apply_event(b, event)
+        """Let the topology changes happen that are due; observed from the next `observe` on."""
+        seconds = self.second - self._warm_up_seconds
+        for b in self.rollouts.due(seconds):
+            for change in self.rollouts.happen(b, int(seconds[b])):
+                if change.new is not change.old:
+                    self._remesh(b, change.old, change.new)
 
-    def _apply_event(self, b: int, event: Any) -> None:
-        mesh = self.meshes[b]
-        assert mesh is not None
-        services, calls = room_for_mesh(mesh, self.config)
-        changed, crash = apply_event(mesh, event, max_services=services, max_calls=calls)
-        if crash is not None:
-            self.simulation.crash_pods(b, crash, 1)
-        if changed is not mesh:
-            self.simulation.change_mesh(b, changed)
-            self.monitoring.remesh(b, mesh, changed)
-            shown = self.monitoring.observed(changed)
-            self.builder.remesh(b, self.monitoring.observed(mesh), shown, self.monitoring.reassembler(b))
-            self.meshes[b] = changed
-            self._install(b, changed)
+    def _remesh(self, b: int, old: Mesh, new: Mesh) -> None:
+        """The simulation of `b` has another mesh."""
+        shown = self.monitoring.observed(new)
+        self.monitoring.remesh(b, old, new)
+        self.builder.remesh(b, self.monitoring.observed(old), shown, self.monitoring.reassembler(b))
+        self.meshes[b] = new
+        self._install(b, new)
 
     def observe(self) -> GraphObservation:
         """Write and return the observation (arrays owned by the batch)."""
@@ -211,26 +200,27 @@ class MeshBatch:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """State in mid-episode. Episodes are not stored but drawn again from their number, and their churn replayed."""
+        """State in mid-episode. Episodes are not stored but drawn again from their number, and their topology changes replayed."""
         return {
             "simulation": self.simulation.state_dict(),
             "monitoring": self.monitoring.state_dict(),
             "builder": self.builder.state_dict(),
             "second": self.second.copy(),
-            "next_event": self._next_event.copy(),
+            "rollouts": self.rollouts.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], episodes: list[Episode]) -> None:
         """Restore `state_dict`, given the episodes that were being played."""
         for b, episode in enumerate(episodes):
             self.begin(b, episode)
-            for event in episode.churn.events[: int(state["next_event"][b])]:
-                self._apply_event(b, event)
+        self.rollouts.load_state_dict(state["rollouts"])
+        for b, episode in enumerate(episodes):
+            if self.rollouts.mesh(b) is not episode.mesh:
+                self._remesh(b, episode.mesh, self.rollouts.mesh(b))
         self.simulation.load_state_dict(state["simulation"])
         self.monitoring.load_state_dict(state["monitoring"])
         self.builder.load_state_dict(state["builder"])
         self.second[:] = np.asarray(state["second"])
-        self._next_event[:] = np.asarray(state["next_event"])
 
 
 @njit(cache=True, nogil=True)

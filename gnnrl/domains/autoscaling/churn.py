@@ -1,14 +1,13 @@
-"""Meshes that change: services come, go and are renamed, calls end, pods crash; and how a training mesh differs from
-its model.
+"""Meshes that change: services come, go and are renamed, calls end; when that happens in an episode; and how a training mesh
+differs from its model.
 
-Every change is a pure function from a valid mesh to a valid mesh. Services at which requests enter and stateful
-services are never the target of a drawn event, and a mesh keeps two services at least.
+Every change is a pure function from a valid mesh to a valid mesh. What an event hits is drawn in `topology.py`, and `rollouts.py`
+plays it.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -19,12 +18,13 @@ from gnnrl.config.experiment import ChurnConfig
 from gnnrl.domains.autoscaling.mesh import Call, Mesh, MeshError, RequestClass, Service
 
 __all__ = [
+    "MIN_SERVICES",
     "ChurnEvent",
     "ChurnKind",
     "ChurnSchedule",
     "add_canary",
     "add_dependency",
-    "apply_event",
+    "add_version",
     "draw_schedule",
     "randomise",
     "remove_call",
@@ -35,6 +35,7 @@ __all__ = [
 ChurnKind = Literal["service_added", "service_removed", "service_renamed", "call_removed", "pod_crashed"]
 KINDS: tuple[ChurnKind, ...] = ("service_added", "service_removed", "service_renamed", "call_removed", "pod_crashed")
 MIN_SERVICES = 2
+"""A mesh keeps so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,49 +66,26 @@ def draw_schedule(config: ChurnConfig, seconds: int, rng: np.random.Generator) -
     return ChurnSchedule(events=tuple(sorted(events, key=lambda event: event.second)))
 
 
-def apply_event(mesh: Mesh, event: ChurnEvent, *, max_services: int, max_calls: int) -> tuple[Mesh, str | None]:
-    """The mesh after an event, and the name of the service that loses a pod (None for every other kind).
-
-    An event that would exceed a capacity, or finds nothing it may hit, leaves the mesh as it is: the same object is
-    returned.
-    """
-    rng = np.random.default_rng(event.draw)
-    roots = {request.root for request in mesh.classes}
-    scalable = [service.name for service in mesh.services if not service.stateful]
-    inner = [name for name in scalable if name not in roots]
-    if event.kind == "pod_crashed":
-        return mesh, _pick(scalable, rng) if scalable else None
-    changed = mesh
-    if event.kind == "service_added":
-        changed = _draw_addition(mesh, inner, rng)
-    elif event.kind == "service_removed" and inner and len(mesh.services) > MIN_SERVICES:
-        name = _pick(inner, rng)
-        stem = _stem(name)
-        changed = remove_service(mesh, name, heir=stem if stem != name and stem in mesh.names else None)
-    elif event.kind == "service_renamed" and inner:
-        name = _pick(inner, rng)
-        changed = rename_service(mesh, name, _fresh_name(mesh, _stem(name), "r"))
-    elif event.kind == "call_removed" and mesh.calls:
-        call = mesh.calls[int(rng.integers(len(mesh.calls)))]
-        changed = remove_call(mesh, call.source, call.target)
-    fits = len(changed.services) <= max_services and len(changed.calls) <= max_calls
-    return (changed if fits else mesh), None
-
-
 def add_canary(mesh: Mesh, service: str, name: str, share: float, cpu_factor: float = 1.0) -> Mesh:
-    """A second version of a service takes over `share` of every call to it and makes the same calls.
+    """A second version of a service, whose CPU cost differs, takes over `share` of every call to it; `MeshError` as `add_version`."""
+    original = _service(mesh, service)
+    replicas = max(1, round(share * original.replicas))
+    canary = replace(original, name=name, cpu_ms=original.cpu_ms * cpu_factor, replicas=replicas)
+    return add_version(mesh, service, canary, share)
+
+
+def add_version(mesh: Mesh, service: str, version: Service, share: float) -> Mesh:
+    """Another version of a service takes over `share` of every call to it and makes the same calls.
 
     Raises:
-        MeshError: the service is unknown, a root or stateful, the name is taken, or the share is not in (0, 1).
+        MeshError: the service is unknown, a root or stateful, the version's name is taken, or the share is not in (0, 1).
     """
-    original = _service(mesh, service)
-    problems = _inner_problems(mesh, original, "have a second version")
+    name = version.name
+    problems = _inner_problems(mesh, _service(mesh, service), "have a second version")
     if not 0.0 < share < 1.0:
         problems.append(f"share {share} of canary {name!r} is not in (0, 1)")
     if problems:
         raise MeshError(mesh.name, problems)
-    replicas = max(1, round(share * original.replicas))
-    canary = replace(original, name=name, cpu_ms=original.cpu_ms * cpu_factor, replicas=replicas)
 
     # A call to the service splits; one that it makes is made by both versions.
     def split(request: RequestClass) -> dict[tuple[str, str], float]:
@@ -126,7 +104,7 @@ def add_canary(mesh: Mesh, service: str, name: str, share: float, cpu_factor: fl
         for source in (call.source, versions[0]):
             for target in (call.target, versions[1]):
                 like[source, target] = call
-    return _with_calls(mesh, (*mesh.services, canary), split, like)
+    return _with_calls(mesh, (*mesh.services, version), split, like)
 
 
 def add_dependency(mesh: Mesh, caller: str, service: Service, calls: float) -> Mesh:
@@ -231,21 +209,6 @@ def randomise(
     )
 
 
-def _draw_addition(mesh: Mesh, inner: list[str], rng: np.random.Generator) -> Mesh:
-    """A canary of an inner service, or (as often, and always where there is none) a new dependency of any service."""
-    if inner and rng.random() < 0.5:
-        original = _pick(inner, rng)
-        name = _fresh_name(mesh, _stem(original), "v")
-        return add_canary(mesh, original, name, float(rng.uniform(0.1, 0.5)), float(rng.uniform(0.8, 1.25)))
-    caller = _pick([service.name for service in mesh.services if not service.stateful] or list(mesh.names), rng)
-    addition = Service(
-        name=_fresh_name(mesh, f"{_stem(caller)}-extra", "v"),
-        cpu_ms=float(np.clip(np.exp(rng.normal(np.log(2.0), 0.6)), 0.3, 8.0)),
-        base_latency_ms=mesh.services[mesh.index(caller)].base_latency_ms,
-    )
-    return add_dependency(mesh, caller, addition, float(rng.uniform(0.2, 1.0)))
-
-
 def _with_calls(
     mesh: Mesh,
     services: tuple[Service, ...],
@@ -284,19 +247,3 @@ def _service(mesh: Mesh, name: str) -> Service:
     if name not in mesh.names:
         raise MeshError(mesh.name, [f"unknown service {name!r}; there are {', '.join(mesh.names)}"])
     return mesh.services[mesh.index(name)]
-
-
-def _pick(names: list[str], rng: np.random.Generator) -> str:
-    return names[int(rng.integers(len(names)))]
-
-
-def _stem(name: str) -> str:
-    """The name without its version or generation."""
-    return re.sub(r"-[vr]\d+$", "", name)
-
-
-def _fresh_name(mesh: Mesh, stem: str, letter: str) -> str:
-    number = 2
-    while f"{stem}-{letter}{number}" in mesh.names:
-        number += 1
-    return f"{stem}-{letter}{number}"

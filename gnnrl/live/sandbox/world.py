@@ -11,11 +11,11 @@ import numpy as np
 from gnnrl.cluster.clock import Clock
 from gnnrl.cluster.models import Container, ContainerUsage
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.domains.autoscaling.churn import apply_event
 from gnnrl.domains.autoscaling.episode import Episode, warm_up_seconds
 from gnnrl.domains.autoscaling.mesh import Mesh, Service
-from gnnrl.domains.autoscaling.observed import GATEWAY, room_for_mesh
+from gnnrl.domains.autoscaling.observed import GATEWAY
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
+from gnnrl.domains.autoscaling.rollouts import Rollouts
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from gnnrl.live.sandbox.history import MetricsHistory
 from gnnrl.live.sandbox.lead_in import lead_in
@@ -88,6 +88,8 @@ class SandboxWorld:
             1, services, calls, len(episode.mesh.classes), PhysicsSettings(histogram=True)
         )
         self._simulation.load(0, episode.mesh, slo_ms=episode.slo_ms)
+        self._rollouts = Rollouts(config, self._simulation)
+        self._rollouts.start(0, episode.mesh, episode.churn.events)
         self._history = MetricsHistory(
             max_services=services,
             max_calls=calls,
@@ -105,7 +107,7 @@ class SandboxWorld:
         self._lock = threading.RLock()
         self._second = 0
         self._scraped_second = 0
-        self._round = self._events_done = 0
+        self._round = 0
         self._wanted: dict[str, int] = {}
         """Set in the present second; the simulation is told all of them at once before the next one."""
         self._serials: dict[str, int] = {}
@@ -201,26 +203,26 @@ class SandboxWorld:
         if self.repeat:
             round_, second = divmod(second, len(self._episode.rps) - self._warm_up)
         if round_ > self._round:
-            self._round, self._events_done = round_, 0
+            self._round = round_
+            self._rollouts.start(0, self._episode.mesh, self._episode.churn.events)
             if self._mesh is not self._episode.mesh:
-                self._change_mesh(self._episode.mesh)
-        events = self._episode.churn.events
-        while self._events_done < len(events) and events[self._events_done].second <= second:
-            event = events[self._events_done]
-            self._events_done += 1
-            services, calls = room_for_mesh(self._mesh, self._config)
-            changed, crashed = apply_event(self._mesh, event, max_services=services, max_calls=calls)
-            if crashed is not None and self._simulation.crash_pods(0, crashed, 1):
+                self._simulation.change_mesh(0, self._episode.mesh)
+                self._score.topology_changes += self._is_scored
+                self._show_mesh(self._episode.mesh)
+        if not self._rollouts.due(second):
+            return
+        for change in self._rollouts.happen(0, second):
+            if change.crashed_pods:
                 self._score.pod_crashes += self._is_scored
                 self._reconcile(self._unix(self._second))
-            if changed is not self._mesh:
-                self._change_mesh(changed)
+            if change.new is not change.old:
+                self._score.topology_changes += change.begins and self._is_scored
+                self._show_mesh(change.new)
 
-    def _change_mesh(self, mesh: Mesh) -> None:
+    def _show_mesh(self, mesh: Mesh) -> None:
+        """The simulation has another mesh: Deployments come and go."""
         now = self._unix(self._second)
-        self._simulation.change_mesh(0, mesh)
         self._history.remesh(mesh)
-        self._score.topology_changes += self._is_scored
         for name in set(self._mesh.names) - set(mesh.names):
             self._serials[name] = self._rosters.pop(name).serial
         self._mesh = mesh

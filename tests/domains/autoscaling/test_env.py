@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import gymnasium
@@ -252,14 +253,17 @@ def test_the_objective_answers_to_policy_trace_and_servers() -> None:
     assert play(base, 8) < still - 1.0  # everything scaled to one replica
 
 
-def test_a_run_continues_where_its_state_was_taken() -> None:
-    config = replace(SHORT, churn=CHURNY)
+@pytest.mark.parametrize("rollout", [{}, {"ramp": (0.25, 0.5, 0.75)}, {"cutover": "hard"}])
+def test_a_run_continues_where_its_state_was_taken(rollout: dict) -> None:
+    config = replace(SHORT, churn=replace(CHURNY, **rollout))
     env = MeshVectorEnv(6, config)
     rng = np.random.default_rng(5)
     obs, _ = env.reset(seed=9)
     for _ in range(55):  # past the first episode's end
         obs, *_ = env.step(random_actions(rng, obs["action_mask"]))
     state = env.state_dict()
+    under_way = sum(len(json.loads(course)["watches"]) for course in state["batch"]["rollouts"])
+    assert (under_way == 0) == (rollout == {"cutover": "hard"})
     actions, expected = [], []
     for _ in range(50):
         actions.append(random_actions(rng, obs["action_mask"]))
