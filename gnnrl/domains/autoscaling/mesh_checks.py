@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,7 +82,9 @@ def mesh_problems(mesh: Mesh) -> list[str]:
     return problems
 
 
-def _service_problems(service: Service) -> list[str]:
+@lru_cache(maxsize=4096)
+def _service_problems(service: Service) -> tuple[str, ...]:
+    """Of one whose fields are of the right kinds; of a mesh that changes, most services are known."""
     where = f"service {service.name!r}"
     problems = []
     if not service.name or any(character.isspace() for character in service.name):
@@ -108,7 +111,7 @@ def _service_problems(service: Service) -> list[str]:
         problems.append(f"{where}: replicas {service.replicas} is not at least 1")
     elif service.replicas > LARGEST_REPLICAS:
         problems.append(f"{where}: replicas {service.replicas} is above {LARGEST_REPLICAS}")
-    return problems
+    return tuple(problems)
 
 
 def _class_problems(mesh: Mesh, request: RequestClass, known: set[str]) -> list[str]:

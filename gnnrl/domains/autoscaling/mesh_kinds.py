@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["kind_problems"]
 
 _PARTS = ("services", "calls", "classes")
+_NUMBERS = "numbers"
+"""Kind of a tuple whose items are judged here; those of other tuples are judged as parts."""
 _WORDS = {str: "text", bool: "true or false", int: "an integer", float: "a number"}
 
 
@@ -36,22 +38,21 @@ def kind_problems(mesh: Mesh) -> list[str]:
 
 
 def _faults(part: Any) -> Iterator[str]:
-    for name, annotation in _kinds_of(part).items():
+    for name, shape, kind in _checks(type(part)):
         value = getattr(part, name)
-        if get_origin(annotation) is tuple:
-            (kind, _) = get_args(annotation)
+        if type(value) is kind:
+            continue
+        if shape is tuple:
             if not isinstance(value, tuple):
                 yield f"{name} {value!r:.80} is not a tuple"
-            elif kind is float:
+            elif kind is _NUMBERS:
                 yield from (
-                    f"{name}[{i}] {item!r:.80} is not a number" for i, item in enumerate(value) if not _fits(kind, item)
+                    f"{name}[{i}] {item!r:.80} is not a number"
+                    for i, item in enumerate(value)
+                    if not _fits(float, item)
                 )
-        elif get_origin(annotation) is UnionType:
-            (kind,) = (one for one in get_args(annotation) if one is not type(None))
-            if value is not None and not _fits(kind, value):
-                yield f"{name} {value!r:.80} is not {_WORDS[kind]}"
-        elif not _fits(annotation, value):
-            yield f"{name} {value!r:.80} is not {_WORDS[annotation]}"
+        elif not (value is None and shape is UnionType) and not _fits(kind, value):
+            yield f"{name} {value!r:.80} is not {_WORDS[kind]}"
 
 
 def _fits(kind: Any, value: Any) -> bool:
@@ -74,6 +75,22 @@ def _kinds_of(part: Any) -> dict[str, Any]:
 def _kinds(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls)}
+
+
+@cache
+def _checks(cls: Any) -> tuple[tuple[str, Any, Any], ...]:
+    """(name, tuple or a union or None, kind) of each field; a mesh is made anew with every change, and annotations are slow to read."""
+    found = []
+    for name, annotation in _kinds(cls).items():
+        shape = get_origin(annotation)
+        if shape is None:
+            kind = annotation
+        elif shape is tuple:
+            kind = _NUMBERS if get_args(annotation)[0] is float else None
+        else:
+            (kind,) = (one for one in get_args(annotation) if one is not type(None))
+        found.append((name, shape, kind))
+    return tuple(found)
 
 
 def _named(field: str, place: int, part: Any) -> str:
