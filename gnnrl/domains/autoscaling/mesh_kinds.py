@@ -38,7 +38,8 @@ def kind_problems(mesh: Mesh) -> list[str]:
 
 
 def _faults(part: Any) -> Iterator[str]:
-    for name, shape, kind in _checks(type(part)):
+    cls: Any = type(part)
+    for name, shape, kind in _checks(cls):
         value = getattr(part, name)
         if type(value) is kind:
             continue
