@@ -19,7 +19,6 @@ from gnnrl.domains.autoscaling.baselines.feed_forward import FeedForward
 from gnnrl.domains.autoscaling.baselines.hpa import HorizontalPodAutoscaler
 from gnnrl.domains.autoscaling.env import MeshEnv
 from gnnrl.domains.autoscaling.episode import Episode, Split, draw_episode, warm_up_seconds
-from gnnrl.domains.autoscaling.sensing import Sensing
 from gnnrl.evaluation.controllers import BaselineController, Controller, PolicyController
 from gnnrl.evaluation.runner import Playback, play
 from gnnrl.evaluation.scenarios import ScenarioSet
@@ -29,6 +28,7 @@ from gnnrl.live.rehearsal import in_listing_order
 from gnnrl.live.sandbox.world import SandboxWorld
 from gnnrl.live.tracked import TrackedController
 from kiali_client import Edge, Node, NodeKey, ServiceGraph, Traffic
+from tests.live.trusting import Trusting
 
 CONFIG = AutoscalingConfig(
     telemetry="kiali",
@@ -144,7 +144,7 @@ def live(controller: Controller, episode: Episode) -> tuple[list[IntervalRecord]
         namespace=world.namespace,
         controller=TrackedController(controller, slo_ms=episode.slo_ms, violation_weight=episode.violation_weight),
         fallback=None,
-        sensing=Sensing(
+        sensing=Trusting(
             max_nodes=CONFIG.max_nodes,
             max_edges=CONFIG.max_edges,
             interval_seconds=15,

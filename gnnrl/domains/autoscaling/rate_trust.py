@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -157,7 +157,7 @@ def _compared(
     known.cpu.append((now, cpu_now))
     while known.cpu[0][0] <= now - window_seconds:
         known.cpu.popleft()
-    cpu = sum(value for _, value in known.cpu) / len(known.cpu)
+    cpu = _mean(known.cpu, now, window_seconds)
     while known.seen and known.seen[0].seconds < now - LOOK_BACK_WINDOWS * window_seconds:
         known.seen.popleft()
     reference, returned = known.reference, False
@@ -182,6 +182,15 @@ def _compared(
     if now - known.measured_since >= window_seconds:
         known.seen.append(_Seen(now, rate, cpu))
     return None, returned
+
+
+def _mean(readings: Iterable[tuple[float, float]], now: float, window_seconds: float) -> float:
+    """Mean over the window; a reading stands for the time since the one before, however often is read."""
+    total, before = 0.0, now - window_seconds
+    for seconds, value in readings:
+        total += value * (seconds - before)
+        before = seconds
+    return total / window_seconds
 
 
 def _expected(seen: _Seen, cpu: float) -> float:

@@ -106,7 +106,7 @@ def test_rates_that_stand_still_while_the_pods_work_changes_are_not_trusted() ->
         ("the work is the same too", [snapshot(15.0 * k, CALLS, 100.0 + 0.5 * k) for k in range(10)]),
         (
             "one rate changes",
-            [snapshot(15.0 * k, CALLS | {(OUTSIDE, key("front")): 50.0 + 0.01 * (k % 2)}, 100.0 + 9.0 * k) for k in range(10)],
+            [snapshot(15.0 * k, CALLS | {(OUTSIDE, key("front")): 50.0 + 0.01 * (k % 2)}, 100.0 + 2.0 * k) for k in range(10)],
         ),
         ("there never was a request", [snapshot(15.0 * k, dict.fromkeys(CALLS, 0.0), 10.0 + k) for k in range(10)]),
     ],
@@ -116,8 +116,8 @@ def test_what_only_looks_like_standing_still_is_trusted(title: str, snapshots: l
 
 
 def test_a_graph_that_moves_again_is_trusted_at_once() -> None:
-    still = [snapshot(15.0 * k, CALLS, 100.0 + 9.0 * k) for k in range(8)]
-    moved = snapshot(120.0, {pair: rps + 1.0 for pair, rps in CALLS.items()}, 180.0)
+    still = [snapshot(15.0 * k, CALLS, 100.0 + 2.0 * k) for k in range(8)]
+    moved = snapshot(120.0, {pair: rps + 1.0 for pair, rps in CALLS.items()}, 116.0)
     readings = read([*still, moved])
     assert readings[-2].untrusted_mask.any() and not readings[-1].untrusted_mask.any()
 
@@ -264,5 +264,5 @@ def test_a_rate_that_falls_alone_is_doubted_with_all_behind_it() -> None:
     *before, last = read([*course, low])
     assert not any(reading.untrusted_mask.any() for reading in before)
     assert last.untrusted_mask[:2].all() and not last.untrusted_mask[2:].all()
-    assert last.problems[0].startswith("front: graph: 35 requests/s after 50")
+    assert last.problems[0].startswith("front: graph: 35 requests/s, where its pods' CPU is that of 50.07")
     assert not last.blocking, "raises may rest on it"

@@ -65,6 +65,16 @@ def test_a_rate_that_stands_while_its_cpu_rises_is_doubted() -> None:
     assert any(doubted([*STEADY, *shown(load, scraped=0.77)]))
 
 
+def test_reading_more_often_changes_nothing() -> None:
+    """The CPU is a mean over time: who looks five times at the newest measurement has measured once."""
+    load = [110.0, 120.0, 130.0, 140.0, 150.0]
+    trust, now = RateTrust(), 1e6
+    for rate, cpu in [*STEADY, *shown(load)]:
+        now += STEP
+        for k in range(5):
+            assert not trust.judge(now + 0.2 * k, WINDOW, {"a": rate}, {"a": cpu or 0.0}).doubted
+
+
 def test_of_less_than_a_window_the_cpu_is_no_ground_to_expect_more() -> None:
     """Its pods were not measured for a moment: the mean over what there is since then is that of the window's end."""
     load = [110.0, 120.0, 130.0, 140.0]
