@@ -55,7 +55,7 @@ def measure(runs: list[Path], seeds: int = 12) -> dict[str, Any]:
             against=("hpa_80",),
             workloads=WORKLOADS,
             seeds=seeds,
-            churn=setting == "churn",
+            churn="gated" if setting == "churn" else "none",
         )
         found[setting] = {}
         for workload in WORKLOADS:

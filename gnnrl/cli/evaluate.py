@@ -8,6 +8,7 @@ from pathlib import Path
 from gnnrl.cli.arguments import UserError, add_absolute, need_files
 from gnnrl.cli.domains import DOMAINS, domain_playing
 from gnnrl.cli.outputs import add_output
+from gnnrl.evaluation.conditions import CHURN
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -59,6 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         help="pass everybody's wishes through the guardrails of a live loop's configuration, such as configs/live.yaml",
+    )
+    parser.add_argument(
+        "--slo-factor",
+        metavar="X",
+        type=float,
+        nargs="+",
+        action="extend",
+        help="SLO of every scenario, this times its idle P95; of several the first is compared in full, and a table shows everybody at "
+        "each (autoscaling)",
+    )
+    parser.add_argument(
+        "--churn",
+        choices=CHURN,
+        help="whether services come and go: not at all (the default), as rollouts that wait for ready pods, or all at once; at the run's "
+        "rates, or an hour's 2 additions, 1 removal, 1 renaming and 1 end of a call (autoscaling)",
     )
     parser.add_argument(
         "--scenario", metavar="NAME,...", help="cases to compare on, instead of the run's own (llm_routing)"

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, EvaluationConfig, ExperimentConfig
+from gnnrl.config.experiment import AutoscalingConfig, EvaluationConfig, ExperimentConfig
 from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.baselines import ReplicaBounds, is_calibrated, make
 from gnnrl.domains.autoscaling.calibration import Calibration, pareto, violation_budget
 from gnnrl.domains.autoscaling.episode import Split
+from gnnrl.evaluation.conditions import Churn, played
 from gnnrl.evaluation.contenders import POLICY, Contender, contenders_of, runs_together
 from gnnrl.evaluation.controllers import BaselineController, LearnedPolicy, PolicyController
 from gnnrl.evaluation.evaluated import FRONTIER_RULES, Evaluation
@@ -21,7 +22,7 @@ from gnnrl.evaluation.runner import Playback, play
 from gnnrl.evaluation.scenarios import ScenarioSet, draw_scenarios
 from gnnrl.evaluation.sweep import Progress, calibrated_for, play_oracle, play_settings, silent
 
-__all__ = ["POLICY", "Evaluation", "compare"]
+__all__ = ["POLICY", "Evaluation", "compare", "compare_over_slo"]
 
 FRONTIER_SETTINGS = 8
 LONGEST_SHARE = 5.0
@@ -41,7 +42,8 @@ def compare(
     calibration: Calibration | None = None,
     frontiers: bool = True,
     decisions: int | None = None,
-    churn: bool = False,
+    churn: Churn = "none",
+    slo_factor: float | None = None,
     guardrails: GuardrailConfig | None = None,
     label: str = "",
     progress: Progress = silent,
@@ -61,17 +63,19 @@ def compare(
         calibration: settings of the rules; None = the shipped ones, and a sweep of what they lack.
         frontiers: also play the frontiers of the policy (over `frontier_weights`) and of the calibrated rules.
         decisions: length of a scenario in decision intervals; None = the environment's.
-        churn: services come and go in mid-scenario, as the environment's `churn` says; False leaves topologies alone,
-            so that the violation budget is spent on load and on nothing else.
+        churn: whether services come and go in mid-scenario, see `conditions.played`; "none" leaves topologies alone, so that the
+            violation budget is spent on load and on nothing else.
+        slo_factor: of every scenario; None = as the environment draws it.
         guardrails: those of a live loop, around everybody's wishes (the rules' settings were swept without); None = none.
         label: what is evaluated, for the report.
         progress: told what is being played.
 
     Raises:
         ValueError: an unknown baseline, workload or empty selection; two policies of one name.
+        ConfigError: no SLO is so strict.
     """
     asked = config.evaluation
-    environment = config.environment if churn else replace(config.environment, churn=ChurnConfig())
+    environment = played(config.environment, churn=churn, slo_factor=slo_factor)
     names = tuple(against if against is not None else asked.against)
     chosen_workloads = tuple(workloads if workloads is not None else asked.workloads)
     weight = asked.violation_weight
@@ -116,6 +120,32 @@ def compare(
         beside={contender.name: contender.config for contender in beside},
         together=runs_together(trained),
     )
+
+
+def compare_over_slo(
+    config: ExperimentConfig,
+    policy: LearnedPolicy | None,
+    factors: Sequence[float],
+    *,
+    frontiers: bool = True,
+    progress: Progress = silent,
+    **arguments: Any,
+) -> Evaluation:
+    """`compare` at SLO factors: in full at the first, which holds all of them in `over_slo` where there are several.
+
+    Meshes, loads and topology changes are the same at every factor; rules that are calibrated are so at each. `arguments` are those of
+    `compare`; frontiers are played at the first factor only. Without a factor it is as the environment draws it.
+    """
+    first = factors[0] if factors else None
+    whole = compare(config, policy, slo_factor=first, frontiers=frontiers, progress=progress, **arguments)
+    found = dict.fromkeys(factors, whole)
+    for factor in factors[1:]:
+
+        def told(message: str, factor: float = factor) -> None:
+            progress(f"{message}, SLO factor {factor:g}")
+
+        found[factor] = compare(config, policy, slo_factor=factor, frontiers=False, progress=told, **arguments)
+    return replace(whole, over_slo=found) if len(found) > 1 else whole
 
 
 def _play_frontiers(

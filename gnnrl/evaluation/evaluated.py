@@ -13,6 +13,8 @@ from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.calibration import Calibration, violation_budget
 from gnnrl.domains.autoscaling.load_file import recording
 from gnnrl.domains.autoscaling.workloads import WORKLOADS
+from gnnrl.evaluation import over_slo
+from gnnrl.evaluation.conditions import topology_changes
 from gnnrl.evaluation.contenders import POLICY, over_runs, rows_in_order
 from gnnrl.evaluation.figures import figures
 from gnnrl.evaluation.frontier import Frontier, saving_at
@@ -59,6 +61,8 @@ class Evaluation:
     """Several runs of one experiment -> their rows."""
     repeats: Mapping[str, str] = field(default_factory=dict)
     """Row -> the one of which it is another playing, elsewhere."""
+    over_slo: Mapping[float, Evaluation] = field(default_factory=dict)
+    """SLO factor -> the comparison at it, in the order asked for; empty where there is only one."""
 
     @property
     def workloads(self) -> tuple[str, ...]:
@@ -207,6 +211,7 @@ class Evaluation:
                 for w in self.workloads
             },
             "guardrails": self._guardrails(),
+            **({"over_slo_factor": over_slo.to_json(self)} if self.over_slo else {}),
             "config": asdict(self.config),
             "beside": {row: asdict(config) for row, config in self.beside.items()},
             "revision": code_revision(),
@@ -220,7 +225,8 @@ class Evaluation:
             "held_out_workloads": [workload_label(w) for w in self.workloads if _held_out(w, self.config.environment)],
             "scenarios": f"{self.scenarios.seeds} a workload, stream {self.scenarios.split.name.lower()} (disjoint from training)",
             **({"recorded_loads": levels} if (levels := self.scenarios.recorded_levels()) else {}),
-            "churn": "as in training" if any(e.churn.events for e in self.scenarios.episodes) else "none",
+            "churn": topology_changes(self.scenarios.config.churn),
+            "slo_factor": list(self.scenarios.config.slo_factor),
             "calibration": f"{self.calibration.seeds} validation scenarios a workload, held-out families included",
         }
 

@@ -11,7 +11,7 @@ from typing import Any
 from gnnrl.cluster.guardrails import GUARDRAILS
 from gnnrl.domains.autoscaling.baselines import BASELINES
 from gnnrl.domains.autoscaling.calibration import violation_budget
-from gnnrl.evaluation import plots
+from gnnrl.evaluation import over_slo, plots
 from gnnrl.evaluation.contenders import POLICY, who_is_who
 from gnnrl.evaluation.document import Report
 from gnnrl.evaluation.evaluated import BOUND, Evaluation
@@ -60,6 +60,10 @@ def compose(evaluation: Evaluation, run: Path | None = None) -> Report:
         "Arrows: off the scale, with violating share and mean replicas."
     )
     report.add("Violations against replicas", report.picture("frontiers", plots.frontiers(evaluation), said))
+    if evaluation.over_slo:
+        shades = plots.colours(evaluation)
+        drawn = report.picture("over_slo", over_slo.picture(evaluation, shades), over_slo.MEANING)
+        report.add(over_slo.TITLE, drawn, over_slo.as_html(evaluation, shades))
     said = (
         "Share of requests slower than a latency. Shaded: the SLOs of the scenarios; dotted: the 5 % of requests that may "
         "exceed them."
@@ -242,7 +246,7 @@ def _add_small_print(report: Report, evaluation: Evaluation) -> None:
         ),
         (
             "violating second",
-            "more than 5 % of requests exceed the SLO (2.0 x idle P95 unless the mesh states one), or more than 1 % fail",
+            f"more than 5 % of requests exceed the SLO ({_slo(evaluation)} x idle P95 unless the mesh states one), or more than 1 % fail",
         ),
         (
             "intervals",
@@ -268,6 +272,11 @@ def _add_small_print(report: Report, evaluation: Evaluation) -> None:
         for workload, rule, found in _chosen(evaluation)
     )
     report.add_small_print(rows, METRICS, details("Calibrated settings", f"<table class='facts'>{settings}</table>"))
+
+
+def _slo(evaluation: Evaluation) -> str:
+    low, high = evaluation.scenarios.config.slo_factor
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _guardrail_settings(evaluation: Evaluation) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gnnrl.domains.autoscaling.calibration import violation_budget
+from gnnrl.evaluation import over_slo
 from gnnrl.evaluation.scenarios import workload_label
 from gnnrl.evaluation.statistics import Interval, interval_name
 
@@ -30,6 +31,8 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     tables = [_detail(evaluation, workload) for workload in evaluation.workloads]
     if evaluation.subject is not None:
         tables.insert(0, _overview(evaluation))
+    if evaluation.over_slo:
+        tables.append(over_slo.summary_table(evaluation))
     return {
         "headline": headline(evaluation),
         "caption": caption(evaluation),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gnnrl.cli.main import main
+from gnnrl.domains.autoscaling.mesh_file import save_mesh
+from gnnrl.domains.autoscaling.online_boutique import online_boutique
+from gnnrl.domains.autoscaling.random_mesh import random_mesh
 
 
 @pytest.mark.parametrize(
@@ -18,6 +23,9 @@ from gnnrl.cli.main import main
         (["none"], "none: no such run or checkpoint"),
         (["."], "is not a run folder, it has no config.yaml"),
         (["--policy", "hpa_80", "--calibration", "none.yaml"], "none.yaml: No such file or directory"),
+        (["--policy", "hpa_80", "--slo-factor", "2", "1"], "--slo-factor: 1.0 is not in (1, inf)"),
+        (["--policy", "jsq", "--slo-factor", "2", "--churn", "hard"], "--slo-factor, --churn: not for queue_routing"),
+        (["--policy", "weighted_round_robin", "--churn", "gated"], "--churn: not for llm_routing; leave it out"),
     ],
 )
 def test_what_cannot_be_evaluated(
@@ -138,3 +146,37 @@ def test_a_load_without_requests_has_no_latency_and_says_so(tmp_path: Path, caps
     printed = capsys.readouterr().out
     assert "nan" not in printed
     assert "-: no latency for hpa_80: no request of night (absolute) was answered" in printed
+
+
+def test_a_mesh_that_states_its_slo_has_no_factor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "shop.yaml"
+    save_mesh(replace(online_boutique(), slo_ms=300.0), path)
+    arguments = ["evaluate", "--policy", "hpa_80", "--mesh", str(path)]
+    assert main([*arguments, "--slo-factor", "2"]) == 2
+    assert f"--slo-factor: {path} states slo_ms: 300, which no factor changes" in capsys.readouterr().err
+
+
+def test_a_mesh_file_has_room_for_services_that_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mesh of 21 services has no slot to spare in an observation of 20; those that come get theirs."""
+    path, document = tmp_path / "large.yaml", tmp_path / "found.json"
+    save_mesh(random_mesh(21, seed=1), path)
+    arguments = [
+        "--policy",
+        "hpa_80",
+        "--mesh",
+        str(path),
+        "--workload",
+        "noisy",
+        "--seeds",
+        "2",
+        "--json",
+        str(document),
+    ]
+    assert main(["evaluate", *arguments, "--churn", "hard", "--slo-factor", "1.5", "2.5"]) == 0
+    found = json.loads(document.read_text())
+    assert found["config"]["environment"]["max_nodes"] == 42
+    assert found["split"]["churn"] == "hard: 2 added, 1 removed, 1 renamed, 1 calls removed an hour"
+    assert found["split"]["slo_factor"] == [1.5, 1.5]
+    assert [at["slo_factor"] for at in found["over_slo_factor"]] == [1.5, 2.5]
+    assert found["scenarios"]["noisy"]["hpa_80"]["change_response_seconds"]["mean"] is not None
+    assert "Over the SLO factor" in capsys.readouterr().out

@@ -187,9 +187,9 @@ def test_churn_happens_only_where_it_is_asked_for(calibration: Calibration) -> N
         "frontiers": False,
     }
     still = compare(config, **arguments)  # type: ignore[arg-type]
-    moving = compare(config, churn=True, **arguments)  # type: ignore[arg-type]
+    moving = compare(config, churn="gated", **arguments)  # type: ignore[arg-type]
     assert still.split()["churn"] == "none"
-    assert moving.split()["churn"] == "as in training"
+    assert moving.split()["churn"] == "gated: 20 added an hour"
     assert np.isnan(still.values("noisy", "hpa_80", "change_response_seconds")).all()
     assert np.isfinite(moving.values("noisy", "hpa_80", "change_response_seconds")).all()
 

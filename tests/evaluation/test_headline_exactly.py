@@ -170,11 +170,11 @@ def test_what_is_played_is_held_out_and_without_churn_unless_asked(compared: Eva
     stage = Stage()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison, "play", stage.play)
-        for churn in (False, True):
+        for churn in ("none", "gated", "hard"):
             asked = {"against": ("hpa_80",), "frontiers": False, "churn": churn, "split": Split.VALIDATION}
             found = compare(config, Nobody(), calibration=calibration(), **asked)  # type: ignore[arg-type]
             assert found.scenarios.split == Split.VALIDATION
-            assert any(episode.churn.events for episode in found.scenarios.episodes) == churn
+            assert any(episode.churn.events for episode in found.scenarios.episodes) == (churn != "none")
 
 
 def test_savings_are_the_workloads_own_at_equal_and_at_unequal_violation(compared: Evaluation) -> None:

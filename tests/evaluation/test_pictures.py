@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ from matplotlib.text import Annotation
 
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.random_mesh import random_mesh
-from gnnrl.evaluation import plots
+from gnnrl.evaluation import over_slo, plots
 from gnnrl.evaluation.canvas import Panel, Picture, _figure
 from gnnrl.evaluation.document import Report
 from gnnrl.evaluation.drawing import KINDS, draw_mesh
@@ -59,6 +60,10 @@ def compared() -> Evaluation:
     return evaluation(["diurnal"], rows)
 
 
+def over_factors(compared: Evaluation) -> Picture:
+    return over_slo.picture(replace(compared, over_slo={1.5: compared, 2.0: compared}), plots.colours(compared))
+
+
 def test_points_off_the_scale_are_marked_at_its_edge_with_their_numbers(compared: Evaluation) -> None:
     figure = plots.frontiers(compared)._figure
     figure.canvas.draw()
@@ -91,6 +96,7 @@ def test_letters_have_their_size_on_a_telephone(compared: Evaluation) -> None:
         plots.frontiers(compared),
         plots.latencies(compared),
         plots.topology(compared),
+        over_factors(compared),
     ]
     for picture in pictures:
         for panel in picture.html().split("<svg")[1:]:
@@ -107,6 +113,7 @@ def test_every_colour_of_a_picture_has_one_for_the_dark(compared: Evaluation) ->
             plots.frontiers(compared),
             plots.latencies(compared),
             plots.topology(compared),
+            over_factors(compared),
         )
     )
     assert re.findall(r"#[0-9a-f]{6}\b", re.sub(r"url\(#\w+\)|href=\"#\w+\"|id=\"\w+\"", "", drawn)) == []

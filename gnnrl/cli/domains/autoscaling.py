@@ -27,6 +27,8 @@ __all__ = ["evaluate", "listed", "policies", "print_summary", "rules", "self_con
 
 VALIDATION_SEEDS = 4
 PROSE_COLUMNS = 120
+GROWTH = 2
+"""Times its size that a mesh file is given room for, where services come."""
 SHOWN = (
     "node_columns", "action_mode", "telemetry", "graph_window_seconds", "decision_seconds", "metrics_lag_seconds",
 )  # fmt: skip
@@ -136,16 +138,19 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
         config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
         agent = agent_of(folder, args.run_or_checkpoint)
     guardrails = _guardrails(args.guardrails, config.environment) if args.guardrails else None
+    factors = _slo_factors(args.slo_factor or (), config.environment)
     from gnnrl.domains.autoscaling.calibration import Calibration
     from gnnrl.evaluation import report
-    from gnnrl.evaluation.comparison import POLICY, compare
+    from gnnrl.evaluation.comparison import POLICY, compare_over_slo
     from gnnrl.evaluation.summary import CLONE, TEACHER
 
     others = beside(args, folder, [*policies(), POLICY, CLONE, TEACHER], lambda other: _shown_otherwise(config, other))
     with playing() as progress:
-        evaluation = compare(
+        evaluation = compare_over_slo(
             config,
             agent,
+            factors,
+            churn=args.churn or "none",
             beside=others,
             others={} if folder is None else _origins(folder, args.run_or_checkpoint),
             calibration=Calibration.load(args.calibration) if args.calibration else None,
@@ -204,7 +209,7 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> ExperimentCo
         values["evaluation.against"] = ("--policy", [args.policy])
     if args.mesh is not None:
         values["environment.mesh"] = ("--mesh", [args.mesh])
-    return parse_with_flags(text, values, source, rules(), _room_for(args.mesh, text))
+    return parse_with_flags(text, values, source, rules(), _room_for(args.mesh, text, args.churn))
 
 
 def _guardrails(path: Path, environment: AutoscalingConfig) -> GuardrailConfig:
@@ -224,8 +229,33 @@ def _guardrails(path: Path, environment: AutoscalingConfig) -> GuardrailConfig:
     return live.guardrails
 
 
-def _room_for(mesh: str | None, text: str) -> Sequence[str]:
-    """Overrides that give a mesh file the slots it needs: a policy does not depend on their number."""
+def _slo_factors(asked: Sequence[float], environment: AutoscalingConfig) -> list[float]:
+    """The SLO factors to compare at, each once.
+
+    Raises:
+        UserError: one cannot be, or a mesh states an SLO that no factor changes.
+    """
+    from gnnrl.config.errors import ConfigError
+    from gnnrl.domains.autoscaling.mesh_file import load_mesh
+    from gnnrl.evaluation.conditions import played
+
+    for source in environment.mesh if asked else ():
+        stated = load_mesh(Path(source)).slo_ms if source.endswith((".yaml", ".yml")) else None
+        if stated is not None:
+            raise UserError(
+                f"gnnrl evaluate: --slo-factor: {source} states slo_ms: {stated:g}, which no factor changes; take it out of the file, or "
+                "leave the flag out"
+            )
+    for factor in asked:
+        try:
+            played(environment, slo_factor=factor)
+        except ConfigError as error:
+            raise UserError(f"gnnrl evaluate: --slo-factor: {error.errors[0].rpartition(': ')[2]}") from None
+    return list(dict.fromkeys(asked))
+
+
+def _room_for(mesh: str | None, text: str, churn: str | None) -> Sequence[str]:
+    """Overrides that give a mesh file the slots it needs, also for services that come: a policy does not depend on their number."""
     if mesh is None or not Path(mesh).is_file():
         return ()
     from gnnrl.config.loader import parse_config
@@ -233,9 +263,10 @@ def _room_for(mesh: str | None, text: str) -> Sequence[str]:
 
     environment = parse_config(text).environment
     loaded = load_mesh(Path(mesh))
+    growth = 1 if churn in (None, "none") else GROWTH
     return (
-        f"environment.max_nodes={max(environment.max_nodes, len(loaded.services))}",
-        f"environment.max_edges={max(environment.max_edges, len(loaded.calls))}",
+        f"environment.max_nodes={max(environment.max_nodes, growth * len(loaded.services))}",
+        f"environment.max_edges={max(environment.max_edges, growth * len(loaded.calls))}",
     )
 
 

@@ -95,12 +95,12 @@ def beside(
 
 
 def refuse(args: argparse.Namespace, domain: str, *names: str) -> None:
-    """Flags that mean nothing in this domain.
+    """Flags that mean nothing in this domain, by their names in `args`.
 
     Raises:
         UserError: one was given.
     """
-    given = [f"--{name}" for name in names if getattr(args, name) is not None]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]
     if given:
         raise UserError(f"gnnrl evaluate: {', '.join(given)}: not for {domain}; leave it out")
 

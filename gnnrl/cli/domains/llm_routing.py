@@ -77,7 +77,7 @@ def listed() -> Mapping[str, ListedBaseline]:
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[LLMRoutingExperiment] | None) -> int:
     """Plays the policy and the routers, prints the table, writes what was asked for."""
-    refuse(args, "llm_routing", "workload", "absolute", "mesh", "calibration", "guardrails")
+    refuse(args, "llm_routing", "workload", "absolute", "mesh", "calibration", "guardrails", "slo_factor", "churn")
     from gnnrl.config.experiment import PPOConfig
     from gnnrl.config.llm_routing import LLMRoutingExperiment
     from gnnrl.config.loader import dump_config

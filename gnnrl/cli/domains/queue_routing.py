@@ -67,7 +67,18 @@ def listed() -> Mapping[str, ListedBaseline]:
 
 def evaluate(args: argparse.Namespace, folder: RunFolder[QueueRoutingExperiment] | None) -> int:
     """Plays the policy and the routers, prints the table, writes what was asked for."""
-    refuse(args, "queue_routing", "workload", "absolute", "mesh", "calibration", "guardrails", "scenario")
+    refuse(
+        args,
+        "queue_routing",
+        "workload",
+        "absolute",
+        "mesh",
+        "calibration",
+        "guardrails",
+        "scenario",
+        "slo_factor",
+        "churn",
+    )
     from gnnrl.config.experiment import PPOConfig
     from gnnrl.config.loader import dump_config
     from gnnrl.config.queue_routing import QueueRoutingExperiment
