@@ -1,7 +1,7 @@
 """Meshes that change: services come, go and are renamed, calls end; when that happens in an episode; and how a training mesh
 differs from its model.
 
-Every change is a pure function from a valid mesh to a valid mesh. What an event hits is drawn in `topology.py`, and `rollouts.py`
+Every change is a pure function from a valid mesh to a valid mesh. What an event hits is drawn in `changing_mesh.py`, and `rollouts.py`
 plays it.
 """
 

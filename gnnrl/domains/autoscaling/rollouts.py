@@ -1,4 +1,4 @@
-"""Topology changes as they happen to a simulation: at once, or as rollouts that wait until new pods are ready.
+"""ChangingMesh changes as they happen to a simulation: at once, or as rollouts that wait until new pods are ready.
 
 Training, evaluation and sandbox play the events of their episodes through one `Rollouts`. Under `environment.churn.cutover: gated` a
 service that comes first stands there with its pods starting and without a call. `cutover_delay_seconds` after the decision at which its
@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnnrl.config.experiment import AutoscalingConfig
+from gnnrl.domains.autoscaling.changing_mesh import Change, ChangingMesh, Crash, Newcomer, draw_change
 from gnnrl.domains.autoscaling.churn import ChurnEvent
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.observed import room_for_mesh
 from gnnrl.domains.autoscaling.physics import MeshSimulation
 from gnnrl.domains.autoscaling.pods import DESIRED, READY
-from gnnrl.domains.autoscaling.topology import Change, Crash, Newcomer, Topology, draw_change
 
 __all__ = ["Rollouts", "TopologyChange"]
 
@@ -67,7 +67,7 @@ class _Course:
     """The events of one episode, and how far they have come."""
 
     def __init__(self, mesh: Mesh, events: Sequence[ChurnEvent]) -> None:
-        self.topology = Topology(settled=mesh)
+        self.topology = ChangingMesh(settled=mesh)
         self.events = events
         self.next_event = 0
         self.watches: dict[int, _Watch] = {}
@@ -181,7 +181,14 @@ class Rollouts:
         return bool(counts[READY] >= max(min(watch.replicas, counts[DESIRED]), 1))
 
     def _applied(
-        self, b: int, course: _Course, after: Topology, entry: tuple[int, int, int], *, begins: bool, moves_calls: bool
+        self,
+        b: int,
+        course: _Course,
+        after: ChangingMesh,
+        entry: tuple[int, int, int],
+        *,
+        begins: bool,
+        moves_calls: bool,
     ) -> TopologyChange:
         before, course.topology = course.topology, after
         course.log.append(entry)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig
+from gnnrl.domains.autoscaling.changing_mesh import ChangingMesh, draw_change
 from gnnrl.domains.autoscaling.churn import ChurnEvent, ChurnKind
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
 from gnnrl.domains.autoscaling.physics import MeshSimulation, PhysicsSettings
 from gnnrl.domains.autoscaling.rollouts import Rollouts, TopologyChange
-from gnnrl.domains.autoscaling.topology import Topology, draw_change
 
 STEP = 15
 SHOP = online_boutique()
@@ -26,7 +26,7 @@ def event_on(kind: ChurnKind, second: int, follows: str, which: str = "") -> Chu
     """An event that hits this service of the Online Boutique."""
     for draw in range(2000):
         event = ChurnEvent(second=second, kind=kind, draw=draw)
-        change: Any = draw_change(Topology(settled=SHOP), event)
+        change: Any = draw_change(ChangingMesh(settled=SHOP), event)
         hit = getattr(change, "follows", None) or getattr(change, "service", None) or getattr(change, "name", None)
         if hit == follows and which in ("", getattr(change, "kind", "")):
             return event
@@ -121,7 +121,7 @@ def test_newcomers_start_with_what_stands_there_now(cutover: str) -> None:
         event_on("service_added", 1, "frontend", "dependency"),
     ]
     stage = Stage(events, cutover=cutover).want(adservice=20, frontend=13).to(15)
-    change: Any = draw_change(Topology(settled=SHOP), events[0])
+    change: Any = draw_change(ChangingMesh(settled=SHOP), events[0])
     assert stage.desired("adservice-v2") == np.ceil(20 * change.share) > np.ceil(7 * change.share)
     assert stage.desired("frontend-extra-v2") == 13
 

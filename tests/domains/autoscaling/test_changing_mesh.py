@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from gnnrl.config.experiment import ChurnConfig
-from gnnrl.domains.autoscaling.churn import ChurnEvent, ChurnKind, draw_schedule
-from gnnrl.domains.autoscaling.mesh import Mesh, Service
-from gnnrl.domains.autoscaling.online_boutique import online_boutique
-from gnnrl.domains.autoscaling.random_mesh import random_mesh
-from gnnrl.domains.autoscaling.topology import (
+from gnnrl.domains.autoscaling.changing_mesh import (
     Change,
+    ChangingMesh,
     Crash,
     LostCall,
     LostService,
     Newcomer,
-    Topology,
     draw_change,
 )
+from gnnrl.domains.autoscaling.churn import ChurnEvent, ChurnKind, draw_schedule
+from gnnrl.domains.autoscaling.mesh import Mesh, Service
+from gnnrl.domains.autoscaling.online_boutique import online_boutique
+from gnnrl.domains.autoscaling.random_mesh import random_mesh
 
 RATES = ChurnConfig(
     service_added_per_hour=3.0,
@@ -29,7 +29,7 @@ RATES = ChurnConfig(
     call_removed_per_hour=2.0,
     pod_crashed_per_hour=4.0,
 )
-SHOP = Topology(settled=online_boutique())
+SHOP = ChangingMesh(settled=online_boutique())
 
 
 def load(mesh: Mesh) -> dict[str, float]:
@@ -129,7 +129,7 @@ def test_room_is_kept_for_what_is_still_to_come() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_long_churn_never_breaks_a_mesh_nor_its_capacity_at_any_stage(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    topology = Topology(settled=online_boutique() if seed % 2 else random_mesh(12, seed, cycles=2))
+    topology = ChangingMesh(settled=online_boutique() if seed % 2 else random_mesh(12, seed, cycles=2))
     gated = seed >= 2
     stateful = {service.name for service in topology.settled.services if service.stateful}
     roots = {request.root for request in topology.settled.classes}

@@ -26,7 +26,7 @@ from gnnrl.domains.autoscaling.churn import (
 )
 from gnnrl.domains.autoscaling.mesh import Mesh, Service
 
-__all__ = ["Change", "Crash", "LostCall", "LostService", "Newcomer", "Rollout", "Topology", "draw_change"]
+__all__ = ["Change", "ChangingMesh", "Crash", "LostCall", "LostService", "Newcomer", "Rollout", "draw_change"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class Rollout:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Topology:
+class ChangingMesh:
     """A mesh and the rollouts that are under way in it."""
 
     settled: Mesh
@@ -131,7 +131,7 @@ class Topology:
             calls = rollout.newcomer.calls_among(calls)
         return len(self.settled.services) + len(self.rollouts) <= max_services and len(calls) <= max_calls
 
-    def after(self, change: Change, event: int, *, gated: bool) -> Topology:
+    def after(self, change: Change, event: int, *, gated: bool) -> ChangingMesh:
         """After a change that `draw_change` drew from it for event number `event`.
 
         A rollout ends without a trace where the service that it follows goes. A newcomer has no call yet if `gated`, else all of them.
@@ -143,13 +143,13 @@ class Topology:
                 return replace(self, settled=change.joined(self.settled, 1.0))
             case LostService(name=name, heir=heir):
                 kept = tuple(rollout for rollout in self.rollouts if rollout.newcomer.follows != name)
-                return Topology(settled=remove_service(self.settled, name, heir), rollouts=kept)
+                return ChangingMesh(settled=remove_service(self.settled, name, heir), rollouts=kept)
             case LostCall(source=source, target=target):
                 return replace(self, settled=remove_call(self.settled, source, target))
             case Crash():
                 return self
 
-    def moved(self, event: int, share: float) -> Topology:
+    def moved(self, event: int, share: float) -> ChangingMesh:
         """With `share` of its calls made to the newcomer of event number `event`; 1 ends the rollout."""
         (rollout,) = (one for one in self.rollouts if one.event == event)
         if share < 1.0:
@@ -159,10 +159,10 @@ class Topology:
         others = tuple(one for one in self.rollouts if one is not rollout)
         if newcomer.kind == "successor":
             others = tuple(_following(one, newcomer.follows, newcomer.service.name) for one in others)
-        return Topology(settled=newcomer.joined(self.settled, 1.0), rollouts=others)
+        return ChangingMesh(settled=newcomer.joined(self.settled, 1.0), rollouts=others)
 
 
-def draw_change(topology: Topology, event: ChurnEvent) -> Change | None:
+def draw_change(topology: ChangingMesh, event: ChurnEvent) -> Change | None:
     """What an event does to this topology; None where there is nothing it may hit. Equal arguments, equal answers.
 
     Services whose rollouts are under way are not hit; those that they follow may be.
