@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["CheckpointError", "read_archive", "snapshot", "write_archive"]
+__all__ = ["CheckpointError", "read_archive", "snapshot", "write_archive", "write_bytes"]
 
 FORMAT, VERSION = "gnnrl-checkpoint", 1
 ARRAY = "__ndarray__"
@@ -68,7 +68,7 @@ def snapshot(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_archive(path: str | Path, tree: Mapping[str, Any]) -> None:
-    """Write a tree: to a temporary file beside `path`, flushed to the disk, then renamed over it.
+    """Write a tree, as `write_bytes` writes.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; what stood at `path` is untouched.
@@ -77,12 +77,21 @@ def write_archive(path: str | Path, tree: Mapping[str, Any]) -> None:
     path = Path(path)
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, "tree": _pack(tree)}, buffer)
+    write_bytes(path, buffer.getbuffer())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file: to a temporary one beside it, flushed to the disk, then renamed over it.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; what stood at `path` is untouched.
+    """
     # Always the same name: what a killed process left behind is written over, not added to.
     temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

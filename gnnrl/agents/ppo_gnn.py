@@ -23,8 +23,9 @@ from gnnrl.agents.networks import build_model
 from gnnrl.agents.observation_scaler import ObservationScaler
 from gnnrl.agents.own_environment import learn, play_episodes
 from gnnrl.agents.recorder import Recorder
-from gnnrl.agents.saved_agent import check_agent_state, described_configs, described_spaces, require_network
-from gnnrl.agents.saved_state import field, require
+from gnnrl.agents.policy_file import find_policy, read_policy
+from gnnrl.agents.saved_agent import check_agent_state, check_policy_state, described_agent
+from gnnrl.agents.saved_state import field
 from gnnrl.agents.spaces import action_mode, check_observation_of, saved_sizes
 from gnnrl.agents.update import run_update
 from gnnrl.config.experiment import EncoderConfig, PPOConfig
@@ -297,16 +298,41 @@ class PPO_GNN:
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what the agent does next, but for a rollout in progress."""
         return {
-            "model": self.model.state_dict(),
+            **self.policy_state(),
             "optimiser": self.learner.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "return_scale": self.return_scale.state_dict(),
             "clone": None if self.clone is None else self.clone.state_dict(),
             "clone_schedule": list(self.clone_schedule),
             "rng": json.dumps(self.rng.bit_generator.state),
             "progress": self.progress,
             "recorder": None if self.recorder is None else self.recorder.state_dict(),
         }
+
+    def policy_state(self) -> dict[str, Any]:
+        """What of `state_dict` decides how it acts, and in which units it learns: weights and statistics."""
+        return {
+            "model": self.model.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "return_scale": self.return_scale.state_dict(),
+        }
+
+    def load_policy_state(self, saved: Mapping[str, Any], place: str = "policy") -> None:
+        """Take over weights and statistics; optimiser, generator and all else stay as they are.
+
+        Args:
+            saved: by `policy_state`, perhaps of an agent for more or fewer slots.
+            place: begins every error.
+
+        Raises:
+            CheckpointError: as `load_state_dict`; the agent is as it was.
+        """
+        check_policy_state(self, saved, place)
+        self._take(saved)
+
+    def _take(self, saved: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.return_scale.load_state_dict(saved["return_scale"])
+        self.replay_checked = False
 
     def load_state_dict(self, saved: Mapping[str, Any], place: str = "agent_state") -> None:
         """Continue where `state_dict` was taken; the replay is checked again before the next optimiser step.
@@ -320,10 +346,8 @@ class PPO_GNN:
                 was.
         """
         check_agent_state(self, saved, place)
-        self.model.load_state_dict(saved["model"])
+        self._take(saved)
         self.learner.load_state_dict(saved["optimiser"])
-        self.scaler.load_state_dict(saved["scaler"])
-        self.return_scale.load_state_dict(saved["return_scale"])
         self.clone = None
         if saved["clone"] is not None:
             self.clone = FrozenClone(self.model, self.scaler)
@@ -334,7 +358,6 @@ class PPO_GNN:
         self.recorder = None
         if saved["recorder"] is not None:
             self.record(saved["recorder"]["num_envs"]).load_state_dict(saved["recorder"])
-        self.replay_checked = False
 
     def save(self, path: str | Path) -> None:
         """Write the agent to one file, atomically.
@@ -371,22 +394,26 @@ class PPO_GNN:
         tree = read_archive(path)
         if "agent" not in tree:
             raise CheckpointError(f"{path}: holds no agent")
-        about, place = tree["agent"], f"{path}: agent"
-        hyper, described = described_configs(about, place)
-        if described is None and encoder is None:
-            raise CheckpointError(
-                f"{path}: was made with an encoder of your own; pass one of the same shape as encoder="
-            )
-        observed, actions = described_spaces(about, place)
-        held = f"{path}: agent_state"
-        require("agent_state" in tree, held, "is missing")
-        state = tree["agent_state"]
-        if described is not None:
-            moves, per_node = about["sizes"][ACTION_MASK][1], hyper.credit == "node"
-            require_network(field(state, "model", held), described, observed, moves, per_node, f"{held}.model")
-        chosen = encoder if described is None else described
-        agent = cls(observed, actions, config=hyper, encoder=chosen, seed=about["seed"], device=device)
-        agent.load_state_dict(state, held)
+        state = field(tree, "agent_state", f"{path}: agent_state")
+        agent = described_agent(cls, tree["agent"], state, str(path), encoder=encoder, device=device)
+        agent.load_state_dict(state, f"{path}: agent_state")
+        return agent
+
+    @classmethod
+    def pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu") -> PPO_GNN:
+        """An agent that is ready to act: one that comes with the package, or one that `gnnrl export RUN --weights` wrote.
+
+        Args:
+            name: of a shipped policy, or a file `*.safetensors`.
+            device: where the network shall live.
+
+        Raises:
+            CheckpointError: there is none of this name, or the file is damaged, foreign or of another version.
+        """
+        path = find_policy(name)
+        saved = read_policy(path)
+        agent = described_agent(cls, saved.description, saved.state, str(path), held="weights", device=device)
+        agent.load_policy_state(saved.state, f"{path}: weights")
         return agent
 
 

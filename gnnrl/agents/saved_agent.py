@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from encoders import GraphEncoder
 from gnnrl.agents.archive import CheckpointError
 from gnnrl.agents.networks import build_model
 from gnnrl.agents.recorder import Recorder
@@ -21,7 +22,7 @@ from graph_space.schema import ACTION_MASK, EDGES, GLOBALS, NODES
 if TYPE_CHECKING:
     from gnnrl.agents.ppo_gnn import PPO_GNN
 
-__all__ = ["check_agent_state", "described_configs", "described_spaces", "require_memory", "require_network"]
+__all__ = ["check_agent_state", "check_policy_state", "described_agent", "require_memory"]
 
 MOST_SLOTS = 10**7
 """Of an observation: more is not a size that was ever trained with, and would fill the memory before it is refused."""
@@ -111,6 +112,55 @@ def require_network(saved: Any, encoder: EncoderConfig, space: Any, moves: int, 
     require_alike(saved, dict(own), place)
 
 
+def described_agent(
+    kind: type[PPO_GNN],
+    about: Mapping[str, Any],
+    state: Any,
+    file: str,
+    *,
+    held: str = "agent_state",
+    encoder: GraphEncoder | None = None,
+    device: str | torch.device = "cpu",
+) -> PPO_GNN:
+    """An agent as a file describes it, with weights of its own: whether the saved ones fit is looked at before it is made.
+
+    Args:
+        kind: its class.
+        about: `PPO_GNN.description` of the saved one.
+        state: what is saved of it; its `model` is looked at.
+        file: begins every error.
+        held: where `state` stands in the file.
+        encoder: a module of the same shape, where it was made with a ready-made one.
+        device: where the network shall live.
+
+    Raises:
+        CheckpointError: the description is none, or not that of these weights, or needs `encoder`.
+    """
+    place, there = f"{file}: agent", f"{file}: {held}"
+    hyper, described = described_configs(about, place)
+    if described is None and encoder is None:
+        raise CheckpointError(f"{file}: was made with an encoder of your own; pass one of the same shape as encoder=")
+    observed, actions = described_spaces(about, place)
+    model = field(state, "model", there)
+    if described is not None:
+        moves = about["sizes"][ACTION_MASK][1]
+        require_network(model, described, observed, moves, hyper.credit == "node", f"{there}.model")
+    chosen = encoder if described is None else described
+    return kind(observed, actions, config=hyper, encoder=chosen, seed=about["seed"], device=device)
+
+
+def check_policy_state(agent: PPO_GNN, saved: Any, place: str) -> None:
+    """Check that an agent can take over weights and statistics, what `PPO_GNN.policy_state` gives; the agent is left as it is.
+
+    Raises:
+        CheckpointError: something is missing, of another shape or type, not finite, or out of its range.
+    """
+    for name, own in agent.policy_state().items():
+        require_alike(field(saved, name, place), own, f"{place}.{name}")
+        require_finite(saved[name], f"{place}.{name}")
+    _check_statistics(saved["scaler"], saved["return_scale"], place)
+
+
 def check_agent_state(agent: PPO_GNN, saved: Any, place: str) -> None:
     """Check that an agent can take over `saved` as a whole; the agent is left as it is.
 
@@ -120,10 +170,10 @@ def check_agent_state(agent: PPO_GNN, saved: Any, place: str) -> None:
     own = agent.state_dict()
     for name in own:
         field(saved, name, place)
-    for name in ("model", "scaler", "return_scale", "clone_schedule", "progress"):
+    check_policy_state(agent, saved, place)
+    for name in ("clone_schedule", "progress"):
         require_alike(saved[name], own[name], f"{place}.{name}")
         require_finite(saved[name], f"{place}.{name}")
-    _check_statistics(saved["scaler"], saved["return_scale"], place)
     _check_optimiser(agent, saved["optimiser"], f"{place}.optimiser")
     require(0.0 <= saved["progress"] <= 1.0, f"{place}.progress", f"{saved['progress']} is not in [0, 1]")
     if saved["clone"] is not None:
