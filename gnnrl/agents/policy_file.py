@@ -18,16 +18,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-import gnnrl.pretrained
+from gnnrl import pretrained
 from gnnrl.agents.archive import CheckpointError, write_bytes
+from gnnrl.pretrained import SUFFIX, shipped_policies
 
 if TYPE_CHECKING:
     from gnnrl.agents.ppo_gnn import PPO_GNN
 
-__all__ = ["SUFFIX", "SavedPolicy", "find_policy", "is_policy", "read_policy", "shipped_policies", "write_policy"]
+__all__ = ["SavedPolicy", "find_policy", "read_policy", "write_policy"]
 
-FOLDER = Path(gnnrl.pretrained.__file__).parent
-SUFFIX = ".safetensors"
 HEADER, VERSION = "gnnrl", 1
 AGAIN = "write it again from its run with: gnnrl export RUN --weights FILE.safetensors"
 MODEL, SCALER, RETURN_SCALE = "model", "scaler", "return_scale"
@@ -45,16 +44,6 @@ class SavedPolicy:
     """Whatever else was said of it, plain values."""
 
 
-def shipped_policies() -> tuple[str, ...]:
-    """Names of the policies that come with the package."""
-    return tuple(sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}")))
-
-
-def is_policy(name: str | Path) -> bool:
-    """Whether `find_policy` is meant: the name of a shipped policy, or a file `*.safetensors`."""
-    return str(name).endswith(SUFFIX) or str(name) in shipped_policies()
-
-
 def find_policy(name: str | Path) -> Path:
     """The file of a policy.
 
@@ -69,7 +58,7 @@ def find_policy(name: str | Path) -> Path:
     if str(name) not in shipped_policies():
         known = ", ".join(shipped_policies()) or "none in this installation"
         raise CheckpointError(f"{name}: no pretrained policy of this name; there is {known}, or give a file *{SUFFIX}")
-    return FOLDER / f"{name}{SUFFIX}"
+    return pretrained.FOLDER / f"{name}{SUFFIX}"
 
 
 def write_policy(path: str | Path, agent: PPO_GNN, about: Mapping[str, Any]) -> None:
@@ -85,7 +74,9 @@ def write_policy(path: str | Path, agent: PPO_GNN, about: Mapping[str, Any]) -> 
     """
     path, description = Path(path), agent.description()
     if description["encoder"] is None:
-        raise CheckpointError(f"{path}: a policy with an encoder of your own is not described by a file; use PPO_GNN.save")
+        raise CheckpointError(
+            f"{path}: a policy with an encoder of your own is not described by a file; use PPO_GNN.save"
+        )
     arrays = {name: np.array(array, order="C") for name, array in _flat(agent.policy_state()).items()}
     said = {"agent": description, "about": dict(about)}
     header = {"version": VERSION, "digest": _digest(arrays, said), **said}

@@ -22,8 +22,8 @@ from gnnrl.agents.learner import Learner
 from gnnrl.agents.networks import build_model
 from gnnrl.agents.observation_scaler import ObservationScaler
 from gnnrl.agents.own_environment import learn, play_episodes
-from gnnrl.agents.recorder import Recorder
 from gnnrl.agents.policy_file import find_policy, read_policy
+from gnnrl.agents.recorder import Recorder
 from gnnrl.agents.saved_agent import check_agent_state, check_policy_state, described_agent
 from gnnrl.agents.saved_state import field
 from gnnrl.agents.spaces import action_mode, check_observation_of, saved_sizes

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from gnnrl.agents import PPO_GNN, CheckpointError, policy_file
-from gnnrl.agents.policy_file import find_policy, is_policy, read_policy, shipped_policies, write_policy
+from gnnrl import pretrained
+from gnnrl.agents import PPO_GNN, CheckpointError
+from gnnrl.agents.policy_file import find_policy, read_policy, write_policy
+from gnnrl.pretrained import is_policy, shipped_policies
 from graph_space.schema import ACTION_MASK, EDGE_MASK, EDGES, NODE_MASK, NODES, PREV_SLOT
 from tests.agents.small import collected, small_agent
 from tests.toy_mesh import ToyMesh
@@ -53,7 +55,7 @@ def test_weights_and_statistics_come_back_bit_for_bit(agent: PPO_GNN, path: Path
     assert path.read_bytes()[8:].startswith(b'{"__metadata__"'), "safetensors, no pickle"
 
 
-def test_equal_policies_are_equal_files(agent: PPO_GNN, path: Path, tmp_path: Path) -> None:
+def test_equal_policies_are_equal_files(path: Path, tmp_path: Path) -> None:
     write_policy(tmp_path / "again.safetensors", PPO_GNN.pretrained(path), ABOUT)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
@@ -146,7 +148,9 @@ def test_a_file_that_was_changed_or_cut_is_told(path: Path) -> None:
     header, body = parts(path)
     for length in (0, 5, 100, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(CheckpointError, match=r"toy.safetensors: truncated or not a safetensors file .* gnnrl export"):
+        with pytest.raises(
+            CheckpointError, match=r"toy.safetensors: truncated or not a safetensors file .* gnnrl export"
+        ):
             read_policy(path)
     for place in (0, len(body) // 2, len(body) - 1):
         flipped = bytearray(body)
@@ -180,10 +184,10 @@ def test_other_versions_and_other_files_are_told(path: Path) -> None:
 def test_a_name_that_nobody_has_lists_those_there_are(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy_file, "FOLDER", tmp_path / "empty")
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "empty")
     with pytest.raises(CheckpointError, match="toy: no pretrained policy of this name; there is none in this"):
         PPO_GNN.pretrained("toy")
-    monkeypatch.setattr(policy_file, "FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     (tmp_path / "other.safetensors").write_bytes(b"")
     assert shipped_policies() == ("other", "toy") and is_policy("toy") and not is_policy("hpa_80")
     assert find_policy("toy") == path and PPO_GNN.pretrained("toy").max_nodes > 0
@@ -193,7 +197,7 @@ def test_a_name_that_nobody_has_lists_those_there_are(
         PPO_GNN.pretrained(tmp_path / "none.safetensors")
 
 
-def test_an_encoder_of_ones_own_is_no_file(agent: PPO_GNN, tmp_path: Path) -> None:
+def test_an_encoder_of_ones_own_is_no_file(tmp_path: Path) -> None:
     env = ToyMesh(num_envs=4)
     own = PPO_GNN(env.single_observation_space, env.single_action_space, encoder=small_agent(env).model.encoder)
     with pytest.raises(CheckpointError, match="an encoder of your own is not described by a file"):

@@ -9,6 +9,7 @@ from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
 from gnnrl.config.live import LiveConfig
 from gnnrl.config.rules import Faults, Rule, nearest, unknown_teacher
 from gnnrl.domains.autoscaling.baselines import BASELINES, is_baseline
+from gnnrl.domains.autoscaling.idle_latency import unreachable_slo
 from gnnrl.domains.autoscaling.load_file import WorkloadError, load_csv, recording
 from gnnrl.domains.autoscaling.mesh import Mesh, MeshError
 from gnnrl.domains.autoscaling.mesh_file import load_mesh
@@ -65,6 +66,8 @@ def _meshes(config: ExperimentConfig) -> Faults:
             else:
                 yield from fits(mesh, environment)
                 yield from _starts_in_time(mesh, environment)
+                if mesh.slo_ms is not None and (why := unreachable_slo(mesh, mesh.slo_ms)):
+                    yield "environment.mesh", why
 
 
 def _starts_in_time(mesh: Mesh, environment: AutoscalingConfig) -> Faults:

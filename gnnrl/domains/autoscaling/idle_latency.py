@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.traffic import call_matrices
 
-__all__ = ["IdleLatency", "idle_latency", "idle_p95_ms", "resolve_slo_ms"]
+__all__ = ["IdleLatency", "idle_latency", "idle_p95_ms", "own_means_ms", "resolve_slo_ms", "unreachable_slo"]
 
 Floats = NDArray[np.float64]
 
@@ -93,6 +93,27 @@ def idle_latency(mesh: Mesh) -> IdleLatency:
 def idle_p95_ms(mesh: Mesh) -> float:
     """95th percentile of the end-to-end latency without load, in ms."""
     return idle_latency(mesh).quantile_ms(0.95)
+
+
+def own_means_ms(mesh: Mesh) -> Floats:
+    """What each service adds itself to the mean latency of an external request without load, in ms: [S], its sum is the mean."""
+    arrays = mesh.arrays()
+    mean, _ = _bounded_exponential(1000.0 * arrays.cpu_ms / arrays.cpu_limit, arrays.timeout_ms)
+    return np.asarray(arrays.mean_visits * (mean + arrays.base_latency_ms))
+
+
+def unreachable_slo(mesh: Mesh, slo_ms: float) -> str | None:
+    """Why no number of replicas keeps an SLO: the mesh is slower without any load. None where one may."""
+    idle = idle_p95_ms(mesh)
+    if slo_ms >= idle:
+        return None
+    own = own_means_ms(mesh)
+    slowest = int(own.argmax())
+    return (
+        f"mesh {mesh.name!r}: an SLO of {slo_ms:g} ms is below its P95 without load, {idle:.0f} ms, so that no number of replicas keeps "
+        f"it; service {mesh.names[slowest]!r} adds most, {own[slowest]:.0f} of the {own.sum():.0f} ms of a mean request; set slo_ms above "
+        f"{idle:.0f}, or make that service faster (cpu_limit_millicores, cpu_ms, base_latency_ms)"
+    )
 
 
 def resolve_slo_ms(mesh: Mesh, factor: float = 2.0) -> float:
