@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from difflib import get_close_matches
 from pathlib import Path
 
 from gnnrl.cli.arguments import UserError, add_absolute, need_files
 from gnnrl.cli.domains import DOMAINS, domain_playing
 from gnnrl.cli.outputs import add_output
 from gnnrl.evaluation.conditions import CHURN
+from gnnrl.pretrained import is_policy, shipped_policies
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
+PRETRAINED_DOMAIN = "autoscaling"
+"""Of all files of weights."""
 SUMMARY = "compare a policy with the baselines"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`gnnrl evaluate [RUN_OR_CHECKPOINT | --policy NAME] [...]`."""
+    """`gnnrl evaluate [RUN_OR_CHECKPOINT | --policy NAME] [...]`; a NAME is a baseline's, or that of a pretrained policy."""
     parser.add_argument(
         "run_or_checkpoint",
         metavar="RUN_OR_CHECKPOINT",
@@ -24,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a run's folder, or a checkpoint in one",
     )
-    parser.add_argument("--policy", metavar="NAME", help="a baseline or router alone instead of a trained policy")
+    parser.add_argument(
+        "--policy",
+        metavar="NAME",
+        help="a pretrained policy (generalist, or a file *.safetensors), or a baseline or router alone",
+    )
     parser.add_argument(
         "--domain",
         metavar="NAME",
@@ -99,14 +107,27 @@ def run(args: argparse.Namespace) -> int:
     need_files(report=args.report, pictures=args.pictures)
     if (args.run_or_checkpoint is None) == (args.policy is None):
         raise UserError("gnnrl evaluate: give either a run (or checkpoint), or --policy NAME for a baseline alone")
-    if args.policy is not None and args.against is not None:
-        raise UserError("gnnrl evaluate: --against compares with a trained policy; with --policy there is none")
     if args.policy is not None:
-        domain = DOMAINS[args.domain] if args.domain else domain_playing(args.policy)
-        return domain.evaluate(args, None)
+        return _named(args)
     if args.domain is not None:
         raise UserError("gnnrl evaluate: --domain goes with --policy; a run knows its own")
     from gnnrl.training import RunFolder
 
     folder = RunFolder.open_any(args.run_or_checkpoint)
     return DOMAINS[folder.config.domain].evaluate(args, folder)
+
+
+def _named(args: argparse.Namespace) -> int:
+    """A pretrained policy, or a baseline alone."""
+    if is_policy(args.policy):
+        if args.domain not in (None, PRETRAINED_DOMAIN):
+            raise UserError(
+                f"gnnrl evaluate: --policy {args.policy}: is one of {PRETRAINED_DOMAIN}, not of {args.domain}"
+            )
+        return DOMAINS[PRETRAINED_DOMAIN].evaluate(args, None)
+    if get_close_matches(args.policy, shipped_policies(), n=1):
+        raise UserError(f"gnnrl evaluate: --policy {args.policy}: did you mean {', '.join(shipped_policies())}?")
+    if args.against is not None:
+        raise UserError("gnnrl evaluate: --against compares with a trained policy; with a baseline alone there is none")
+    domain = DOMAINS[args.domain] if args.domain else domain_playing(args.policy)
+    return domain.evaluate(args, None)

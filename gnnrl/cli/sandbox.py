@@ -182,6 +182,7 @@ def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
     from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
     from gnnrl.domains.autoscaling.episode import Split, draw_episode
     from gnnrl.domains.autoscaling.load_file import in_own_rates
+    from gnnrl.domains.autoscaling.trained_ranges import room_for
 
     file = args.run_folder / "config.yaml" if args.run_folder else args.config
     text = config_text(file) if file else dump_config(ExperimentConfig())
@@ -190,7 +191,8 @@ def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
     room: Sequence[str] = ()
     if args.mesh is not None:
         flags[f"environment.mesh={json.dumps([args.mesh])}"] = "--mesh"
-        room = _room_for(args.mesh, text)
+        nodes, edges = room_for(args.mesh, parse_config(text).environment, gateway=True)
+        room = (f"environment.max_nodes={nodes}", f"environment.max_edges={edges}")
     source = str(file) if file else "the default configuration"
     with faults_named_by(flags):
         config = parse_config(text, [*flags, *room, *args.overrides], source=source, rules=CONFIG_RULES)
@@ -208,21 +210,6 @@ def _drawn(args: argparse.Namespace) -> tuple[ExperimentConfig, Episode]:
         decisions=decisions,
     )
     return config, episode
-
-
-def _room_for(mesh: str, text: str) -> Sequence[str]:
-    """Overrides that give a mesh file the slots it needs, the gateway's included."""
-    if not Path(mesh).is_file():
-        return ()
-    from gnnrl.config.loader import parse_config
-    from gnnrl.domains.autoscaling.mesh_file import load_mesh
-    from gnnrl.domains.autoscaling.observed import observe
-
-    environment, shown = parse_config(text).environment, observe(load_mesh(Path(mesh)))
-    return (
-        f"environment.max_nodes={max(environment.max_nodes, len(shown.services))}",
-        f"environment.max_edges={max(environment.max_edges, len(shown.calls))}",
-    )
 
 
 def _ports(base: int | None) -> SandboxPorts:

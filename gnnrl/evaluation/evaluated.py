@@ -12,6 +12,7 @@ from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
 from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.calibration import Calibration, violation_budget
 from gnnrl.domains.autoscaling.load_file import recording
+from gnnrl.domains.autoscaling.trained_ranges import Departure
 from gnnrl.domains.autoscaling.workloads import WORKLOADS
 from gnnrl.evaluation import over_slo
 from gnnrl.evaluation.conditions import topology_changes
@@ -63,6 +64,8 @@ class Evaluation:
     """Row -> the one of which it is another playing, elsewhere."""
     over_slo: Mapping[float, Evaluation] = field(default_factory=dict)
     """SLO factor -> the comparison at it, in the order asked for; empty where there is only one."""
+    outside: tuple[Departure, ...] = ()
+    """What of it the policy was not trained on."""
 
     @property
     def workloads(self) -> tuple[str, ...]:
@@ -203,6 +206,7 @@ class Evaluation:
             "training": {"row": self.subject, "seeds": self.training_seeds},
             "runs_together": {row: list(runs) for row, runs in self.together.items()},
             "split": self.split(),
+            "outside_of_training": [departure.to_json() for departure in self.outside],
             "calibration": {
                 workload_label(w): {
                     rule: dict(self.calibration.chosen(w, rule).values)

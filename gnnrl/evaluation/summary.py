@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnnrl.domains.autoscaling.calibration import violation_budget
 from gnnrl.evaluation import over_slo
+from gnnrl.domains.autoscaling.trained_ranges import told
 from gnnrl.evaluation.scenarios import workload_label
 from gnnrl.evaluation.statistics import Interval, interval_name
 
@@ -168,6 +169,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
             f"{CLONE}: the policy before it learned anything of its own; {TEACHER}: {evaluation.config.warm_start.teacher}, whom it was "
             "cloned from, as it acts on what the policy sees."
         )
+    if evaluation.outside:
+        notes.append(f"This is {told(evaluation.outside)}.")
     for workload in evaluation.workloads:
         silent = [row for row in evaluation.rows if math.isnan(evaluation.mean(workload, row, "latency_p95_ms").mean)]
         if silent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 from gnnrl.cli.arguments import UserError, load_live, print_table
 from gnnrl.cli.domains.comparing import agent_of, beside, parse_with_flags, playing, refuse, show
 from gnnrl.cli.domains.listing import ListedBaseline
+from gnnrl.pretrained import is_policy
 
 if TYPE_CHECKING:
     from gnnrl.agents import PPO_GNN
     from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
     from gnnrl.config.live import GuardrailConfig
     from gnnrl.config.rules import Rule
+    from gnnrl.domains.autoscaling.trained_ranges import Departure
     from gnnrl.evaluation.controllers import LearnedPolicy
     from gnnrl.evaluation.evaluated import Evaluation
     from gnnrl.training import Trainer
+    from gnnrl.training.pretrained_policy import PretrainedPolicy
     from gnnrl.training.run_folder import RunFolder
 
 __all__ = ["evaluate", "listed", "policies", "print_summary", "rules", "self_contained", "trainer_for"]
@@ -131,12 +135,19 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
     from gnnrl.config.experiment import ExperimentConfig
     from gnnrl.config.loader import dump_config
 
-    if folder is None:
-        config = _asked_for(args, dump_config(ExperimentConfig()), "the default configuration")
-        agent = None
+    pretrained = _pretrained(args.policy)
+    subject = args.run_or_checkpoint if pretrained is None else pretrained.path
+    trained: ExperimentConfig | None = None
+    agent = None
+    if folder is not None:
+        trained, agent = folder.config, agent_of(folder, args.run_or_checkpoint)
+        config = _asked_for(args, dump_config(trained), str(folder.path / "config.yaml"))
+    elif pretrained is not None:
+        trained, agent = pretrained.config, pretrained.agent
+        config = _asked_for(args, dump_config(trained), str(pretrained.path))
     else:
-        config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
-        agent = agent_of(folder, args.run_or_checkpoint)
+        config = _asked_for(args, dump_config(ExperimentConfig()), "the default configuration")
+    outside = () if trained is None else _outside(trained, config)
     guardrails = _guardrails(args.guardrails, config.environment) if args.guardrails else None
     factors = _slo_factors(args.slo_factor or (), config.environment)
     from gnnrl.domains.autoscaling.calibration import Calibration
@@ -144,7 +155,13 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
     from gnnrl.evaluation.comparison import POLICY, compare_over_slo
     from gnnrl.evaluation.summary import CLONE, TEACHER
 
-    others = beside(args, folder, [*policies(), POLICY, CLONE, TEACHER], lambda other: _shown_otherwise(config, other))
+    others = beside(
+        args,
+        "autoscaling",
+        subject,
+        [*policies(), POLICY, CLONE, TEACHER],
+        lambda other: _shown_otherwise(config, other),
+    )
     with playing() as progress:
         evaluation = compare_over_slo(
             config,
@@ -159,12 +176,38 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
             label=str(args.run_or_checkpoint or args.policy),
             progress=progress,
         )
+    evaluation = replace(evaluation, outside=outside)
     return show(
         args,
         evaluation,
         table=lambda: _print(evaluation),
         report=lambda: report.compose(evaluation, folder.path if folder else None),
     )
+
+
+def _pretrained(name: str | None) -> PretrainedPolicy | None:
+    """The pretrained policy of that name; None = it is a baseline's, or there is none."""
+    if name is None or not is_policy(name):
+        return None
+    import torch
+
+    from gnnrl.training.pretrained_policy import PretrainedPolicy
+
+    found = PretrainedPolicy.open(name)
+    torch.set_num_threads(found.config.training.torch_threads)
+    return found
+
+
+def _outside(trained: ExperimentConfig, asked: ExperimentConfig) -> tuple[Departure, ...]:
+    """What of a comparison the policy was not trained on; said at once."""
+    from gnnrl.domains.autoscaling.trained_ranges import asked_of, departures, told
+
+    evaluation = asked.evaluation
+    ranges = asked_of(asked.environment, evaluation.violation_weight, evaluation.workloads)
+    found = departures(trained.environment, ranges)
+    if found:
+        print(f"note: {told(found)}", file=sys.stderr, flush=True)
+    return found
 
 
 def _shown_otherwise(config: ExperimentConfig, other: ExperimentConfig) -> str | None:
@@ -205,7 +248,7 @@ def _asked_for(args: argparse.Namespace, text: str, source: str) -> ExperimentCo
         values["evaluation.seeds"] = ("--seeds", args.seeds)
     if args.against is not None:
         values["evaluation.against"] = ("--against", [name.strip() for name in args.against.split(",")])
-    if args.policy is not None:
+    elif args.policy is not None and not is_policy(args.policy):
         values["evaluation.against"] = ("--policy", [args.policy])
     if args.mesh is not None:
         values["environment.mesh"] = ("--mesh", [args.mesh])
@@ -255,19 +298,16 @@ def _slo_factors(asked: Sequence[float], environment: AutoscalingConfig) -> list
 
 
 def _room_for(mesh: str | None, text: str, churn: str | None) -> Sequence[str]:
-    """Overrides that give a mesh file the slots it needs, also for services that come: a policy does not depend on their number."""
-    if mesh is None or not Path(mesh).is_file():
+    """Overrides that give a mesh the slots it needs, also for services that come: a policy does not depend on their number."""
+    if mesh is None:
         return ()
     from gnnrl.config.loader import parse_config
-    from gnnrl.domains.autoscaling.mesh_file import load_mesh
+    from gnnrl.domains.autoscaling.trained_ranges import room_for
 
     environment = parse_config(text).environment
-    loaded = load_mesh(Path(mesh))
     growth = 1 if churn in (None, "none") else GROWTH
-    return (
-        f"environment.max_nodes={max(environment.max_nodes, growth * len(loaded.services))}",
-        f"environment.max_edges={max(environment.max_edges, growth * len(loaded.calls))}",
-    )
+    nodes, edges = room_for(mesh, environment, gateway=environment.telemetry == "kiali", growth=growth)
+    return (f"environment.max_nodes={nodes}", f"environment.max_edges={edges}")
 
 
 def _print(evaluation: Evaluation) -> None:

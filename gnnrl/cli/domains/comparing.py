@@ -48,7 +48,8 @@ def agent_of(folder: RunFolder[Any], run_or_checkpoint: Path) -> PPO_GNN:
 
 def beside(
     args: argparse.Namespace,
-    folder: RunFolder[Any] | None,
+    domain: str,
+    subject: Path | None,
     taken: Collection[str],
     differs: Callable[[Any], str | None],
 ) -> list[Contender[Any]]:
@@ -56,7 +57,8 @@ def beside(
 
     Args:
         args: of the command line.
-        folder: of the run in question; None = a baseline alone.
+        domain: of the policy in question.
+        subject: its run, checkpoint or file of weights; None = a baseline alone.
         taken: names that no row of a run may have.
         differs: what a run's experiment has been shown otherwise than the one in question, if anything, in words.
 
@@ -69,15 +71,14 @@ def beside(
 
     if args.beside is None:
         return []
-    if folder is None:
-        raise UserError("gnnrl evaluate: --beside: stands beside a trained policy; with --policy there is none")
+    if subject is None:
+        raise UserError("gnnrl evaluate: --beside: stands beside a trained policy; with a baseline alone there is none")
     paths: list[Path] = args.beside
     runs = [RunFolder.open_any(path) for path in paths]
     for path, run in zip(paths, runs, strict=True):
-        if run.config.domain != folder.config.domain:
+        if run.config.domain != domain:
             raise UserError(
-                f"gnnrl evaluate: --beside {path}: is a run of {run.config.domain}, "
-                f"{args.run_or_checkpoint} one of {folder.config.domain}"
+                f"gnnrl evaluate: --beside {path}: is a run of {run.config.domain}, {subject} one of {domain}"
             )
         if difference := differs(run.config):
             raise UserError(
@@ -85,7 +86,7 @@ def beside(
             )
     try:
         # The run in question is named with the others, so that it cannot stand beside itself.
-        names = row_names([args.run_or_checkpoint, *paths], taken)[1:]
+        names = row_names([subject, *paths], taken)[1:]
     except ValueError as error:
         raise UserError(f"gnnrl evaluate: --beside: {error}") from None
     return [

@@ -90,7 +90,13 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[LLMRoutingExperiment] |
     else:
         config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
         agent = agent_of(folder, args.run_or_checkpoint)
-    others = beside(args, folder, [*policies(), POLICY], lambda other: _shown_otherwise(config, other))
+    others = beside(
+        args,
+        "llm_routing",
+        args.run_or_checkpoint,
+        [*policies(), POLICY],
+        lambda other: _shown_otherwise(config, other),
+    )
     with playing() as progress:
         evaluation = compare(
             config, agent, beside=others, label=str(args.run_or_checkpoint or args.policy), progress=progress

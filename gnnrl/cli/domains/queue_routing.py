@@ -91,7 +91,13 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[QueueRoutingExperiment]
     else:
         config = _asked_for(args, dump_config(folder.config), str(folder.path / "config.yaml"))
         agent = agent_of(folder, args.run_or_checkpoint)
-    others = beside(args, folder, [*policies(), POLICY], lambda other: _shown_otherwise(config, other))
+    others = beside(
+        args,
+        "queue_routing",
+        args.run_or_checkpoint,
+        [*policies(), POLICY],
+        lambda other: _shown_otherwise(config, other),
+    )
     with playing() as progress:
         evaluation = compare(
             config, agent, beside=others, label=str(args.run_or_checkpoint or args.policy), progress=progress

@@ -16,9 +16,10 @@ from gnnrl.domains.autoscaling.idle_latency import idle_p95_ms
 from gnnrl.domains.autoscaling.load_file import ABSOLUTE, load_csv, recording
 from gnnrl.domains.autoscaling.mesh import Mesh, MeshError, peak_rps
 from gnnrl.domains.autoscaling.mesh_file import load_mesh
+from gnnrl.domains.autoscaling.observed import AnyMesh, observe
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
 
-__all__ = ["QUANTITIES", "Departure", "Range", "asked_of", "departures", "room_for", "trained_on"]
+__all__ = ["QUANTITIES", "Departure", "Range", "asked_of", "departures", "room_for", "told", "trained_on"]
 
 SERVICES, SLO, PEAK = "services", "SLO over idle P95", "replicas at peak"
 MOST, LAG, INTERVAL, WEIGHT = "most replicas", "age of metrics", "decision interval", "violation weight"
@@ -130,29 +131,36 @@ def departures(trained: AutoscalingConfig, asked: Mapping[str, Range]) -> tuple[
     )
 
 
+def told(found: Sequence[Departure]) -> str:
+    """Departures in a sentence."""
+    return f"not what the policy was trained on, so how it does there is not known: {'; '.join(map(str, found))}"
+
+
 def _within(what: str, trained: Range, asked: Range) -> bool:
     # Fewer replicas than there might be, and data that are fresher, are part of what training holds.
     open_ended = what in (MOST, LAG)
     return (Range(low=-math.inf, high=trained.high) if open_ended else trained).holds(asked)
 
 
-def room_for(source: str, environment: AutoscalingConfig) -> tuple[int, int]:
-    """Node and edge slots of an environment that are enough for a mesh as well, its gateway included.
+def room_for(source: str, environment: AutoscalingConfig, *, gateway: bool, growth: int = 1) -> tuple[int, int]:
+    """Node and edge slots of an environment that are enough for a mesh as well.
 
     Args:
         source: as in `environment.mesh`; one that cannot be read asks for no room.
         environment: whose slots there are at least.
+        gateway: whether the mesh is seen with its gateway and the calls from there (`telemetry: kiali`).
+        growth: times as many services and calls as the mesh has now, where some come.
     """
     nodes, edges = environment.max_nodes, environment.max_edges
     try:
         if source.startswith("random:"):
             services = int(_services(source).high)
-            return max(nodes, services + 1), max(edges, CALLS_OF_SERVICE * services)
+            return max(nodes, growth * services + gateway), max(edges, growth * CALLS_OF_SERVICE * services)
         mesh = _mesh(source)
     except (MeshError, ValueError):
         return nodes, edges
-    entries = len({request.root for request in mesh.classes})
-    return max(nodes, len(mesh.services) + 1), max(edges, len(mesh.calls) + entries)
+    shown: AnyMesh = observe(mesh) if gateway else mesh
+    return max(nodes, growth * len(shown.services)), max(edges, growth * len(shown.calls))
 
 
 def _mesh(source: str) -> Mesh:
