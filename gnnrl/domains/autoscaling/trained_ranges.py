@@ -5,7 +5,6 @@ Outside is said, never refused: a policy over a graph runs anywhere, how well it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +80,9 @@ def trained_on(environment: AutoscalingConfig) -> dict[str, Range]:
     found = {
         PEAK: _range(environment.peak_replicas),
         MOST: _range(environment.max_replicas),
-        LAG: _range(environment.metrics_lag_seconds),
+        LAG: _range(
+            [environment.metrics_lag_seconds + added for added in environment.randomisation.metrics_lag_added_seconds]
+        ),
         INTERVAL: _range(environment.decision_seconds),
         WEIGHT: _range(environment.violation_weight),
     }
@@ -137,9 +138,10 @@ def told(found: Sequence[Departure]) -> str:
 
 
 def _within(what: str, trained: Range, asked: Range) -> bool:
-    # Fewer replicas than there might be, and data that are fresher, are part of what training holds.
-    open_ended = what in (MOST, LAG)
-    return (Range(low=-math.inf, high=trained.high) if open_ended else trained).holds(asked)
+    if what in (MOST, LAG):
+        # Fewer replicas than there might be, and fresher data, are part of what training holds.
+        asked = Range(low=trained.low, high=max(trained.low, asked.high))
+    return trained.holds(asked)
 
 
 def room_for(source: str, environment: AutoscalingConfig, *, gateway: bool, growth: int = 1) -> tuple[int, int]:
@@ -181,8 +183,8 @@ def _slo(mesh: Mesh | str, environment: AutoscalingConfig) -> Range:
 
 
 def _range(value: float | Sequence[float]) -> Range:
-    """Of a setting: one value, or two that are drawn between."""
-    low, high = (value[0], value[-1]) if isinstance(value, Sequence) else (value, value)
+    """Of a setting: one value, or the two that are drawn between."""
+    low, high = value if isinstance(value, Sequence) else (value, value)
     return Range(low=float(low), high=float(high))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gnnrl.config.errors import ConfigError
-from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
+from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig, RandomisationConfig
 from gnnrl.config.loader import dump_config, parse_config
 from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
 from gnnrl.domains.autoscaling.idle_latency import idle_latency, idle_p95_ms, own_means_ms, unreachable_slo
@@ -55,11 +55,11 @@ def test_the_ranges_are_those_of_the_configuration() -> None:
 
 
 def test_a_setting_may_be_one_value_or_a_range_that_is_drawn_from() -> None:
-    drawn = AutoscalingConfig()
-    object.__setattr__(drawn, "slo_factor", (1.35, 3.0))
-    object.__setattr__(drawn, "metrics_lag_seconds", (0, 60))
+    drawn = AutoscalingConfig(
+        slo_factor=(1.35, 3.0), randomisation=RandomisationConfig(metrics_lag_added_seconds=(0, 45))
+    )
     ranges = trained_on(drawn)
-    assert ranges["SLO over idle P95"] == of(1.35, 3.0) and ranges["age of metrics"] == of(0, 60)
+    assert ranges["SLO over idle P95"] == of(1.35, 3.0) and ranges["age of metrics"] == of(15, 60)
     assert departures(drawn, {"SLO over idle P95": of(2.9), "age of metrics": of(0)}) == ()
     (tight,) = departures(drawn, {"SLO over idle P95": of(1.2)})
     assert str(tight) == "an SLO of 1.2 x the idle P95 (trained on 1.35 to 3)"
@@ -76,13 +76,13 @@ def test_what_was_trained_on_is_not_said() -> None:
     [
         (replace(TRAINED, mesh=("random:5-24",)), 400.0, ["services"]),
         (replace(TRAINED, mesh=("random:6-25",)), 400.0, ["services"]),
-        (replace(TRAINED, slo_factor=1.4), 400.0, ["SLO over idle P95"]),
+        (replace(TRAINED, slo_factor=(1.4, 2.0)), 400.0, ["SLO over idle P95"]),
         (replace(TRAINED, peak_replicas=(9.0, 17.0)), 400.0, ["replicas at peak"]),
         (replace(TRAINED, max_replicas=21), 400.0, ["most replicas"]),
         (replace(TRAINED, metrics_lag_seconds=30), 400.0, ["age of metrics"]),
         (replace(TRAINED, decision_seconds=5), 400.0, ["decision interval"]),
         (TRAINED, 49.0, ["violation weight"]),
-        (replace(TRAINED, mesh=("random:60-60",), slo_factor=3.0), 9e9, ["services", "SLO over idle P95", "violation weight"]),
+        (replace(TRAINED, mesh=("random:60-60",), slo_factor=(3.0, 3.0)), 9e9, ["services", "SLO over idle P95", "violation weight"]),
     ],
 )  # fmt: skip
 def test_each_quantity_is_looked_at(environment: AutoscalingConfig, weight: float, what: list[str]) -> None:
