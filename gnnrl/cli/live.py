@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "Watched", "add_arguments", "controlled", "run"]
 
-SUMMARY = "scale a live cluster with a trained policy or a baseline"
+SUMMARY = "scale a live cluster with a pretrained or trained policy, or a baseline"
 FAILED = 1
 REFUSED = 2
 LEADERSHIP_LOST = 3

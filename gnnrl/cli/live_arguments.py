@@ -28,7 +28,11 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument(
         "--run", dest="run_folder", metavar="RUN", type=Path, help="a trained run's folder, or a checkpoint in one"
     )
-    who.add_argument("--policy", metavar="NAME", help="a baseline: hpa_<percent>, feed_forward_<percent>")
+    who.add_argument(
+        "--policy",
+        metavar="NAME",
+        help="a pretrained policy (generalist, or a file *.safetensors), or a baseline: hpa_<percent>, feed_forward_<percent>",
+    )
     graph = parser.add_argument_group("where the service graph comes from (one of both URLs)")
     graph.add_argument("--kiali-url", metavar="URL", help="of Kiali, with its web root: https://kiali.example/kiali")
     graph.add_argument("--prometheus-url", metavar="URL", help="of Prometheus, where there is no Kiali")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from gnnrl.cli.arguments import UserError, add_absolute, load_live, need_files, print_json, print_table
 from gnnrl.cli.outputs import add_output
+from gnnrl.pretrained import shipped_policies
 from gnnrl.whole_file import write_text
 
 if TYPE_CHECKING:
+    from gnnrl.config.experiment import AutoscalingConfig, ExperimentConfig
     from gnnrl.config.live import LiveConfig
     from gnnrl.evaluation.comparison import Evaluation
     from gnnrl.evaluation.controllers import Controller
@@ -31,9 +33,12 @@ SHOWN = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`gnnrl rehearse --run RUN [--against hpa_80,...] [...]`."""
+    """`gnnrl rehearse (--run RUN | --policy NAME) [--mesh FILE] [--against hpa_80,...] [...]`."""
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--run", dest="run_folder", metavar="RUN", type=Path, help="a trained run's folder")
+    who.add_argument("--policy", metavar="NAME", help="a pretrained policy: generalist, or a file *.safetensors")
     parser.add_argument(
-        "--run", dest="run_folder", metavar="RUN", type=Path, required=True, help="a trained run's folder"
+        "--mesh", metavar="MESH", help="online_boutique, a mesh file, or random:LOW-HIGH, instead of the policy's own"
     )
     parser.add_argument("--against", metavar="NAME,...", default="hpa_80", help="baselines beside it; hpa_80")
     parser.add_argument("--workload", metavar="NAME|CSV", nargs="+", default=["bursty"], help="loads; bursty")
@@ -85,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         from gnnrl.evaluation import report
 
-        report.compose(evaluation, args.run_folder if args.run_folder.is_dir() else None).write(args.report)
+        folder = args.run_folder if args.run_folder is not None and args.run_folder.is_dir() else None
+        report.compose(evaluation, folder).write(args.report)
     if args.screen is not None:
         render_svg(last.records[-SHOWN:], args.screen, namespace=last.world.namespace)
     return 0
@@ -96,15 +102,23 @@ def _compared(args: argparse.Namespace, config: LiveConfig, faults: list[FaultSp
     from gnnrl.domains.autoscaling.calibration import Calibration
     from gnnrl.domains.autoscaling.episode import Split
     from gnnrl.domains.autoscaling.load_file import in_own_rates
+    from gnnrl.domains.autoscaling.trained_ranges import asked_of, departures, told
     from gnnrl.evaluation.comparison import POLICY, Evaluation
     from gnnrl.evaluation.runner import play
     from gnnrl.evaluation.scenarios import draw_scenarios
-    from gnnrl.live.policies import baseline_controller, load_run, policy_controller
+    from gnnrl.live.policies import baseline_controller, load_trained, policy_controller
     from gnnrl.live.rehearsal import in_listing_order, rehearse_all
     from gnnrl.live.session import LiveOptions
 
-    agent, experiment = load_run(args.run_folder, config)
-    environment = experiment.environment
+    options = LiveOptions(config=config, namespace="", run=args.run_folder, policy=args.policy or "")
+    found = load_trained(options)
+    if found is None:
+        raise UserError(
+            f"gnnrl rehearse: --policy {args.policy}: is no pretrained policy ({', '.join(shipped_policies())}, or a file "
+            "*.safetensors); baselines are compared with one: --against"
+        )
+    agent, experiment = found
+    environment = experiment.environment if args.mesh is None else _on_mesh(experiment, args.mesh)
     if not args.churn:
         environment = replace(environment, churn=ChurnConfig())
     workloads = in_own_rates(args.workload) if args.absolute else tuple(args.workload)
@@ -117,7 +131,12 @@ def _compared(args: argparse.Namespace, config: LiveConfig, faults: list[FaultSp
         decisions=max(1, round(args.hours * 3600.0 / environment.decision_seconds)),
     )
     scenarios = replace(scenarios, episodes=tuple(in_listing_order(episode) for episode in scenarios.episodes))
-    options = LiveOptions(config=config, namespace="", run=args.run_folder)
+    outside = departures(
+        experiment.environment,
+        asked_of(replace(environment, max_replicas=config.guardrails.max_replicas), config.violation_weight, workloads),
+    )
+    if outside:
+        _tell(f"note: {told(outside)}")
     playbacks: dict[str, Playback] = {}
     last: Rehearsal | None = None
     for name in (POLICY, *filter(None, args.against.split(","))):
@@ -145,11 +164,28 @@ def _compared(args: argparse.Namespace, config: LiveConfig, faults: list[FaultSp
         scenarios=scenarios,
         playbacks=playbacks,
         calibration=Calibration(environment={}, seeds=0),
-        label=f"{args.run_folder} on the sandbox",
+        label=f"{args.run_folder or args.policy} on the sandbox",
+        outside=outside,
         guardrails=config.guardrails,
         repeats={name: name.removesuffix(EVALUATED) for name in playbacks if name.endswith(EVALUATED)},
     )
     return evaluation, last
+
+
+def _on_mesh(experiment: ExperimentConfig, mesh: str) -> AutoscalingConfig:
+    """The policy's environment with another mesh, and the slots that it needs."""
+    from gnnrl.cli.domains.comparing import parse_with_flags
+    from gnnrl.config.loader import dump_config
+    from gnnrl.domains.autoscaling.config_rules import CONFIG_RULES
+    from gnnrl.domains.autoscaling.trained_ranges import room_for
+
+    nodes, edges = room_for(mesh, experiment.environment, gateway=True)
+    room = (f"environment.max_nodes={nodes}", f"environment.max_edges={edges}")
+    flags = {"environment.mesh": ("--mesh", [mesh])}
+    checked: ExperimentConfig = parse_with_flags(
+        dump_config(experiment), flags, "the policy's experiment", CONFIG_RULES, room
+    )
+    return checked.environment
 
 
 def _tell(line: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gnnrl.cluster.actuator import WriteMode
 from gnnrl.config.live import LiveConfig
+from gnnrl.pretrained import is_policy
 
 __all__ = ["LiveOptions", "LiveSetupError"]
 
@@ -22,8 +23,9 @@ class LiveOptions:
     config: LiveConfig
     namespace: str
     run: Path | None = None
-    """A trained run; None = `policy` names a baseline."""
+    """A trained run; None = `policy` names who decides."""
     policy: str = ""
+    """A pretrained policy, by name or file, or a baseline."""
     mode: WriteMode = "live"
     kiali_url: str | None = None
     prometheus_url: str | None = None
@@ -38,3 +40,8 @@ class LiveOptions:
     """KEDA writes: a Deployment that its HPA scales is decided on all the same."""
     leader_elect: bool = False
     identity: str = "gnnrl"
+
+    @property
+    def learned(self) -> bool:
+        """Whether a trained policy decides, and no baseline."""
+        return self.run is not None or is_policy(self.policy)

@@ -16,7 +16,7 @@ from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.config.live import LiveConfig
 from gnnrl.config.loader import ConfigError
 from gnnrl.live.options import LiveOptions, LiveSetupError
-from gnnrl.live.policies import LivePolicyError, baseline_controller, live_environment, load_run
+from gnnrl.live.policies import LivePolicyError, baseline_controller, live_environment, load_trained
 from gnnrl.training.run_folder import RunError
 from kiali_client import KialiClient, KialiError, PrometheusClient
 
@@ -103,9 +103,12 @@ class LiveParts:
 
 def _decider(options: LiveOptions) -> Decider:
     if (options.run is None) == (not options.policy):
-        raise LiveSetupError("give either --run RUN for a trained policy, or --policy NAME for a baseline")
-    if options.run is not None:
-        agent, experiment = load_run(options.run, options.config)
+        raise LiveSetupError(
+            "give either --run RUN, or --policy NAME for a pretrained policy (generalist) or a baseline"
+        )
+    found = load_trained(options)
+    if found is not None:
+        agent, experiment = found
         return Decider(agent=agent, trained=experiment.environment)
     trained = AutoscalingConfig()
     baseline_controller(options.policy, live_environment(trained, options.config, 1, 1))

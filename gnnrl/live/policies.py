@@ -1,4 +1,4 @@
-"""Who can decide on a live cluster: a trained run, checked against what the cluster will show it, or a baseline by name."""
+"""Who can decide on a live cluster: a trained run or a pretrained policy, checked against what the cluster will show it, or a baseline."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from gnnrl.domains.autoscaling.baselines import Load, ReplicaBounds
 from gnnrl.domains.autoscaling.baselines.registry import make, make_with
 from gnnrl.domains.autoscaling.env import action_space, graph_config
 from gnnrl.evaluation.controllers import BaselineController, PolicyController
+from gnnrl.live.options import LiveOptions
+from gnnrl.pretrained import is_policy, shipped_policies
+from gnnrl.training.pretrained_policy import PretrainedPolicy
 from gnnrl.training.run_folder import RunFolder
 from graph_space import DynamicGraphSpace
 
@@ -27,7 +30,9 @@ __all__ = [
     "baseline_controller",
     "capacity_for",
     "live_environment",
+    "load_pretrained",
     "load_run",
+    "load_trained",
     "policy_controller",
 ]
 
@@ -49,22 +54,7 @@ def load_run(path: Path, config: LiveConfig) -> tuple[PPO_GNN, ExperimentConfig]
     """
     folder = RunFolder.open(path)
     environment = folder.config.environment
-    wrong = []
-    if environment.telemetry != "kiali":
-        wrong.append(
-            f"it was trained with environment.telemetry: {environment.telemetry}, a cluster shows Kiali's means over "
-            f"{config.graph_window_seconds} s; train with telemetry: kiali (configs/online_boutique_live.yaml)"
-        )
-    elif environment.graph_window_seconds != config.graph_window_seconds:
-        wrong.append(
-            f"it was trained with graph_window_seconds: {environment.graph_window_seconds}, the loop asks for "
-            f"{config.graph_window_seconds}; set graph_window_seconds of the live configuration to it"
-        )
-    if environment.decision_seconds != config.interval_seconds:
-        wrong.append(
-            f"it decides every {environment.decision_seconds} s, the loop every {config.interval_seconds} s; set "
-            "interval_seconds of the live configuration to it"
-        )
+    wrong = _trained_otherwise(environment, config)
     checkpoint = folder.checkpoint if path.is_dir() else path
     agent = PPO_GNN.load(checkpoint)
     expected = (DynamicGraphSpace(graph_config(environment)), action_space(environment))
@@ -81,6 +71,48 @@ def load_run(path: Path, config: LiveConfig) -> tuple[PPO_GNN, ExperimentConfig]
         raise LivePolicyError("\n".join(f"{path}: {problem}" for problem in wrong))
     agent.train(False)
     return agent, folder.config
+
+
+def load_pretrained(name: str, config: LiveConfig) -> tuple[PPO_GNN, ExperimentConfig]:
+    """A pretrained policy by its name or file, frozen, and the experiment that it was trained in.
+
+    Raises:
+        LivePolicyError: it was trained on something else than this loop will show it.
+        CheckpointError: there is none, or it cannot be read.
+    """
+    policy = PretrainedPolicy.open(name)
+    wrong = _trained_otherwise(policy.config.environment, config)
+    if wrong:
+        raise LivePolicyError("\n".join(f"{name}: {problem}" for problem in wrong))
+    return policy.agent, policy.config
+
+
+def load_trained(options: LiveOptions) -> tuple[PPO_GNN, ExperimentConfig] | None:
+    """The trained policy that decides, as `load_run` and `load_pretrained`; None = a baseline does."""
+    if options.run is not None:
+        return load_run(options.run, options.config)
+    return load_pretrained(options.policy, options.config) if is_policy(options.policy) else None
+
+
+def _trained_otherwise(environment: AutoscalingConfig, config: LiveConfig) -> list[str]:
+    """What a loop would show a policy otherwise than its training did, each with its remedy."""
+    wrong = []
+    if environment.telemetry != "kiali":
+        wrong.append(
+            f"it was trained with environment.telemetry: {environment.telemetry}, a cluster shows Kiali's means over "
+            f"{config.graph_window_seconds} s; train with telemetry: kiali (configs/online_boutique_live.yaml)"
+        )
+    elif environment.graph_window_seconds != config.graph_window_seconds:
+        wrong.append(
+            f"it was trained with graph_window_seconds: {environment.graph_window_seconds}, the loop asks for "
+            f"{config.graph_window_seconds}; set graph_window_seconds of the live configuration to it"
+        )
+    if environment.decision_seconds != config.interval_seconds:
+        wrong.append(
+            f"it decides every {environment.decision_seconds} s, the loop every {config.interval_seconds} s; set "
+            "interval_seconds of the live configuration to it"
+        )
+    return wrong
 
 
 def _shown(actions: gymnasium.Space[Any]) -> str:
@@ -136,9 +168,11 @@ def baseline_controller(name: str, environment: AutoscalingConfig, *, asked: str
     unknown_load = Load(["live"], np.zeros((1, 1)))
     found = _PERCENT.fullmatch(name)
     if found is None:
+        trained = f"; pretrained policies are {', '.join(shipped_policies())}" if shipped_policies() else ""
+        pretrained = trained if asked == "--policy" else ""
         raise LivePolicyError(
             f"{asked} {name}: on a live cluster there are hpa_<percent of the CPU request> and feed_forward_<percent of the CPU "
-            "limit>; others need what only a simulation knows, or finer metrics"
+            f"limit>; others need what only a simulation knows, or finer metrics{pretrained}"
         )
     if found["rule"] == "hpa":
         chosen = make(f"hpa_{found['percent'] or 80}", bounds, environment.max_nodes, unknown_load)

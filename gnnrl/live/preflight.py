@@ -14,6 +14,8 @@ from gnnrl.cluster.models import ClusterSnapshot
 from gnnrl.cluster.reader import ClusterReader, GraphSource
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.domains.autoscaling.sensing import CapacityExceeded, Reading
+from gnnrl.domains.autoscaling.trained_ranges import told
+from gnnrl.live.conditions import outside_of_training, unreachable_objective
 from gnnrl.live.options import LiveOptions, LiveSetupError
 from gnnrl.live.parts import Decider, LiveParts, as_flags
 from gnnrl.live.permissions import wanted_permissions
@@ -130,11 +132,11 @@ def _tokens_in_the_open(options: LiveOptions, parts: LiveParts) -> Iterator[Find
 
 
 def _described(options: LiveOptions, decider: Decider) -> str:
-    if options.run is None:
+    if not options.learned:
         return f"the baseline {options.policy}"
     trained = decider.trained
     return (
-        f"{options.run}, trained with {trained.max_nodes} slots on means over {trained.graph_window_seconds} s, every "
+        f"{options.run or options.policy}, trained with {trained.max_nodes} slots on means over {trained.graph_window_seconds} s, every "
         f"{trained.decision_seconds} s"
     )
 
@@ -281,13 +283,14 @@ def _mesh(
     options: LiveOptions, parts: LiveParts, snapshot: ClusterSnapshot, before: list[Finding]
 ) -> Iterator[Finding]:
     """The objective, and what a decision would rest on."""
-    slo_ms = ASSUMED_SLO_MS
+    slo_ms, stated = ASSUMED_SLO_MS, False
     if not snapshot.failed("namespace") or options.config.slo_ms > 0.0:
         try:
             slo_ms = objective_ms(options, snapshot)
         except LiveSetupError as error:
             yield _error("objective", error)
         else:
+            stated = True
             yield _ok("objective", f"P95 {slo_ms:g} ms end to end")
     trained = parts.decider.trained if parts.decider is not None else AutoscalingConfig()
     try:
@@ -304,7 +307,20 @@ def _mesh(
         source, _, rest = reason.partition(": ")
         if rest and source not in told:
             yield _error(source, rest)
+    if stated and not reading.blocking:
+        yield from _conditions(options, parts.decider, reading)
     yield from _services(options, snapshot, reading)
+
+
+def _conditions(options: LiveOptions, decider: Decider | None, reading: Reading) -> Iterator[Finding]:
+    """What the policy was not trained on, and an objective that it is not for replicas to keep."""
+    if decider is not None and decider.agent is not None:
+        outside = outside_of_training(decider.trained, options.config, reading)
+        if outside:
+            yield _warning("policy", told(outside))
+    why = unreachable_objective(reading)
+    if why is not None:
+        yield _warning("objective", why)
 
 
 def _services(options: LiveOptions, snapshot: ClusterSnapshot, reading: Reading) -> Iterator[Finding]:

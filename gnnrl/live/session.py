@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,7 @@ from gnnrl.live.parts import LiveParts
 from gnnrl.live.permissions import LEASE_NAME
 from gnnrl.live.policies import baseline_controller, capacity_for, live_environment, policy_controller
 from gnnrl.live.tracked import TrackedController
+from gnnrl.pretrained import SUFFIX
 
 __all__ = ["LiveOptions", "LiveSession", "LiveSetupError", "objective_ms", "sensing_for"]
 
@@ -66,7 +68,7 @@ def sensing_for(options: LiveOptions, snapshot: ClusterSnapshot, trained: Autosc
     graph, config = snapshot.graph, options.config
     nodes = len(snapshot.deployments) + (len(graph.nodes) if graph else 0)
     max_nodes, max_edges = capacity_for(nodes, len(graph.edges) if graph else 0, trained)
-    if options.run is None:
+    if not options.learned:
         max_nodes, max_edges = max(max_nodes, BASELINE_NODES), max(max_edges, BASELINE_EDGES)
     return Sensing(
         max_nodes=max_nodes,
@@ -139,7 +141,8 @@ class LiveSession:
     @property
     def policy(self) -> str:
         """Name of who decides, for people."""
-        return self.options.run.name if self.options.run is not None else self.options.policy
+        run, policy = self.options.run, self.options.policy
+        return run.name if run is not None else Path(policy).stem if policy.endswith(SUFFIX) else policy
 
     def may_act(self) -> bool:
         """Whether this process may write now."""

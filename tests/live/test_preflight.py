@@ -381,10 +381,12 @@ SITUATIONS = {
     ),
     "neither run nor policy": Situation(
         changed={"policy": None},
-        errors=(r"^policy: give either --run RUN for a trained policy, or --policy NAME for a baseline$",),
+        errors=(
+            r"^policy: give either --run RUN, or --policy NAME for a pretrained policy \(generalist\) or a baseline$",
+        ),
     ),
     "both run and policy": Situation(
-        changed={"run": "somewhere"}, errors=(r"^policy: give either --run RUN for a trained policy, or --policy NAME",)
+        changed={"run": "somewhere"}, errors=(r"^policy: give either --run RUN, or --policy NAME",)
     ),
     "an unknown baseline": Situation(
         changed={"policy": "hpa_eighty"},

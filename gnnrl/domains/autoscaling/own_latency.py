@@ -21,7 +21,24 @@ from numpy.typing import NDArray
 from gnnrl.domains.autoscaling.observed import ObservedMesh
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 
-__all__ = ["OwnLatency"]
+__all__ = ["OwnLatency", "own_p95_ms"]
+
+
+def own_p95_ms(mesh: ObservedMesh, window: Telemetry) -> NDArray[np.float64]:
+    """What each service adds itself to the 95th percentile of its response time, at least 0; [S], milliseconds.
+
+    Args:
+        mesh: the services and calls of the window's columns.
+        window: a batch of one.
+    """
+    column = {name: i for i, name in enumerate(mesh.names)}
+    source = [column[call.source] for call in mesh.calls]
+    rps_in = window.rps_in[0].astype(np.float64)
+    called_ms = np.zeros_like(rps_in)
+    np.add.at(called_ms, source, (window.call_rps[0] * window.call_p95_ms[0])[: len(source)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own: NDArray[np.float64] = np.maximum(window.p95_ms[0] - np.where(rps_in > 0.0, called_ms / rps_in, 0.0), 0.0)
+    return own
 
 
 class OwnLatency:
@@ -37,16 +54,10 @@ class OwnLatency:
             mesh: the services and calls of the window's columns.
             window: a batch of one.
         """
-        column = {name: i for i, name in enumerate(mesh.names)}
-        source = [column[call.source] for call in mesh.calls]
-        rps_in = window.rps_in[0].astype(np.float64)
-        called_ms = np.zeros_like(rps_in)
-        np.add.at(called_ms, source, (window.call_rps[0] * window.call_p95_ms[0])[: len(source)])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            own_ms = np.maximum(window.p95_ms[0] - np.where(rps_in > 0.0, called_ms / rps_in, 0.0), 0.0)
+        own_ms = own_p95_ms(mesh, window)
         excess = np.zeros(window.rps_in.shape, np.float32)
-        for name, i in column.items():
+        for i, name in enumerate(mesh.names):
             if window.p95_ms[0, i] > 0.0:
                 lowest = self._lowest_ms[name] = min(self._lowest_ms.get(name, np.inf), own_ms[i])
-                excess[0, i] = (own_ms[i] - lowest) * rps_in[i]
+                excess[0, i] = (own_ms[i] - lowest) * np.float64(window.rps_in[0, i])
         return excess

@@ -18,7 +18,22 @@ from gnnrl.domains.autoscaling.mesh_file import load_mesh
 from gnnrl.domains.autoscaling.observed import AnyMesh, observe
 from gnnrl.domains.autoscaling.online_boutique import online_boutique
 
-__all__ = ["QUANTITIES", "Departure", "Range", "asked_of", "departures", "room_for", "told", "trained_on"]
+__all__ = [
+    "INTERVAL",
+    "LAG",
+    "MOST",
+    "QUANTITIES",
+    "SERVICES",
+    "SLO",
+    "WEIGHT",
+    "Departure",
+    "Range",
+    "asked_of",
+    "departures",
+    "room_for",
+    "told",
+    "trained_on",
+]
 
 SERVICES, SLO, PEAK = "services", "SLO over idle P95", "replicas at peak"
 MOST, LAG, INTERVAL, WEIGHT = "most replicas", "age of metrics", "decision interval", "violation weight"
