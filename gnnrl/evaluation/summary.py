@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gnnrl.domains.autoscaling.calibration import violation_budget
-from gnnrl.evaluation import over_slo
 from gnnrl.domains.autoscaling.trained_ranges import told
+from gnnrl.evaluation import over_slo
 from gnnrl.evaluation.scenarios import workload_label
 from gnnrl.evaluation.statistics import Interval, interval_name
 
