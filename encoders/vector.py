@@ -7,6 +7,7 @@ halves the time of the attention kernels. Offsets count values from the start of
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba.extending
@@ -16,7 +17,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 
-__all__ = ["add_scaled", "dot", "fast_exp", "sigmoid", "tanh"]
+__all__ = ["add_scaled", "dot", "fast_exp", "sigmoid", "signed_log", "tanh"]
 
 # mypy would hold callers to the signature of the code generator.
 intrinsic: Any = numba.extending.intrinsic
@@ -129,6 +130,22 @@ def _float_of_bits(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001
     return types.float32(types.int32), codegen
 
 
+@intrinsic
+def _bits_of(typing_context: Any, x: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return types.int64(types.float64), codegen
+
+
+@intrinsic
+def _double_of_bits(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), codegen
+
+
 LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH = np.float32(0.693359375)
 LN2_LOW = np.float32(-2.12194440e-4)
@@ -163,3 +180,32 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 def tanh(x):  # type: ignore[no-untyped-def]
     """Hyperbolic tangent in float32 (absolute error below 2e-7)."""
     return ONE - TWO / (ONE + fast_exp(TWO * x))
+
+
+SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
+LN2_UPPER, LN2_LOWER = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+L1, L2, L3, L4 = 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01
+L5, L6, L7 = 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01
+
+
+@njit(cache=True, nogil=True, inline="always")
+def signed_log(x):  # type: ignore[no-untyped-def]
+    """sign(x) log(1 + |x|) in float64 to 2 units in the last place, without a call, so that loops over it vectorise.
+
+    NaN where x is not finite. Source: FreeBSD msun `e_log.c`, `s_log1p.c` (Sun Microsystems).
+    """
+    size = abs(x)
+    u = 1.0 + size
+    bits = _bits_of(u)
+    # u = 2^n m with m in [sqrt(1/2), sqrt(2)).
+    n = (bits - SQRT_HALF_BITS) >> 52
+    f = _double_of_bits(bits - (n << 52)) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    r = z * (L1 + z * (L2 + z * (L3 + z * (L4 + z * (L5 + z * (L6 + z * L7))))))
+    half = 0.5 * f * f
+    whole = np.float64(n)
+    # What 1 + |x| lost to rounding, which is all of a small x.
+    lost = (size - (u - 1.0)) / u
+    log = whole * LN2_UPPER - ((half - (s * (half + r) + (whole * LN2_LOWER + lost))) - f)
+    return math.copysign(log, x)

@@ -182,7 +182,7 @@ def _raw_slopes(agent: PPO_GNN, key: str, raw: Array, slopes: Weights) -> Weight
     """Gradient by the normalised columns [D, R, C] -> by the raw ones [D, R, F], of which each may be shown twice."""
     columns = raw.shape[-1]
     copies = slopes.shape[-1] // max(columns, 1)
-    chained = slopes * agent.scaler.normalisers[key].slope(np.concatenate([raw] * copies, axis=-1))
+    chained = slopes * agent.scaler.normalisers[key].slope(raw)
     return chained.reshape(*chained.shape[:-1], copies, columns).sum(axis=-2)
 
 

@@ -22,10 +22,6 @@ def shown_columns(key: str, columns: int) -> int:
     return 2 * columns if key == NODES else columns
 
 
-def _twice(nodes: Array) -> Array:
-    return np.concatenate([nodes, nodes], axis=-1)
-
-
 class ObservationScaler:
     """The running statistics of node, edge and graph features.
 
@@ -44,7 +40,8 @@ class ObservationScaler:
             if shape is None:
                 raise ValueError(f"observation space {key!r} has no fixed shape")
             columns = shown_columns(key, shape[-1])
-            self.normalisers[key] = RunningNormaliser(columns, signed_log=np.arange(columns) < shape[-1])
+            logarithmic = np.arange(columns) < shape[-1]
+            self.normalisers[key] = RunningNormaliser(columns, signed_log=logarithmic, copies=2 if key == NODES else 1)
 
     @property
     def frozen(self) -> bool:
@@ -63,7 +60,7 @@ class ObservationScaler:
 
     def update(self, obs: Observation, live: Array | None = None) -> None:
         """Merge the real nodes and edges of observations [..., N, F] into the statistics."""
-        self.normalisers[NODES].update(_twice(obs[NODES]), obs["node_mask"])
+        self.normalisers[NODES].update(obs[NODES], obs["node_mask"])
         self.normalisers[EDGES].update(obs[EDGES], obs["edge_mask"])
         self.normalisers[GLOBALS].update(obs[GLOBALS], live)
 
@@ -72,8 +69,7 @@ class ObservationScaler:
         sequence = compact(obs, episode_start)
         scaled = {}
         for key, normaliser in self.normalisers.items():
-            raw = getattr(sequence, key).numpy()
-            scaled[key] = torch.from_numpy(normaliser(_twice(raw) if key == NODES else raw))
+            scaled[key] = torch.from_numpy(normaliser(getattr(sequence, key).numpy()))
         return sequence.with_features(**scaled)
 
     def state_dict(self) -> dict[str, dict[str, np.ndarray]]:

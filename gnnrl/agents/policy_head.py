@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from encoders.sequence import SequenceBatch
+from gnnrl.agents.head_kernels import add_bias_and_tanh, hidden_gradient
 
 __all__ = ["PolicyHead", "ValueHead", "idle_bias", "pool_graphs", "two_heads"]
 
@@ -80,12 +81,17 @@ class ValueHead(nn.Module):
 
     def forward(self, embedding: Tensor, sequence: SequenceBatch) -> Tensor:
         """[R, D] -> [R] or [G]."""
-        x = embedding if self.per_node else pool_graphs(embedding, sequence)
+        return self.of_rows(embedding if self.per_node else pool_graphs(embedding, sequence))
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """What is valued, row by row, [R, D] -> [R] (or, pooled, [G, 2 D] -> [G])."""
         out: Tensor = self.value(torch.tanh(self.hidden(x)))
         return out.squeeze(-1)
 
 
 class _TwoHeads(torch.autograd.Function):
+    """For float32 on the CPU."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -99,10 +105,11 @@ class _TwoHeads(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         rows, dim = x.shape
         h, logits, values = x.new_empty(rows, 2 * dim), x.new_empty(rows, len(move)), x.new_empty(rows)
-        into_hidden, into_moves = hidden.t(), move.t()
+        into_hidden, into_moves, bias = hidden.t(), move.t(), hidden_bias.numpy()
         for block in _blocks(rows):
             part = h[block]
-            torch.mm(x[block], into_hidden, out=part).add_(hidden_bias).tanh_()
+            torch.mm(x[block], into_hidden, out=part)
+            add_bias_and_tanh(part.numpy(), bias)
             torch.mm(part[:, :dim], into_moves, out=logits[block]).add_(move_bias)
             torch.mv(part[:, dim:], value, out=values[block]).add_(value_bias)
         ctx.save_for_backward(x, h, hidden, move, value)
@@ -116,15 +123,14 @@ class _TwoHeads(torch.autograd.Function):
         by_x, by_hidden = torch.empty_like(x), x.new_empty(min(rows, BLOCK), 2 * dim)
         for_hidden, for_bias = torch.zeros_like(hidden), hidden.new_zeros(2 * dim)
         for_move, for_value = torch.zeros_like(move), torch.zeros_like(value)
+        by_value_array, value_array, for_bias_array = by_value.contiguous().numpy(), value.numpy(), for_bias.numpy()
         for block in _blocks(rows):
             part = h[block]
             slope = by_hidden[: len(part)]
             torch.mm(by_move[block], move, out=slope[:, :dim])
-            torch.outer(by_value[block], value, out=slope[:, dim:])
-            slope.addcmul_(slope * part, part, value=-1.0)
+            hidden_gradient(by_value_array[block], value_array, part.numpy(), slope.numpy(), for_bias_array)
             torch.mm(slope, hidden, out=by_x[block])
             for_hidden.addmm_(slope.t(), x[block])
-            for_bias += slope.sum(0)
             for_move.addmm_(by_move[block].t(), part[:, :dim])
             for_value.addmv_(part[:, dim:].t(), by_value[block])
         return by_x, for_hidden, for_bias, for_move, by_move.sum(0), for_value, by_value.sum().reshape(1)
@@ -136,6 +142,8 @@ def _blocks(rows: int) -> list[slice]:
 
 def two_heads(embedding: Tensor, head: PolicyHead, value: ValueHead) -> tuple[Tensor, Tensor]:
     """Logits [R, K] and values per node [R], as the two heads give them, at half the price: one hidden product for both."""
+    if embedding.device.type != "cpu" or embedding.dtype != torch.float32:
+        return head(embedding), value.of_rows(embedding)
     hidden = torch.cat([head.hidden.weight, value.hidden.weight])
     hidden_bias = torch.cat([head.hidden.bias, value.hidden.bias])
     weights = (hidden, hidden_bias, head.logits.weight, head.logits.bias, value.value.weight[0], value.value.bias)

@@ -15,7 +15,7 @@ from encoders import EncoderState, SequenceBatch, build_encoder, compact
 from encoders.attention import GraphAttention, attend, attend_compiled
 from encoders.base import GraphEncoder, use_numba
 from encoders.memory import TemporalMemory
-from encoders.vector import add_scaled, dot, fast_exp, sigmoid, tanh
+from encoders.vector import add_scaled, dot, fast_exp, sigmoid, signed_log, tanh
 from tests.encoders.graphs import FE, F, G, at_step, random_observations
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -200,6 +200,25 @@ def test_exponential_sigmoid_tanh() -> None:
     assert np.max(np.abs(logistic - 1 / (1 + np.exp(-exact)))) < 2e-7
     assert np.max(np.abs(hyperbolic - np.tanh(exact))) < 3e-7
     assert np.isfinite(_each(np.array([-1e30, 1e30], dtype=np.float32))).all()
+
+
+@njit(error_model="numpy")
+def _signed_logs(values):  # type: ignore[no-untyped-def]
+    out = np.empty_like(values)
+    for i in range(len(values)):
+        out[i] = signed_log(values[i])
+    return out
+
+
+def test_the_signed_logarithm_is_exact_to_a_unit_in_the_last_place() -> None:
+    size = np.exp(np.random.default_rng(0).uniform(-700.0, 700.0, 50_001))
+    near_one = np.linspace(0.0, 3.0, 50_001)
+    x = np.concatenate([size, -size, near_one, -near_one, [5e-324, 1.7e308]])
+    exact = np.sign(x) * np.log1p(np.abs(x))
+    assert np.max(np.abs(_signed_logs(x) - exact) / np.spacing(np.abs(exact))) <= 1.0
+    # Alone as among others: the loop over vectors and the one over what is left give the same bits.
+    assert np.array_equal(_signed_logs(x[7:12]), _signed_logs(x)[7:12])
+    assert np.isnan(_signed_logs(np.array([np.nan, np.inf, -np.inf]))).all()
 
 
 @njit

@@ -33,6 +33,33 @@ def test_signed_log_is_odd_and_only_where_asked():
     np.testing.assert_allclose(out, [[1.0, 7.0], [-1.0, 7.0]], rtol=1e-6)
 
 
+def test_columns_shown_twice_are_those_side_by_side():
+    rng = np.random.default_rng(3)
+    x, mask = rng.lognormal(1.0, 2.0, (4, 50, 3)).astype(np.float32), rng.random((4, 50)) < 0.7
+    logarithmic = np.arange(6) < 3
+    twice, plain = RunningNormaliser(6, signed_log=logarithmic, copies=2), RunningNormaliser(6, signed_log=logarithmic)
+    for part in range(4):
+        twice.update(x[part], mask[part])
+        plain.update(np.concatenate([x[part], x[part]], axis=-1), mask[part])
+    for name, value in plain.state_dict().items():
+        assert np.array_equal(twice.state_dict()[name], value), name
+    assert np.array_equal(twice(x[0]), plain(np.concatenate([x[0], x[0]], axis=-1)))
+    assert np.array_equal(twice.slope(x[0]), plain.slope(np.concatenate([x[0], x[0]], axis=-1)))
+    with pytest.raises(ValueError, match="6 columns, the normaliser has 3"):
+        twice.update(np.ones((2, 6)))
+    with pytest.raises(ValueError, match="column 1 of a real row"):
+        twice.update(np.array([[0.0, np.inf, 0.0]]))
+
+
+def test_statistics_are_those_of_the_logarithms_far_from_zero_too():
+    x = 1e6 + np.random.default_rng(4).normal(size=(500, 2)).astype(np.float64)
+    normaliser = RunningNormaliser(2, signed_log=np.array([True, False]))
+    normaliser.update(x)
+    seen = np.stack([np.log1p(x[:, 0]), x[:, 1]], axis=1)
+    np.testing.assert_allclose(normaliser.mean, seen.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(normaliser.variance, seen.var(0), rtol=1e-6)
+
+
 def test_a_constant_column_is_only_centred():
     normaliser = RunningNormaliser(1)
     normaliser.update(np.full((50, 1), 4.0))
