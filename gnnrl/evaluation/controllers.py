@@ -3,9 +3,8 @@ observations."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from gnnrl.domains.autoscaling.baselines import Autoscaler, Telemetry, teacher
 from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.observation import ObservationBuilder
 from gnnrl.domains.autoscaling.observed import AnyMesh
+from gnnrl.evaluation.lagged import Lagged
 from graph_space.schema import ACTION_MASK, MOVES, GraphObservation, autoscaling_schema
 
 __all__ = [
@@ -112,16 +112,6 @@ class Controller(Protocol):
         """The topology of `b` changed."""
 
 
-def lag_windows(lag_seconds: float, period_seconds: int) -> int:
-    """Whole windows of a period that a lag reaches back."""
-    return -(-int(lag_seconds) // period_seconds)
-
-
-def lags_of(episodes: Sequence[Watched], period_seconds: int) -> NDArray[np.int64]:
-    """Windows [B] that the metrics of each episode are old when they are read."""
-    return np.array([lag_windows(episode.metrics_lag_seconds, period_seconds) for episode in episodes], dtype=np.int64)
-
-
 def column_sources(old: AnyMesh, new: AnyMesh) -> NDArray[np.int64]:
     """For each service of `new`, its column in `old`, or -1."""
     column = {name: i for i, name in enumerate(old.names)}
@@ -152,14 +142,6 @@ class _Sample:
             external_rps=window.external_rps.copy(),
         )
 
-    @classmethod
-    def lagged(cls, samples: Sequence[_Sample], position: NDArray[np.int64]) -> _Sample:
-        """Of each mesh the sample at its `position` [B]."""
-        if (position == position[0]).all():
-            return samples[int(position[0])]
-        rows = np.arange(len(position))
-        return cls(*(np.stack([getattr(s, f.name) for s in samples])[position, rows] for f in fields(cls)))
-
     def remesh(self, b: int, source: NDArray[np.int64]) -> None:
         kept = np.flatnonzero(source >= 0)
         for array in (self.ready, self.cpu_millicores, self.rps_in, self.concurrency):
@@ -182,24 +164,21 @@ class BaselineController:
         self.config = config
         self.name = autoscaler.name
         self.period_seconds = autoscaler.period_seconds
-        # Back to the one before the shown window, for what was ready when the shown one began.
-        self._samples: deque[_Sample] = deque(maxlen=lag_windows(config.longest_lag_seconds, self.period_seconds) + 2)
+        # With the one before the shown window, for what was ready when the shown one began.
+        self._samples = Lagged[_Sample](config.longest_lag_seconds, self.period_seconds, before=1)
 
     def reset(self, episodes: Sequence[Watched]) -> None:
-        self._samples.clear()
-        self._lag_windows = lags_of(episodes, self.period_seconds)
+        self._samples.start(episode.metrics_lag_seconds for episode in episodes)
         self._monitoring = monitoring_of(self.config, len(episodes), self.period_seconds)
         for b, episode in enumerate(episodes):
             self._monitoring.start(b, episode.mesh, episode.slo_ms)
         self.autoscaler.reset([episode.mesh for episode in episodes])
 
     def observe(self, window: Any) -> None:
-        self._samples.append(_Sample.of(self._monitoring.see(window)))
+        self._samples.push(_Sample.of(self._monitoring.see(window)))
 
     def decide(self, window: Any, now_seconds: float) -> Replicas:
-        newest = len(self._samples) - 1
-        shown = _Sample.lagged(self._samples, np.maximum(newest - self._lag_windows, 0))
-        before = _Sample.lagged(self._samples, np.maximum(newest - self._lag_windows - 1, 0))
+        shown, before = self._samples.shown(), self._samples.shown(before=1)
         telemetry = Telemetry(
             desired=window.desired,
             ready=window.ready,

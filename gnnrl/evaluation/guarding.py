@@ -15,7 +15,8 @@ from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.telemetry import Telemetry
-from gnnrl.evaluation.controllers import Watched, column_sources, lag_windows, lags_of
+from gnnrl.evaluation.controllers import Watched, column_sources
+from gnnrl.evaluation.lagged import lag_windows
 
 __all__ = ["Guard", "replica_limits"]
 
@@ -73,7 +74,7 @@ class Guard:
             self._monitoring.start(b, episode.mesh, episode.slo_ms)
             self._slo_ms[b] = episode.slo_ms
         self._p95_ms.clear()
-        self._lag_windows = lags_of(episodes, self._period_seconds)
+        self._lag_windows = np.array([lag_windows(e.metrics_lag_seconds, self._period_seconds) for e in episodes])
 
     def observe(self, window: Telemetry) -> None:
         """A window of telemetry has been scraped."""
