@@ -100,8 +100,11 @@ class RateTrust:
         doubted: dict[str, str] = {}
         self._began = now if self._began is None else self._began
         half_filled: set[str] = set(rps) if now - self._began < self._start_hold_seconds else set()
-        if rps.keys() != self._services.keys():
+        came = {name for name in rps if name not in self._services}
+        if any(rps[name] > 0.0 for name in came) or self._services.keys() - rps.keys():
             half_filled |= self._turned(rps, cpu, window_seconds)
+        # Nothing turns to one that comes without requests: its pods start, and its traffic is moved later.
+        self._services |= {name: _Service() for name in came}
         for name, rate in rps.items():
             known = self._services[name]
             if _stopped(known, now, rate, cpu.get(name, math.inf)):
@@ -135,7 +138,7 @@ class RateTrust:
                 ):
                     less.add(name)
                 known.seen.clear()
-        self._services = {name: self._services.get(name, _Service()) for name in rps}
+        self._services = {name: known for name, known in self._services.items() if name in rps}
         return less & rps.keys()
 
 

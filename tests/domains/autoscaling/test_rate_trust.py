@@ -146,6 +146,15 @@ def test_services_that_come_or_go_turn_the_requests_elsewhere() -> None:
     assert not trust.judge(1e6 + STEP * 9, WINDOW, {"a": 60.0, "b": 40.0}, {"a": 500.0, "b": 9.0}).half_filled
 
 
+def test_a_service_that_comes_without_requests_turns_none_elsewhere() -> None:
+    trust = RateTrust()
+    for i in range(8):
+        trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0})
+    for i in range(8, 12):
+        found = trust.judge(1e6 + STEP * i, WINDOW, {"a": 84.0 if i > 8 else 100.0, "b": 0.0}, {"a": 500.0})
+        assert not found.half_filled and bool(found.doubted) == (i > 8), "what is lost is still doubted"
+
+
 def test_a_service_that_comes_mends_no_scraping() -> None:
     trust = RateTrust()
     for i in range(8):
