@@ -10,7 +10,7 @@ import pytest
 
 from gnnrl.agents import PPO_GNN
 from gnnrl.config.experiment import ChurnConfig
-from gnnrl.config.live import LiveConfig
+from gnnrl.config.live import GuardrailConfig, LiveConfig
 from gnnrl.domains.autoscaling.env import MeshVectorEnv
 from gnnrl.domains.autoscaling.episode import Split
 from gnnrl.evaluation.runner import play
@@ -21,7 +21,8 @@ from gnnrl.live.rehearsal import in_listing_order, rehearse, rehearse_all
 from gnnrl.live.sandbox.faults import FaultSpec
 from gnnrl.live.session import LiveOptions
 
-LIVE = LiveConfig()
+LIVE = LiveConfig(guardrails=GuardrailConfig(start_hold_seconds=0.0))
+"""Without the hold after the start of a loop, which evaluation does not know."""
 DECISIONS = 60
 
 
