@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from gnnrl.config.checked import Checked
 
@@ -60,6 +60,31 @@ class GuardrailConfig(Checked, section="guardrails"):
     violation_hold_share: Annotated[float, Ge(0.0), Le(1000.0)] = 1.0
     """Nothing is lowered while the 95th percentile end to end is above this share of the objective, nor a service while its own is above
     that of its own objective (`gnnrl.io/slo-ms` of the Deployment); 0 = violations hold nothing."""
+    young_seconds: Window = 120.0
+    """A service is not lowered while it came into the mesh less than so long ago, nor before it was ever measured; 0 = it may be, at any
+    age."""
+    newborn_replicas: Count = 2
+    """Fewest replicas of a service while it is that young, within its limits; 0 or 1 = as many as are wanted."""
+    birth_hold_seconds: Window = 120.0
+    """Nothing in the mesh is lowered for so long after a service has come; 0 = it may be."""
+    error_hold_share: Share = 0.01
+    """A service is not lowered while of the calls that it, or any service on a path of calls that leads to it, receives more than this
+    share fail: what is behind a failing service has lost its traffic for now; 1 = errors hold nothing."""
+    error_hold_seconds: Window = 600.0
+    """Errors that have shown for so long hold nothing any more: what lasts is taken for usual (Kiali counts 4xx as errors)."""
+    slo_integrator: bool = False
+    """Whether violations raise a floor under the needed replicas, for policies and rules that do not see the objective: a service has at
+    least ceil(factor x busy / `slo_utilisation`), `busy` being its CPU over the limit of a pod."""
+    slo_violating_budget: Share = 0.2
+    """Share of violating seconds in what is shown above which the factor rises; otherwise it decays."""
+    slo_factor_rise: Annotated[float, Gt(1.0), Le(10.0)] = 1.05
+    """What the factor is multiplied by in an interval above the budget."""
+    slo_factor_decay: Annotated[float, Gt(0.0), Lt(1.0)] = 0.99
+    """What the factor is multiplied by in every other interval; it never falls below 1."""
+    slo_factor_max: Annotated[float, Ge(1.0), Le(100.0)] = 3.0
+    """Largest factor."""
+    slo_utilisation: Annotated[float, Gt(0.0), Le(1.0)] = 0.75
+    """Share of its CPU limit that a replica is counted on for at a factor of 1."""
     cooldown_intervals: Count = 2
     """Intervals without lowering after one with an error, in which nothing is lowered either."""
     change_budget_replicas: AtLeastOne = 60

@@ -10,42 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnnrl.cluster.guardrails import GUARDRAILS, NO_FLOOR, UNLIMITED, Guardrails, Proposal, Verdict, names, per_service
+from gnnrl.cluster.guardrails import GUARDRAILS, NO_FLOOR, UNLIMITED, Guardrails, Proposal, names, per_service
 from gnnrl.cluster.guardrails.whole_mesh import brake_mask, share_out
 from gnnrl.config.live import GuardrailConfig
-
-WIDE = GuardrailConfig(
-    max_replicas=1000,
-    max_up_replicas=1000,
-    max_down_replicas=1000,
-    change_budget_replicas=100_000,
-    brake_share=1.0,
-    cooldown_intervals=0,
-    half_window_seconds=0.0,
-    start_hold_seconds=0.0,
-)
-"""Guardrails that are in nobody's way."""
-
-
-def proposal(current: list[int], wish: list[float], **changes: Any) -> Proposal:
-    """One mesh on good data, limits 1 to 100; `changes` are lists of one value a service (or, per mesh, one value)."""
-    shape = (1, len(current))
-    real = np.ones(shape, dtype=np.bool_)
-    plain = Proposal.trusted(np.array([current], dtype=np.int64), np.array([wish]), real, real, 1, 100)
-    arrays: dict[str, Any] = {}
-    for name, value in changes.items():
-        kind = np.bool_ if name.endswith("mask") else np.int64
-        arrays[name] = np.array([value], dtype=kind).reshape(1 if name in ("error_mask", "quota_headroom") else shape)
-    return replace(plain, **arrays)
-
-
-def apply(given: Proposal, config: GuardrailConfig = WIDE) -> tuple[list[int], list[tuple[str, ...]]]:
-    return shown(Guardrails(config, *given.current.shape, interval_seconds=15.0).apply(given))
-
-
-def shown(verdict: Verdict) -> tuple[list[int], list[tuple[str, ...]]]:
-    columns = verdict.final.shape[1]
-    return verdict.final[0].tolist(), [verdict.names(0, s) for s in range(columns)]
+from tests.cluster.guardrail_cases import WIDE, apply, proposal, shown
 
 
 def test_what_is_in_nobodys_way_changes_nothing() -> None:
@@ -414,9 +382,9 @@ def test_the_last_check_holds_what_all_others_let_through() -> None:
 
 def test_the_documentation_has_every_guardrail_in_order_and_every_setting() -> None:
     text = (Path(__file__).parents[2] / "docs" / "guardrails.md").read_text(encoding="utf-8")
-    table = text.partition("## The twenty-two, in order")[2].partition("\n## ")[0]
+    table = text.partition("## The twenty-seven, in order")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(GUARDRAILS)
-    assert len(GUARDRAILS) == 22
+    assert len(GUARDRAILS) == 27
     for setting in fields(GuardrailConfig):
         assert f"`{setting.name}`" in table, setting.name
 

@@ -15,7 +15,13 @@ Manifest = dict[str, Any]
 
 def schema_of(cls: type) -> Manifest:
     """JSON schema of a configuration, so that helm refuses what the loop would."""
-    bounds = {"Ge": ("minimum", "ge"), "Gt": ("exclusiveMinimum", "gt"), "Le": ("maximum", "le")}
+    bounds = {
+        "Ge": ("minimum", "ge"),
+        "Gt": ("exclusiveMinimum", "gt"),
+        "Le": ("maximum", "le"),
+        "Lt": ("exclusiveMaximum", "lt"),
+    }
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
     properties: Manifest = {}
     hints = get_type_hints(cls, include_extras=True)
     for field in fields(cls):
@@ -29,7 +35,7 @@ def schema_of(cls: type) -> Manifest:
         elif get_origin(hint) is Literal:
             properties[name] = {"enum": list(get_args(hint))}
         else:
-            properties[name] = {"type": {int: "integer", float: "number", str: "string"}[hint]}
+            properties[name] = {"type": kinds[hint]}
             for limit in limits:
                 key, attribute = bounds[type(limit).__name__]
                 properties[name][key] = getattr(limit, attribute)

@@ -42,6 +42,10 @@ WIDE = GuardrailConfig(
     half_window_seconds=0.0,
     start_hold_seconds=0.0,
     violation_hold_share=0.0,
+    young_seconds=0.0,
+    newborn_replicas=0,
+    birth_hold_seconds=0.0,
+    error_hold_share=1.0,
 )
 NARROW = replace(WIDE, max_up_replicas=1, max_up_share=1e-6, max_down_replicas=1, max_down_share=0.0)
 

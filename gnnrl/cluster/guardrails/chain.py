@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnnrl.cluster.guardrails import names, per_service, whole_mesh
+from gnnrl.cluster.guardrails import births, integrator, names, per_service, whole_mesh
 from gnnrl.cluster.guardrails.memory import Memory
-from gnnrl.cluster.guardrails.proposal import UNLIMITED, Bools, Proposal, Replicas, Verdict
+from gnnrl.cluster.guardrails.proposal import NO_FLOOR, UNLIMITED, Bools, Proposal, Replicas, Verdict
 from gnnrl.config.live import GuardrailConfig
 
 __all__ = ["Guardrails"]
@@ -28,6 +28,31 @@ class _Draft:
         """What guardrail `name` made of the numbers; it acted where they differ, or where it `found` something."""
         self.hits[name] = numbers != self.numbers if found is None else found
         self.numbers = numbers
+
+
+class _Holds:
+    """Who must not be lowered, [B, S] each, by the guardrail that says so, in the order of application.
+
+    Attributes:
+        doubt_mask: whose wish rests on data in doubt, and counts as one for at least what is there.
+    """
+
+    def __init__(self, config: GuardrailConfig, memory: Memory, proposal: Proposal) -> None:
+        nobody, mask = np.zeros_like(proposal.mask), proposal.mask
+        ages = np.full(mask.shape, births.ALWAYS) if proposal.age_seconds is None else proposal.age_seconds
+        measured_mask = ~nobody if proposal.measured_mask is None else proposal.measured_mask
+        behind_mask = nobody if proposal.behind_errors_mask is None else proposal.behind_errors_mask & mask
+        self.newborn_mask = births.newborn_mask(ages, mask, config)
+        birth_hold_mask = births.birth_hold_mask(memory.since_birth(ages, mask), config)
+        self.masks: Mapping[str, Bools] = {
+            names.HALF_WINDOW: memory.half_windows(proposal),
+            names.YOUNG: births.young_mask(ages, mask, measured_mask, config),
+            names.BIRTH_HOLD: mask & birth_hold_mask[:, None],
+            names.ERRORS_HOLD: memory.behind_errors(behind_mask),
+            names.SLO_VIOLATED: nobody if proposal.violated_mask is None else proposal.violated_mask,
+        }
+        doubtful = (names.HALF_WINDOW, names.YOUNG, names.ERRORS_HOLD)
+        self.doubt_mask = np.logical_or.reduce([proposal.untrusted_mask, *(self.masks[name] for name in doubtful)])
 
 
 class Guardrails:
@@ -69,8 +94,8 @@ class Guardrails:
         wishes = np.where(wished_mask, proposal.wish, 0).astype(np.int64)
         undecided = self._memory.undecided(decided_mask | ~proposal.mask)
         fallback_mask = undecided >= self.config.fallback_after_intervals
-        half_window_mask = self._memory.half_windows(proposal)
-        lowest, highest = self._memory.wishes(proposal, wishes, wished_mask, proposal.untrusted_mask | half_window_mask)
+        holds = _Holds(self.config, self._memory, proposal)
+        lowest, highest = self._memory.wishes(proposal, wishes, wished_mask, holds.doubt_mask)
 
         draft = _Draft(proposal.current, np.where(wished_mask, wishes, proposal.current))
         frozen_mask = self._freeze(draft, proposal)
@@ -79,12 +104,10 @@ class Guardrails:
         draft.put(names.DEADBAND, per_service.deadband(draft.numbers, draft.current, self.config.deadband_replicas))
         draft.put(names.STABILISE_UP, per_service.stabilise_up(draft.numbers, draft.current, lowest))
         draft.put(names.STABILISE_DOWN, per_service.stabilise_down(draft.numbers, draft.current, highest))
-        due_mask = fallback_mask & ~frozen_mask
-        draft.put(names.FALLBACK_FLOOR, per_service.fallback_floor(draft.numbers, proposal.floor, due_mask))
+        self._raise(draft, proposal, fallback_mask & ~frozen_mask, holds.newborn_mask & ~frozen_mask, ~frozen_mask)
         self._limit(draft, proposal, decided_mask, frozen_mask)
-        draft.put(names.HALF_WINDOW, per_service.never_lower(draft.numbers, draft.current, half_window_mask))
-        violated_mask = np.zeros_like(half_window_mask) if proposal.violated_mask is None else proposal.violated_mask
-        draft.put(names.SLO_VIOLATED, per_service.never_lower(draft.numbers, draft.current, violated_mask))
+        for name, mask in holds.masks.items():
+            draft.put(name, per_service.never_lower(draft.numbers, draft.current, mask))
         self._share(draft, proposal, frozen_mask)
         limits = (proposal.min_replicas, proposal.max_replicas)
         draft.put(names.BOUNDS, per_service.bounds(draft.numbers, draft.current, *limits))
@@ -127,6 +150,25 @@ class Guardrails:
             draft.put(name, per_service.held(draft.numbers, draft.current, mask), found)
             frozen_mask = frozen_mask | mask
         return frozen_mask
+
+    def _raise(
+        self, draft: _Draft, proposal: Proposal, fallback_mask: Bools, newborn_mask: Bools, movable_mask: Bools
+    ) -> None:
+        """The floors: of the fallback, of what has just come, of what is violated too often."""
+        config, shape = self.config, draft.current.shape
+        least = np.full(shape, config.newborn_replicas, dtype=np.int64)
+        needed = np.full(shape, NO_FLOOR, dtype=np.int64)
+        if config.slo_integrator:
+            share, busy = proposal.violating_share, proposal.busy
+            factor = self._memory.slo_factor(np.full(shape[:1], np.nan) if share is None else share)
+            if busy is not None:
+                needed = integrator.busy_floor(busy, factor, config.slo_utilisation)
+        for name, floor, mask in (
+            (names.FALLBACK_FLOOR, proposal.floor, fallback_mask),
+            (names.NEWBORN, least, newborn_mask),
+            (names.SLO_INTEGRATOR, needed, movable_mask),
+        ):
+            draft.put(name, per_service.at_least(draft.numbers, floor, mask))
 
     def _limit(self, draft: _Draft, proposal: Proposal, decided_mask: Bools, frozen_mask: Bools) -> None:
         """How fast, how far, and not below a disruption budget."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnnrl.cluster.guardrails import births, integrator
 from gnnrl.cluster.guardrails.proposal import LARGEST_REPLICAS, Bools, Proposal, Replicas
 from gnnrl.config.live import GuardrailConfig
 
@@ -33,6 +34,8 @@ class Memory:
             max(math.ceil(seconds / interval_seconds) - 1, 0)
             for seconds in (config.stabilise_up_seconds, config.stabilise_down_seconds)
         )
+        self._interval_seconds = interval_seconds
+        self._error_intervals = math.ceil(config.error_hold_seconds / interval_seconds)
         self._half_window_intervals = math.ceil(config.half_window_seconds / interval_seconds)
         self.config = config
         by_service = (batch_size, columns)
@@ -42,10 +45,13 @@ class Memory:
             "seen": np.zeros(by_service, dtype=np.bool_),
             "undecided": np.zeros(by_service, dtype=np.int64),
             "half_window": np.zeros(by_service, dtype=np.int64),
+            "behind_errors": np.zeros(by_service, dtype=np.int64),
         }
-        self._by_mesh: dict[str, NDArray[np.int64]] = {
+        self._by_mesh: dict[str, NDArray[Any]] = {
             "cooldown": np.zeros(batch_size, dtype=np.int64),
             "braked": np.zeros(batch_size, dtype=np.int64),
+            "since_birth_seconds": np.full(batch_size, births.ALWAYS),
+            "slo_factor": np.ones(batch_size),
         }
 
     @property
@@ -110,6 +116,24 @@ class Memory:
         self._by_mesh["braked"] = count
         return asked_mask & (count <= self.config.brake_intervals)
 
+    def since_birth(self, age_seconds: NDArray[np.float64], mask: Bools) -> NDArray[np.float64]:
+        """[B] seconds since a service last came into each mesh, of ages [B, S] and real services [B, S]."""
+        before = self._by_mesh["since_birth_seconds"]
+        found = births.since_birth(before, self._interval_seconds, age_seconds, mask)
+        self._by_mesh["since_birth_seconds"] = found
+        return found
+
+    def behind_errors(self, mask: Bools) -> Bools:
+        """[B, S] services that errors upstream hold: what shows for longer than `error_hold_seconds` is usual."""
+        count = np.where(mask, np.minimum(self._by_service["behind_errors"] + 1, LARGEST_REPLICAS), 0)
+        self._by_service["behind_errors"] = count
+        return mask & (count <= self._error_intervals)
+
+    def slo_factor(self, violating_share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[B] the factor of the SLO integrator, this interval's shown violations [B] included."""
+        self._by_mesh["slo_factor"] = integrator.next_factor(self._by_mesh["slo_factor"], violating_share, self.config)
+        return self._by_mesh["slo_factor"]
+
     def miss(self) -> None:
         """Let an interval pass in which nothing was known: no wish, no decision, an error."""
         shape = self.shape
@@ -118,6 +142,8 @@ class Memory:
         self.undecided(np.zeros(shape, dtype=np.bool_))
         self.cooling(np.ones(shape[0], dtype=np.bool_))
         self._by_service["half_window"][:] = max(self._half_window_intervals - 1, 0)
+        self._by_service["behind_errors"][:] = 0
+        self._by_mesh["since_birth_seconds"] += self._interval_seconds
 
     def remesh(self, b: int, source: NDArray[np.int64]) -> None:
         """Column `i` of mesh `b` was column `source[i]` before, -1 = a new service; columns are added where more are there."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 __all__ = [
+    "BIRTH_HOLD",
     "BOUNDS",
     "BRAKE",
     "CHANGE_BUDGET",
@@ -13,11 +14,13 @@ __all__ = [
     "COOLDOWN",
     "DEADBAND",
     "DISRUPTION_BUDGET",
+    "ERRORS_HOLD",
     "FALLBACK_FLOOR",
     "GUARDRAILS",
     "HALF_WINDOW",
     "INVALID",
     "MIN_MAX",
+    "NEWBORN",
     "NOT_SCALABLE",
     "OWNED",
     "PAUSED",
@@ -25,10 +28,12 @@ __all__ = [
     "RATE_DOWN",
     "RATE_UP",
     "SCALED_TO_ZERO",
+    "SLO_INTEGRATOR",
     "SLO_VIOLATED",
     "STABILISE_DOWN",
     "STABILISE_UP",
     "UNTRUSTED",
+    "YOUNG",
 ]
 
 NOT_SCALABLE: Final = "not_scalable"
@@ -42,11 +47,16 @@ DEADBAND: Final = "deadband"
 STABILISE_UP: Final = "stabilise_up"
 STABILISE_DOWN: Final = "stabilise_down"
 FALLBACK_FLOOR: Final = "fallback_floor"
+NEWBORN: Final = "newborn"
+SLO_INTEGRATOR: Final = "slo_integrator"
 RATE_UP: Final = "rate_up"
 RATE_DOWN: Final = "rate_down"
 MIN_MAX: Final = "min_max"
 DISRUPTION_BUDGET: Final = "disruption_budget"
 HALF_WINDOW: Final = "half_window"
+YOUNG: Final = "young"
+BIRTH_HOLD: Final = "birth_hold"
+ERRORS_HOLD: Final = "errors_hold"
 SLO_VIOLATED: Final = "slo_violated"
 BRAKE: Final = "brake"
 COOLDOWN: Final = "cooldown"
@@ -66,11 +76,16 @@ GUARDRAILS: Mapping[str, str] = {
     STABILISE_UP: "raised only as far as every wish of the window",
     STABILISE_DOWN: "lowered only as far as every wish of the window",
     FALLBACK_FLOOR: "no valid decision for too long: raised to the fallback's wish",
+    NEWBORN: "it has just come: raised to a newborn's replicas",
+    SLO_INTEGRATOR: "the objective was violated too often: raised to what its work needs, and more",
     RATE_UP: "raised by no more than an interval allows",
     RATE_DOWN: "lowered by no more than an interval allows",
     MIN_MAX: "brought within its replica limits",
     DISRUPTION_BUDGET: "not lowered below its PodDisruptionBudget",
     HALF_WINDOW: "the window of its rates may be half filled: not lowered",
+    YOUNG: "it has just come, or was never measured: not lowered",
+    BIRTH_HOLD: "a service has just come into the mesh: not lowered",
+    ERRORS_HOLD: "calls that lead to it fail: not lowered",
     SLO_VIOLATED: "its objective is violated: not lowered",
     BRAKE: "almost everything would be lowered at once: not lowered",
     COOLDOWN: "an error just happened: not lowered",

@@ -1,7 +1,7 @@
 """Guardrails that judge each service by itself: pure functions over arrays of any one shape.
 
 `numbers` are the replicas wanted so far, `current` those there are; each answers new numbers. None moves a number that
-equals `current`, except `fallback_floor` and `min_max`.
+equals `current`, except `at_least` and `min_max`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from gnnrl.cluster.guardrails.proposal import LARGEST_REPLICAS, Bools, Replicas
 
 __all__ = [
+    "at_least",
     "bounds",
     "contradictory_mask",
     "deadband",
     "disruption_budget",
-    "fallback_floor",
     "held",
     "min_max",
     "never_lower",
@@ -66,8 +66,8 @@ def stabilise_down(numbers: Replicas, current: Replicas, highest_wish: Replicas)
     return np.where(numbers < current, np.minimum(np.maximum(numbers, highest_wish), current), numbers)
 
 
-def fallback_floor(numbers: Replicas, floor: Replicas, due_mask: Bools) -> Replicas:
-    """At least the fallback's wish, where it is due; it never lowers, and never overrides a higher wish."""
+def at_least(numbers: Replicas, floor: Replicas, due_mask: Bools) -> Replicas:
+    """At least the floor, where it is due; it never lowers, and never overrides a higher wish."""
     return np.where(due_mask & (floor <= LARGEST_REPLICAS), np.maximum(numbers, floor), numbers)
 
 

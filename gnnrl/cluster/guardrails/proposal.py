@@ -21,7 +21,8 @@ NO_FLOOR: Final = -1
 UNLIMITED: Final = int(np.iinfo(np.int64).max)
 """In `Proposal.quota_headroom`: no quota counts pods."""
 
-_PER_MESH = ("error_mask", "quota_headroom")
+_PER_MESH = ("error_mask", "quota_headroom", "violating_share")
+_FLOATS = ("wish", "age_seconds", "busy", "violating_share")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +52,16 @@ class Proposal:
     `half_window_seconds` after that either. None = nobody's."""
     violated_mask: Bools | None = None
     """Its objective, or the mesh's, is shown violated; None = nobody's."""
+    age_seconds: NDArray[np.float64] | None = None
+    """Seconds since it came into the mesh, infinite = it was always there; None = all were."""
+    measured_mask: Bools | None = None
+    """It had metrics at least once; None = all had."""
+    behind_errors_mask: Bools | None = None
+    """Calls to it fail, or to a service on a path of calls that leads to it; None = nobody's."""
+    busy: NDArray[np.float64] | None = None
+    """Replicas' worth of work: its CPU over the CPU limit of a pod; not-a-number = unknown, None = unknown of all."""
+    violating_share: NDArray[np.float64] | None = None
+    """[B] share of violating seconds in what is shown; not-a-number = unknown, None = unknown of all."""
     min_replicas: Replicas
     max_replicas: Replicas
     """Limits with the annotations applied (`limits_of`)."""
@@ -73,7 +84,7 @@ class Proposal:
             array = getattr(self, field.name)
             if array is None:
                 continue
-            kind = np.bool_ if field.name.endswith("mask") else np.float64 if field.name == "wish" else np.int64
+            kind = np.bool_ if field.name.endswith("mask") else np.float64 if field.name in _FLOATS else np.int64
             expected = shape[:1] if field.name in _PER_MESH else shape
             if array.shape != expected or array.dtype != kind:
                 found = f"{array.dtype} {list(array.shape)}"
