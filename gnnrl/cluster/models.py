@@ -66,6 +66,8 @@ class DeploymentState:
     """Labels of the pod template."""
     created_seconds: float
     """Unix seconds."""
+    newest_pod_seconds: float | None = None
+    """When the newest of its pods that are not being deleted was created, unix seconds; None = not known."""
     owner: str = ""
     """What scales it already, as `HorizontalPodAutoscaler/frontend` or `ScaledObject/frontend`; empty = nobody."""
     min_available: int = 0

@@ -99,8 +99,11 @@ def count_pods(declared: Iterable[Declared], pods: Iterable[Pod], findings: Find
         else:
             once[pod.name] = pod
     stages: dict[str, Counter[Stage]] = {}
+    newest: dict[str, float] = {}
     for pod in once.values():
         stages.setdefault(pod.deployment, Counter())[pod.stage] += 1
+        if pod.stage in ("ready", "starting", "pending"):
+            newest[pod.deployment] = max(newest.get(pod.deployment, pod.created_seconds), pod.created_seconds)
     states = []
     for state, is_current in declared:
         counts = stages.get(state.name, Counter())
@@ -115,6 +118,7 @@ def count_pods(declared: Iterable[Declared], pods: Iterable[Pod], findings: Find
                 starting=counts["starting"],
                 pending=counts["pending"] + max(0, state.desired - alive),
                 draining=counts["draining"],
+                newest_pod_seconds=newest.get(state.name),
             )
         )
     return states

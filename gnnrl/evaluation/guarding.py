@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,10 +12,9 @@ from gnnrl.cluster.guardrails import GUARDRAILS, Guardrails, Proposal
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.mesh import Mesh
-from gnnrl.domains.autoscaling.monitoring import monitoring_of
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from gnnrl.evaluation.controllers import Watched, column_sources
-from gnnrl.evaluation.lagged import lag_windows
+from gnnrl.evaluation.shown_signals import ShownSignals
 
 __all__ = ["Guard", "replica_limits"]
 
@@ -58,47 +56,37 @@ class Guard:
     ) -> None:
         self._low, self._high = replica_limits(config, environment)
         self._guardrails = Guardrails(config, batch_size, environment.max_nodes, float(period_seconds))
-        self._environment, self._period_seconds = environment, period_seconds
-        self._hold_share = config.violation_hold_share
-        self._slo_ms = np.full(batch_size, np.inf)
-        self._p95_ms: deque[NDArray[np.float32]] = deque(
-            maxlen=lag_windows(environment.longest_lag_seconds, period_seconds) + 1
-        )
+        self._config = config
+        self._shown = ShownSignals(environment, batch_size, period_seconds)
         self.acted: Mapping[str, NDArray[np.float64]] = {name: np.zeros(batch_size) for name in GUARDRAILS}
         """Name -> [B] decisions for a service that the guardrail changed."""
 
     def start(self, episodes: Sequence[Watched]) -> None:
-        """Begin these B scenarios: their objectives, and what is shown of their latency, as old as the metrics lag."""
-        self._monitoring = monitoring_of(self._environment, len(episodes), self._period_seconds)
-        for b, episode in enumerate(episodes):
-            self._monitoring.start(b, episode.mesh, episode.slo_ms)
-            self._slo_ms[b] = episode.slo_ms
-        self._p95_ms.clear()
-        self._lag_windows = np.array([lag_windows(e.metrics_lag_seconds, self._period_seconds) for e in episodes])
+        """Begin these B scenarios, in which nobody is young."""
+        self._shown.start(episodes)
 
     def observe(self, window: Telemetry) -> None:
         """A window of telemetry has been scraped."""
-        if self._hold_share > 0.0:
-            self._p95_ms.append(self._monitoring.see(window).latency_p95_ms.copy())
-
-    def _violated_mask(self, shape: tuple[int, ...]) -> Bools:
-        """[B, S] all services of the meshes whose objective is shown violated."""
-        mask = np.zeros(shape, dtype=np.bool_)
-        if self._p95_ms:
-            position = np.maximum(len(self._p95_ms) - 1 - self._lag_windows, 0)
-            shown = np.stack(list(self._p95_ms))[position, np.arange(len(position))]
-            mask[shown > self._hold_share * self._slo_ms] = True
-        return mask
+        self._shown.observe(window)
 
     def apply(self, current: Replicas, wish: Replicas, mask: Bools, scalable_mask: Bools) -> Replicas:
         """What is done of what is wanted, [B, S]."""
-        proposal = Proposal.trusted(current, wish, mask, scalable_mask, self._low, self._high)
-        verdict = self._guardrails.apply(replace(proposal, violated_mask=self._violated_mask(current.shape)))
+        config, shown = self._config, self._shown
+        proposal = replace(
+            Proposal.trusted(current, wish, mask, scalable_mask, self._low, self._high),
+            violated_mask=np.repeat(shown.violated_mask(config.violation_hold_share)[:, None], mask.shape[1], axis=1),
+            age_seconds=shown.births.age_seconds,
+            measured_mask=shown.births.measured_mask,
+            behind_errors_mask=shown.behind_errors_mask(config.error_hold_share),
+            busy=shown.busy(),
+            violating_share=shown.violating_share(),
+        )
+        verdict = self._guardrails.apply(proposal)
         for name, hit in verdict.hits.items():
             self.acted[name][:] += hit.sum(axis=1)
         return verdict.final
 
     def remesh(self, b: int, old: Mesh, new: Mesh) -> None:
         """The topology of scenario `b` changed."""
-        self._monitoring.remesh(b, old, new)
+        self._shown.remesh(b, old, new)
         self._guardrails.remesh(b, column_sources(old, new))

@@ -195,9 +195,8 @@ class LiveLoop:
         # A quota that cannot be read only forbids raises.
         unread = any(not problem.service and problem.source != "quota" for problem in snapshot.problems)
         has_error = unread or bool(reading.blocking) or self._write_failed or not valid
-        share = self.config.guardrails.violation_hold_share
         proposal = proposal_of(
-            snapshot, reading, limits, wish, floor=floor, has_error=has_error, violation_hold_share=share
+            snapshot, reading, limits, wish, self.config.guardrails, floor=floor, has_error=has_error
         )
         verdict = self.guardrails.apply(proposal)
         plan = _Plan(reading=reading, wish=wish, limits=limits, verdict=verdict, problems=tuple(problems), valid=valid)

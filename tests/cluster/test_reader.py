@@ -182,9 +182,9 @@ def test_pods_count_by_what_they_are(server: FakeApi, reader: ClusterReader) -> 
     gone = rfc3339(NOW + 30)
     server.lists[LISTS["pods"]] = [
         pod("web", 0),
-        pod("web", 1, ready=False),
+        pod("web", 1, ready=False, creationTimestamp=rfc3339(NOW - 90)),
         pod("web", 2, phase="Pending", ready=False),
-        pod("web", 3, deletionTimestamp=gone),
+        pod("web", 3, deletionTimestamp=gone, creationTimestamp=rfc3339(NOW - 40)),
         pod("web", 4, ready=False, deletionTimestamp=gone),
         pod("web", 5, phase="Failed"),
         pod("web", 6, phase="Succeeded", ready=False),
@@ -201,7 +201,9 @@ def test_pods_count_by_what_they_are(server: FakeApi, reader: ClusterReader) -> 
     web = snapshot.by_name["web"]
     # 7 wanted, 4 alive: 1 ready, 1 starting, 2 not running, and 3 without a pod.
     assert (web.ready, web.starting, web.pending, web.draining) == (1, 1, 5, 2)
+    assert web.newest_pod_seconds == NOW - 90, "a pod that goes says nothing of the last raise"
     cart, idle = snapshot.by_name["cart"], snapshot.by_name["idle"]
+    assert cart.newest_pod_seconds is None
     assert (cart.desired, cart.pending) == (1, 1)
     assert (idle.desired, idle.ready, idle.pending) == (0, 0, 0)
     assert snapshot.problems == ()

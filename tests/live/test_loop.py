@@ -119,7 +119,7 @@ def test_an_interval_in_which_something_could_not_be_read_is_followed_by_a_cool_
 
 
 def test_a_deployment_that_was_made_anew_has_no_earlier_wishes() -> None:
-    guardrails = replace(FREE, stabilise_down_seconds=60.0)
+    guardrails = replace(FREE, stabilise_down_seconds=60.0, young_seconds=0.0, birth_hold_seconds=0.0)
     stage = Stage("feed_forward_55", FOUR, CALLS, config=LiveConfig(guardrails=guardrails))
     stage.millicores = dict.fromkeys(FOUR, 10.0)
     for _ in range(6):

@@ -52,6 +52,10 @@ WIDE = GuardrailConfig(
     half_window_seconds=0.0,
     start_hold_seconds=0.0,
     violation_hold_share=0.0,
+    young_seconds=0.0,
+    newborn_replicas=0,
+    birth_hold_seconds=0.0,
+    error_hold_share=1.0,
 )
 
 
@@ -80,6 +84,7 @@ class InMemory:
                     draining=len(view.pods) - len(alive),
                     containers=view.containers,
                     created_seconds=view.created_seconds,
+                    newest_pod_seconds=max((pod.created_seconds for pod in alive), default=None),
                     annotations={"gnnrl.io/stateful": "true"} if view.stateful else {},
                 )
             )

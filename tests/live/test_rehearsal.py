@@ -53,6 +53,9 @@ def test_an_episode_with_additions_comes_to_the_same_seconds_as_evaluated(run: P
         np.testing.assert_allclose(live.metrics[metric], evaluated.metrics[metric], rtol=1e-6, err_msg=metric)
     np.testing.assert_allclose(live.replicas, evaluated.replicas, rtol=1e-6)
     assert live.metrics["scale_moves"][0] > 10, "something was decided"
+    assert live.guardrails["birth_hold"].sum() > 0, "services came, and on the wire too nothing was lowered for it"
+    for name in ("newborn", "young", "birth_hold", "errors_hold"):
+        np.testing.assert_array_equal(live.guardrails[name], evaluated.guardrails[name], err_msg=name)
 
 
 def test_without_kiali_everything_is_held_and_then_the_fallback_only_raises(run: Path) -> None:

@@ -18,7 +18,7 @@ from gnnrl.evaluation.runner import play
 from gnnrl.evaluation.scenarios import ScenarioSet
 from gnnrl.live.sandbox.lead_in import lead_in
 from gnnrl.live.sandbox.pods import PodCounts, PodRoster
-from gnnrl.live.sandbox.world import SandboxWorld
+from gnnrl.live.sandbox.world import DEPLOYED_SECONDS, SandboxWorld
 
 ORIGIN = 1_700_000_000.25
 CHURN = ChurnConfig(
@@ -343,7 +343,8 @@ def test_a_world_with_a_past_is_measured_from_its_first_moment() -> None:
         assert sum(call.rps for call in parts if call.source == view.gateway) == pytest.approx(entry, rel=0.01)
     assert {usage.pod for usage in world.pod_usage()} == pods
     assert {usage.timestamp_seconds for usage in world.pod_usage()} == {ORIGIN - 15.0}
-    assert {w.created_seconds for w in world.workloads()} == {ORIGIN - 75.0}
+    assert {w.created_seconds for w in world.workloads()} == {ORIGIN - 75.0 - DEPLOYED_SECONDS}
+    assert {pod.created_seconds for w in world.workloads() for pod in w.pods} == {ORIGIN - 75.0}
     to(clock, world, 15.0)
     joined = sum(call.rps for call in world.graph_view(60).calls if call.source == view.gateway)
     assert joined == pytest.approx(float(episode.rps[0]), rel=0.01)  # of the last window of the past

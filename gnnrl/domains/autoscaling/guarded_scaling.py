@@ -35,6 +35,10 @@ def wide_guardrails(min_replicas: int, max_replicas: int) -> GuardrailConfig:
         half_window_seconds=0.0,
         start_hold_seconds=0.0,
         violation_hold_share=0.0,
+        young_seconds=0.0,
+        newborn_replicas=0,
+        birth_hold_seconds=0.0,
+        error_hold_share=1.0,
         cooldown_intervals=0,
         change_budget_replicas=LARGEST_REPLICAS,
     )
@@ -108,14 +112,7 @@ class GuardedScaling:
             source[: len(names)] = [column.get(name, -1) for name in names]
             self._guardrails.remesh(0, source)
             self._names = names
-        proposal = proposal_of(
-            snapshot,
-            reading,
-            limits,
-            wish,
-            has_error=self._write_failed,
-            violation_hold_share=self.config.violation_hold_share,
-        )
+        proposal = proposal_of(snapshot, reading, limits, wish, self.config, has_error=self._write_failed)
         return self._send(reading, wish, limits, self._guardrails.apply(proposal))
 
     def restore(self, snapshot: ClusterSnapshot, reading: Reading, targets: Mapping[str, int]) -> Sent:
@@ -132,8 +129,9 @@ class GuardedScaling:
             if low <= high and wish[i] > 0:
                 limit = limit._replace(min_replicas=min(low, int(wish[i])), max_replicas=max(high, int(wish[i])))
             limits.append(limit)
-        unhurried = Guardrails(wide_guardrails(1, LARGEST_REPLICAS), 1, self._columns, self._interval_seconds)
-        verdict = unhurried.apply(proposal_of(snapshot, reading, limits, wish, trusted=True))
+        config = wide_guardrails(1, LARGEST_REPLICAS)
+        unhurried = Guardrails(config, 1, self._columns, self._interval_seconds)
+        verdict = unhurried.apply(proposal_of(snapshot, reading, limits, wish, config, trusted=True))
         wanted = {deployment.name: int(wish[i]) for i, deployment in enumerate(reading.deployments)}
         return self._send(reading, wish, limits, verdict, lambda name, current: wanted[name] if current > 0 else None)
 

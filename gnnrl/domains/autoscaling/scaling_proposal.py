@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gnnrl.cluster.actuator import ScaleRequest
 from gnnrl.cluster.guardrails import NO_FLOOR, UNLIMITED, Limits, Proposal, Verdict, limits_of
 from gnnrl.cluster.guardrails.annotations import SLO_MS, objective_ms
+from gnnrl.cluster.guardrails.upstream import behind_errors_mask
 from gnnrl.cluster.models import ClusterSnapshot
 from gnnrl.config.live import GuardrailConfig
 from gnnrl.domains.autoscaling.sensing import Reading
@@ -30,11 +31,11 @@ def proposal_of(
     reading: Reading,
     limits: Sequence[Limits],
     wish: NDArray[np.number[Any]],
+    config: GuardrailConfig,
     *,
     floor: NDArray[np.int64] | None = None,
     has_error: bool = False,
     trusted: bool = False,
-    violation_hold_share: float = 0.0,
 ) -> Proposal:
     """What the guardrails judge, as a batch of one.
 
@@ -42,10 +43,10 @@ def proposal_of(
         snapshot, reading: what was read.
         limits: of each Deployment.
         wish: replicas wanted, [S]; not-a-number = none.
+        config: from which share on an objective counts as violated, and calls as failing.
         floor: the fallback's, [S]; None = it has none.
         has_error: something failed in this interval.
         trusted: whatever the data, they are not what the wish rests on (a restoration).
-        violation_hold_share: of an objective, above which it counts as violated; 0 = nothing does.
     """
     columns, count = len(wish), len(reading.deployments)
     current, low, high, available = np.zeros((4, 1, columns), dtype=np.int64)
@@ -68,7 +69,12 @@ def proposal_of(
         paused_mask=paused_mask,
         untrusted_mask=nowhere_mask if trusted else reading.untrusted_mask[None],
         half_window_mask=nowhere_mask if trusted else reading.half_window_mask[None],
-        violated_mask=_violated_mask(reading, violation_hold_share, columns)[None],
+        violated_mask=_violated_mask(reading, config.violation_hold_share, columns)[None],
+        age_seconds=reading.service_age_seconds[None],
+        measured_mask=reading.measured_mask[None],
+        behind_errors_mask=_behind_errors_mask(reading, config.error_hold_share),
+        busy=_busy(reading)[None],
+        violating_share=np.array([_violating_share(reading)]),
         min_replicas=low,
         max_replicas=high,
         min_available=available,
@@ -88,6 +94,31 @@ def _violated_mask(reading: Reading, share: float, columns: int) -> NDArray[np.b
             if own_ms is not None:
                 mask[i] |= reading.window.p95_ms[0, i] > share * own_ms
     return mask
+
+
+def _behind_errors_mask(reading: Reading, share: float) -> NDArray[np.bool_]:
+    """[1, S] services that calls fail to, or on the way to."""
+    calls, column = reading.mesh.calls, {name: i for i, name in enumerate(reading.mesh.names)}
+    source, target = np.zeros((2, 1, len(calls)), dtype=np.int64)
+    source[0], target[0] = [column[call.source] for call in calls], [column[call.target] for call in calls]
+    return behind_errors_mask(reading.window.error_share, source, target, np.array([len(calls)]), share)
+
+
+def _busy(reading: Reading) -> NDArray[np.float64]:
+    """[S] replicas' worth of work of each Deployment; not-a-number where nothing can rest on its CPU."""
+    busy = np.full(len(reading.unmeasured_mask), np.nan)
+    if not reading.blocking:
+        count = len(reading.deployments)
+        limits = [service.cpu_limit_millicores for service in reading.mesh.services[:count]]
+        busy[:count] = reading.window.app_cpu_millicores[0, :count] / np.array(limits)
+        busy[reading.unmeasured_mask] = np.nan
+    return busy
+
+
+def _violating_share(reading: Reading) -> float:
+    """Share of violating seconds in the window; not-a-number where none is known."""
+    seconds = float(reading.window.seconds[0])
+    return float(reading.window.violating_seconds[0]) / seconds if seconds > 0.0 and not reading.blocking else np.nan
 
 
 def changes_of(reading: Reading, limits: Sequence[Limits], verdict: Verdict) -> dict[str, ScaleRequest]:

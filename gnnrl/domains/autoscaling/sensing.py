@@ -6,9 +6,8 @@ workloads of other kinds. Those are seen by a policy and never scaled.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from gnnrl.cluster.models import ClusterSnapshot, DeploymentState, PodUsage
 from gnnrl.domains.autoscaling.graph_nodes import GraphNodes
 from gnnrl.domains.autoscaling.graph_trust import BUSY_SHARE, GraphTrust
 from gnnrl.domains.autoscaling.kiali_import import LOAD_GENERATOR
+from gnnrl.domains.autoscaling.known_deployments import KnownDeployment, KnownDeployments
 from gnnrl.domains.autoscaling.mesh import Call
 from gnnrl.domains.autoscaling.monitoring_kernel import assemble_calls, pod_sums
 from gnnrl.domains.autoscaling.observed import ObservedMesh, ObservedService
@@ -34,8 +34,6 @@ LARGEST_LEAD_SECONDS = 15.0
 """Data from further in the future than this are of no known age."""
 SATURATED_SHARE = 0.9
 """Of its limit: above it a service's CPU no longer follows its requests."""
-READY_HISTORY = 64
-"""Readings of a service's ready pods that are kept, to know how many its metrics belong to."""
 
 
 class CapacityExceeded(ValueError):
@@ -57,6 +55,10 @@ class Reading:
     """[S] services whose rates' window may be half filled: nothing of it was read, or it is zero, thinly sampled or just back."""
     unmeasured_mask: NDArray[np.bool_]
     """[S] services whose pods are not all measured, or not lately: their CPU is no ground for more replicas."""
+    service_age_seconds: NDArray[np.float64]
+    """[S] since a Deployment was created, or, where that is less, first seen; infinite for all else."""
+    measured_mask: NDArray[np.bool_]
+    """[S] services that had metrics at least once; what is no Deployment counts as one."""
     age_seconds: Mapping[str, float]
     """Of `graph` and `metrics`."""
     blocking: tuple[str, ...]
@@ -67,20 +69,6 @@ class Reading:
     """Everything that was wrong, for people."""
     left_out: tuple[str, ...] = ()
     """Services past capacity: held."""
-
-
-@dataclass(eq=False)
-class _Memory:
-    """What is remembered of a Deployment between readings."""
-
-    uid: str
-    desired: int
-    changed_seconds: float
-    ready: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=READY_HISTORY))
-    usage: tuple[int, int, int] = (0, 0, 0)  # nanocores of application and proxy, bytes, of one pod
-    measured_ready: int = 0  # pods that were ready when that was measured
-    over_tcp: bool = False
-    had_requests: bool = False
 
 
 class Sensing:
@@ -113,7 +101,7 @@ class Sensing:
         self.stale_after_seconds = stale_after_seconds
         self.slo_ms = slo_ms
         self.past_capacity = past_capacity
-        self._known: dict[str, _Memory] = {}
+        self._known = KnownDeployments()
         self._trust = GraphTrust(stale_after_seconds, cluster)
         self._rates = RateTrust(start_hold_seconds)
         self._window = make_telemetry(1, max_nodes, max_edges, histogram=False)
@@ -129,7 +117,7 @@ class Sensing:
         ages = self._ages(snapshot)
         self._window.metrics_age_seconds[0] = max(0.0, *ages.values()) if ages else 0.0
         blocking = self._blocking(snapshot, ages)
-        self._remember(snapshot)
+        self._known.remember(snapshot)
         graph = snapshot.graph
         frozen = self._trust.frozen(snapshot, graph) if graph is not None else ""
         problems += [frozen] if frozen else []
@@ -179,6 +167,8 @@ class Sensing:
             untrusted_mask=untrusted_mask,
             half_window_mask=half_window_mask,
             unmeasured_mask=unmeasured_mask,
+            service_age_seconds=self._known.ages(nodes.deployments, snapshot.taken_seconds, self.max_nodes),
+            measured_mask=self._known.measured_mask(nodes.deployments, self.max_nodes),
             age_seconds=ages,
             blocking=blocking,
             slo_ms=self.slo_ms,
@@ -212,21 +202,6 @@ class Sensing:
             elif age < -LARGEST_LEAD_SECONDS:
                 failed.append(f"{source}: {-age:.0f} s in the future; its clock or ours is wrong")
         return tuple(failed)
-
-    def _remember(self, snapshot: ClusterSnapshot) -> None:
-        now = snapshot.taken_seconds
-        if not snapshot.failed("deployments"):
-            self._known = {name: known for name, known in self._known.items() if name in snapshot.by_name}
-        for deployment in snapshot.deployments:
-            known = self._known.get(deployment.name)
-            if known is None or known.uid != deployment.uid:
-                known = _Memory(deployment.uid, deployment.desired, deployment.created_seconds)
-                self._known[deployment.name] = known
-            elif known.desired != deployment.desired:
-                # Changed by whoever patched it since the last reading: us, just after that.
-                known.desired = deployment.desired
-                known.changed_seconds = known.ready[-1][0] if known.ready else now
-            known.ready.append((now, deployment.ready))
 
     def _fit(self, nodes: GraphNodes, graph: ServiceGraph | None) -> tuple[str, ...]:
         """Leave out what does not fit, the least active first, if that is allowed."""
@@ -313,7 +288,7 @@ class Sensing:
             known = self._known[deployment.name]
             usage = snapshot.usage_of.get(deployment.name, [])
             if usage:
-                known.usage = _one_pod(usage)
+                known.usage, known.was_measured = _one_pod(usage), True
                 ready[0, i] = _ready_at(known.ready, max(u.timestamp_seconds for u in usage), len(usage))
                 known.measured_ready = int(ready[0, i])
                 doubt = self._doubt(usage, known, snapshot.taken_seconds)
@@ -336,7 +311,7 @@ class Sensing:
         )
         return missing
 
-    def _doubt(self, usage: Sequence[PodUsage], known: _Memory, now: float) -> str:
+    def _doubt(self, usage: Sequence[PodUsage], known: KnownDeployment, now: float) -> str:
         """Why the mean over these pods may not be that of the service; empty = it is."""
         age = now - min(pod.timestamp_seconds for pod in usage)
         if age > self.stale_after_seconds:

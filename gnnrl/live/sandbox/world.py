@@ -25,7 +25,7 @@ from gnnrl.live.sandbox.scraped_metrics import ScrapedMetrics
 from gnnrl.live.sandbox.scraping import ScrapePlan
 from gnnrl.live.sandbox.views import GraphView, PodUsageView, PodView, WorkloadView
 
-__all__ = ["SandboxWorld"]
+__all__ = ["DEPLOYED_SECONDS", "SandboxWorld"]
 
 APP_CONTAINER = "server"
 """As Online Boutique calls it."""
@@ -38,6 +38,8 @@ PROXY = Container(
 )
 """With Istio's default resources."""
 GATEWAY_NAMESPACE = "istio-system"
+DEPLOYED_SECONDS = 86_400.0
+"""The Deployments of the beginning are so much older than their pods: a mesh that nobody has just deployed."""
 QUERY_GRAIN_SECONDS = 5.0
 """A time this little ago is taken for now: callers round it down to a second, and their clock may be a little behind."""
 CLOCK_GRAIN_SECONDS = 1e-6
@@ -116,7 +118,7 @@ class SandboxWorld:
         """Unix seconds of second 0."""
         windows = -(-history_seconds // config.decision_seconds)
         born_seconds = self._unix(-windows * config.decision_seconds)
-        self._rosters = {name: self._new_roster(name, born_seconds) for name in self._mesh.names}
+        self._rosters = {name: self._new_roster(name, born_seconds - DEPLOYED_SECONDS) for name in self._mesh.names}
         self._reconcile(born_seconds)
         before = lead_in(
             episode, services=services, calls=calls, window_seconds=config.decision_seconds, windows=windows

@@ -207,7 +207,7 @@ def loop_of(stage: Stage, watcher: Watcher, access: ClusterAccess) -> LiveLoop:
         slo_ms=stage.world.slo_ms,
     )
     return LiveLoop(
-        config=LiveConfig(),
+        config=LiveConfig(guardrails=GuardrailConfig(newborn_replicas=0)),
         namespace="onlineboutique",
         controller=TrackedController(watcher, slo_ms=stage.world.slo_ms, violation_weight=400.0),
         fallback=None,
