@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnnrl.cluster.guardrails.births import Births
 from gnnrl.config.experiment import AutoscalingConfig
-from gnnrl.domains.autoscaling.observation_kernel import LONGEST_UNCHANGED_SECONDS, push_window, write_observation
+from gnnrl.config.live import GuardrailConfig
+from gnnrl.domains.autoscaling.observation_kernel import push_window, write_observation
 from gnnrl.domains.autoscaling.observed import AnyMesh
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from graph_space.schema import (
@@ -38,6 +40,8 @@ from graph_space.slots import SlotTable
 __all__ = ["ObservationBuilder"]
 
 Floats = NDArray[np.float32]
+BIRTH_GUARDS = GuardrailConfig()
+"""Whose holds the action mask has, where it has any."""
 HISTORY_SECONDS = 3600.0
 """Time constant of the decayed extremes."""
 VOLATILITY_SECONDS = 300.0
@@ -65,6 +69,7 @@ class ObservationBuilder:
         lag_windows: how many windows old the shown metrics are, at most.
         decision_seconds: seconds between observations.
         min_replicas, max_replicas: bounds of the action mask.
+        hold_births: whether it forbids lowering what the guardrails for births hold.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class ObservationBuilder:
         decision_seconds: float,
         min_replicas: int,
         max_replicas: int,
+        hold_births: bool = False,
     ) -> None:
         self.schema: GraphSchema = autoscaling_schema(node_columns)
         self.max_nodes = max_nodes
@@ -91,7 +97,9 @@ class ObservationBuilder:
         self._head = np.zeros(batch, dtype=np.int64)
         self._longest_lag_windows = lag_windows
         self._lag = np.full(batch, lag_windows, dtype=np.int64)
-        self._age = np.zeros((batch, max_services), dtype=np.float32)
+        self._births = Births(batch, max_services)
+        self._hold_births = hold_births
+        self._nobody_mask = np.zeros((batch, max_services), dtype=np.bool_)
         self._metrics = np.zeros((windows, batch, max_services, _METRICS), dtype=np.float32)
         self._call_metrics = np.zeros((windows, batch, max_calls, 3), dtype=np.float32)
         self._mesh_metrics = np.zeros((windows, batch, 3), dtype=np.float32)
@@ -137,6 +145,7 @@ class ObservationBuilder:
             decision_seconds=config.decision_seconds,
             min_replicas=config.min_replicas,
             max_replicas=config.max_replicas,
+            hold_births=config.hold_births,
         )
 
     def start(
@@ -161,7 +170,7 @@ class ObservationBuilder:
                 "environment.metrics_lag_seconds"
             )
         self._lag[b] = lag
-        self._age[b] = LONGEST_UNCHANGED_SECONDS
+        self._births.start(b)
         self._metrics[:, b] = 0.0
         self._call_metrics[:, b] = 0.0
         self._mesh_metrics[:, b] = 0.0
@@ -180,7 +189,8 @@ class ObservationBuilder:
         """
         column = {name: i for i, name in enumerate(old.names)}
         source = np.array([column.get(name, -1) for name in mesh.names], dtype=np.int64)
-        for array in (self._history, self._history_begun, self._age):
+        self._births.remesh(b, source)
+        for array in (self._history, self._history_begun):
             array[b, : len(source)] = _gathered(array[b], source)
         self._metrics[:, b, : len(source)] = np.stack([_gathered(window, source) for window in self._metrics[:, b]])
         call_column = {(call.source, call.target): i for i, call in enumerate(old.calls)}
@@ -232,7 +242,6 @@ class ObservationBuilder:
         push_window(
             self._head,
             self._lag,
-            self._age,
             self._metrics,
             self._call_metrics,
             self._mesh_metrics,
@@ -258,8 +267,8 @@ class ObservationBuilder:
             window.seconds,
             math.exp(-self._decision_seconds / HISTORY_SECONDS),
             math.exp(-self._decision_seconds / VOLATILITY_SECONDS),
-            self._decision_seconds,
         )
+        self._births.advance(self._decision_seconds, window.metric_ready, active)
 
     def write(self, window: Telemetry, elapsed_seconds: float | None = None) -> GraphObservation:
         """Write the observation of every environment; `window` gives the current replica counts.
@@ -272,7 +281,7 @@ class ObservationBuilder:
         write_observation(
             self._head,
             self._lag,
-            self._age,
+            self._births.age_seconds,
             self._metrics,
             self._call_metrics,
             self._mesh_metrics,
@@ -283,6 +292,7 @@ class ObservationBuilder:
             self._request,
             self._limit,
             self._scalable_mask,
+            self._held(),
             self._mtls,
             self._slo_ms,
             self.violation_weight,
@@ -306,9 +316,16 @@ class ObservationBuilder:
         )
         return observation
 
+    def _held(self) -> NDArray[np.bool_]:
+        """[B, S] services that must not be lowered."""
+        if self._hold_births:
+            return self._births.held_mask(self.slot_of_service >= 0, BIRTH_GUARDS)
+        return self._nobody_mask
+
     def state_dict(self) -> dict[str, Any]:
         """Copies of everything, as arrays and plain values (a checkpoint in mid-episode)."""
         state: dict[str, Any] = {name: getattr(self, name).copy() for name in _STATE}
+        state["births"] = self._births.state_dict()
         state["observation"] = {key: value.copy() for key, value in self.observation.items()}
         state["tables"] = [table.state_dict() for table in self._tables]
         return state
@@ -317,6 +334,7 @@ class ObservationBuilder:
         """Restore `state_dict` into a builder of the same shape."""
         for name in _STATE:
             getattr(self, name)[...] = np.asarray(state[name])
+        self._births.load_state_dict(state["births"])
         for key, value in self.observation.items():
             value[...] = np.asarray(state["observation"][key])
         for table, saved in zip(self._tables, state["tables"], strict=True):
@@ -326,7 +344,6 @@ class ObservationBuilder:
 _STATE = (
     "_head",
     "_lag",
-    "_age",
     "_metrics",
     "_call_metrics",
     "_mesh_metrics",

@@ -18,9 +18,9 @@ LONGEST_UNCHANGED_SECONDS = 3600.0
 
 @njit(cache=True, nogil=True)
 def push_window(  # type: ignore[no-untyped-def]
-    head, lag, age, metrics, call_metrics, mesh_metrics, history, history_begun, n_services, n_calls, limit, slo_ms, active,
+    head, lag, metrics, call_metrics, mesh_metrics, history, history_begun, n_services, n_calls, limit, slo_ms, active,
     cpu, memory, rps_in, rps_out, p95, error_share, call_rps, call_p95, call_error, external_rps, latency_p95,
-    violating_seconds, seconds, decay, volatility_decay, window_seconds,
+    violating_seconds, seconds, decay, volatility_decay,
 ):  # fmt: skip
     windows = metrics.shape[0]
     for b in range(metrics.shape[1]):
@@ -36,7 +36,6 @@ def push_window(  # type: ignore[no-untyped-def]
             metrics[new, b, s, 3] = rps_out[b, s]
             metrics[new, b, s, 4] = p95[b, s]
             metrics[new, b, s, 5] = error_share[b, s]
-            age[b, s] += window_seconds
             busy = metrics[visible, b, s, 0] / limit[b, s]
             # The history begins with the first work seen: before it nothing was visible yet, or nothing was there.
             begun = history_begun[b, s]
@@ -67,7 +66,7 @@ def push_window(  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def write_observation(  # type: ignore[no-untyped-def]
     head, lag, age, metrics, call_metrics, mesh_metrics, history, n_services, n_calls, slot_of_service, request, limit,
-    scalable_mask, mtls, slo_ms, violation_weight, fresh_topology, assigned_prev_slot, bounds, moves, ready, starting,
+    scalable_mask, held_mask, mtls, slo_ms, violation_weight, fresh_topology, assigned_prev_slot, bounds, moves, ready, starting,
     pending, desired, since_change, metrics_age, level, nodes, edges, globals_, node_mask, prev_slot, action_mask,
 ):  # fmt: skip
     windows = metrics.shape[0]
@@ -119,7 +118,9 @@ def write_observation(  # type: ignore[no-untyped-def]
                 row[20] = min(age[b, s], LONGEST_UNCHANGED_SECONDS)
             for k in range(moves.shape[0]):
                 target = desired[b, s] + moves[k]
-                legal = moves[k] == 0 or (scalable_mask[b, s] and bounds[0] <= target <= bounds[1])
+                legal = moves[k] == 0 or (
+                    scalable_mask[b, s] and bounds[0] <= target <= bounds[1] and not (held_mask[b, s] and moves[k] < 0)
+                )
                 action_mask[b, slot, k] = 1 if legal else 0
         for e in range(n_calls[b]):
             edges[b, e, 0] = call_metrics[visible, b, e, 0]

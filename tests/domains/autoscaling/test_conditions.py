@@ -196,3 +196,21 @@ def test_proxies_take_what_the_mesh_says(tmp_path: Any) -> None:
     drawn = replace(CONFIG, randomisation=RandomisationConfig(sidecar_factor=(0.5, 2.0)))
     costs = [draw_episode(drawn, Split.TRAIN, seed).mesh.sidecar_millicores_per_rps for seed in range(30)]
     assert min(costs) >= 0.175 and max(costs) <= 0.7 and np.std(costs) > 0.05
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_moves_that_lower_what_a_birth_holds_are_masked(held: bool) -> None:
+    """A service comes: nothing of the mesh may be lowered for 120 s, and it may be raised."""
+    config = replace(CONFIG, hold_births=held, episode_decisions=16, churn=ChurnConfig(cutover="hard"))
+    episode = draw_episode(config, Split.VALIDATION, 1)
+    mesh = replace(
+        episode.mesh, services=tuple(replace(s, replicas=5) if not s.stateful else s for s in episode.mesh.services)
+    )
+    event = ChurnEvent(second=25, kind="service_added", draw=7)
+    seen = played([replace(episode, mesh=mesh, churn=ChurnSchedule(events=(event,)))], config, decisions=12)
+    born = next(k for k, o in enumerate(seen) if o["node_mask"].sum() > seen[0]["node_mask"].sum())
+    lowering = [int(o["action_mask"][0, :, 8:].sum()) for o in seen]
+    raising = [int(o["action_mask"][0, :, 1:8].sum()) for o in seen]
+    free = [count > 0 for count in lowering]
+    assert min(raising) > 0
+    assert free == [True] * born + [not held] * 8 + [True] * (len(seen) - born - 8)
