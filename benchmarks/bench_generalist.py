@@ -1,7 +1,7 @@
 """The pretrained policy on meshes, loads and objectives it has not seen, against rules that were calibrated on each of them.
 
     gnnrl bench generalist
-    python -m benchmarks.bench_generalist --run RUN [RUN ...] [--meshes 16] [--case NAME ...]
+    python -m benchmarks.bench_generalist --run RUN|NAME [RUN ...] [--meshes 16] [--case NAME ...] [--json FILE]
 
 For each case meshes are drawn from the held-out stream, and each plays four loads. Rules are calibrated on other loads (the validation
 stream's) of that very mesh and objective, at the setting of the lowest J: one for all loads (`hpa_mesh`), or one for each family of
@@ -12,28 +12,32 @@ mean of its loads, and intervals are paired over meshes.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gnnrl.agents import PPO_GNN
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, ExperimentConfig, RandomisationConfig
 from gnnrl.config.live import GuardrailConfig
-from gnnrl.config.loader import load_config
 from gnnrl.domains.autoscaling.baselines import Load, ReplicaBounds
 from gnnrl.domains.autoscaling.baselines.registry import make, make_with
 from gnnrl.domains.autoscaling.episode import Split, draw_episode
+from gnnrl.domains.autoscaling.guarded_scaling import wide_guardrails
 from gnnrl.domains.autoscaling.mesh import Mesh
 from gnnrl.evaluation.controllers import BaselineController, Controller, PolicyController
 from gnnrl.evaluation.runner import Playback, play
 from gnnrl.evaluation.scenarios import ScenarioSet
 from gnnrl.evaluation.statistics import Interval, relative_saving
 from gnnrl.evaluation.sweep import play_oracle, play_settings
+from gnnrl.pretrained import is_policy
+from gnnrl.training.pretrained_policy import PretrainedPolicy
 from gnnrl.training.run_folder import RunFolder
 
 __all__ = ["CASES", "Case", "Figures", "measure"]
@@ -59,6 +63,15 @@ GRIDS: Mapping[str, tuple[Mapping[str, float], ...]] = {
 CHURN = ChurnConfig(
     service_added_per_hour=2.0, service_removed_per_hour=1.0, service_renamed_per_hour=1.0, call_removed_per_hour=1.0
 )
+
+BIRTHS = GuardrailConfig()
+BIRTH_GUARDS = replace(
+    wide_guardrails(1, 20),
+    young_seconds=BIRTHS.young_seconds,
+    newborn_replicas=BIRTHS.newborn_replicas,
+    birth_hold_seconds=BIRTHS.birth_hold_seconds,
+)
+"""Of all guardrails those for births alone, at their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +118,13 @@ class Figures:
     def saving(self, name: str, reference: str) -> Interval:
         """1 - J / J of the reference, paired over meshes."""
         return relative_saving(self.objective[name].mean(1), self.objective[reference].mean(1))
+
+    def to_json(self) -> dict[str, dict[str, list[list[float]]]]:
+        """Quantity -> contender -> [meshes][loads]."""
+        return {
+            field.name: {name: values.tolist() for name, values in getattr(self, field.name).items()}
+            for field in fields(self)
+        }
 
     def worse_meshes(self, name: str, reference: str) -> int:
         """Meshes on which the mean J of the loads is higher."""
@@ -161,15 +181,9 @@ def contenders(
         yield name, PolicyController(agent, environment, name=name, temperature=temperature)
 
 
-def play_case(
-    case: Case,
-    experiment: ExperimentConfig,
-    agents: Mapping[str, PPO_GNN],
-    *,
-    meshes: int,
-    guardrails: GuardrailConfig | None = None,
-) -> Figures:
-    """Everybody on one case."""
+def play_case(case: Case, experiment: ExperimentConfig, agents: Mapping[str, PPO_GNN], *, meshes: int) -> Figures:
+    """Everybody on one case; where services come and go, everybody behind the guardrails for births."""
+    guardrails = BIRTH_GUARDS if case.churn != ChurnConfig() else None
     environment = case.environment(experiment.environment)
     drawn = [draw_episode(environment, Split.HELD_OUT, seed).mesh for seed in range(meshes)]
     held_out = scenarios_of(environment, drawn, Split.HELD_OUT, 0)
@@ -217,32 +231,65 @@ def print_figures(name: str, figures: Figures, subjects: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
-def load_agents(runs: Sequence[Path]) -> tuple[ExperimentConfig, dict[str, PPO_GNN]]:
-    """Trained runs by the names of their folders, and the experiment of the first."""
-    agents = {}
+def load_agents(runs: Sequence[str]) -> tuple[ExperimentConfig, dict[str, PPO_GNN]]:
+    """Pretrained policies and trained runs by name, and the experiment of the first."""
+    agents, experiments = {}, []
     for run in runs:
-        agent = PPO_GNN.load(RunFolder.open(run).checkpoint)
-        agent.train(False)
-        agents[run.name] = agent
-    return load_config(runs[0] / "config.yaml"), agents  # type: ignore[return-value]
+        if is_policy(run):
+            pretrained = PretrainedPolicy.open(run)
+            agents[Path(run).stem] = pretrained.agent
+            experiments.append(pretrained.config)
+        else:
+            folder = RunFolder.open(Path(run))
+            agents[Path(run).name] = PPO_GNN.load(folder.checkpoint).train(False)
+            experiments.append(folder.config)
+    return experiments[0], agents
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plays the cases and prints their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", metavar="RUN", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--run", metavar="RUN|NAME", nargs="+", default=["generalist"], help="trained runs, or pretrained policies"
+    )
     parser.add_argument("--meshes", metavar="N", type=int, default=16)
     parser.add_argument("--case", metavar="NAME", nargs="+", choices=tuple(CASES), default=["8-18-2.0"])
+    parser.add_argument("--json", metavar="FILE", type=Path, help="everything that was played, by case and contender")
     args = parser.parse_args(arguments)
+    torch.set_num_threads(1)
     experiment, agents = load_agents(args.run)
+    played = {}
     for name in args.case:
-        print_figures(name, play_case(CASES[name], experiment, agents, meshes=args.meshes), tuple(agents))
+        played[name] = figures = play_case(CASES[name], experiment, agents, meshes=args.meshes)
+        print_figures(name, figures, tuple(agents))
+        if args.json is not None:
+            args.json.write_text(
+                json.dumps({case: found.to_json() for case, found in played.items()}), encoding="utf-8"
+            )
     return 0
 
 
 def measure() -> list[dict[str, Any]]:
-    """The pretrained policy on three cases of a few meshes each."""
-    raise NotImplementedError
+    """The pretrained policy on 8 meshes of 8 to 18 services at an SLO of twice the idle P95."""
+    experiment, agents = load_agents(["generalist"])
+    figures = play_case(CASES["8-18-2.0"], experiment, agents, meshes=8)
+    against = (("hpa_80", "<= -14"), ("hpa_calibrated_mesh", "<= -8"), ("hpa_calibrated_family", "<= 1"))
+    return [
+        {
+            "figure": f"J against {reference}, upper end of the 95 % interval",
+            "value": -100.0 * figures.saving("generalist", reference).low,
+            "unit": "%",
+            "aim": aim,
+        }
+        for reference, aim in against
+    ] + [
+        {
+            "figure": "violating",
+            "value": 100.0 * float(figures.violating_share["generalist"].mean()),
+            "unit": "%",
+            "aim": "<= 2",
+        }
+    ]
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ class RateTrust:
         rps: Mapping[str, float],
         cpu: Mapping[str, float],
         saturated: Collection[str] = (),
+        partly: Collection[str] = (),
     ) -> RateJudgement:
         """Take a reading.
 
@@ -96,6 +97,7 @@ class RateTrust:
             rps: requests/s that each service is said to receive.
             cpu: of all its pods' applications, in any unit; what is not measured is left out.
             saturated: services whose CPU is at its limit, and says less than their requests cost: nothing is compared with it later.
+            partly: services some of whose ready pods are not measured yet, and taken for the mean of the others: that is no rise.
         """
         doubted: dict[str, str] = {}
         self._began = now if self._began is None else self._began
@@ -114,7 +116,9 @@ class RateTrust:
             else:
                 if name in saturated or not known.cpu:
                     known.measured_since = now
-                expected, returned = _compared(known, now, window_seconds, rate, cpu[name])
+                rises = name not in partly or not known.cpu
+                used = cpu[name] if rises else min(cpu[name], known.cpu[-1][1])
+                expected, returned = _compared(known, now, window_seconds, rate, used)
                 if returned:
                     half_filled.add(name)
                 if expected is not None:

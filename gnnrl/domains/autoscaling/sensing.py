@@ -354,7 +354,12 @@ class Sensing:
             if self._window.app_cpu_millicores[0, i]
             > SATURATED_SHARE * self._service(deployment).cpu_limit_millicores * self._window.metric_ready[0, i]
         }
-        return self._rates.judge(snapshot.taken_seconds, float(window_seconds), rps, cpu, saturated)
+        partly = {
+            name
+            for i, name in enumerate(names)
+            if len(snapshot.usage_of.get(name, [])) < self._window.metric_ready[0, i]
+        }
+        return self._rates.judge(snapshot.taken_seconds, float(window_seconds), rps, cpu, saturated, partly)
 
     def _and_behind(self, mesh: ObservedMesh, names: Iterable[str]) -> NDArray[np.bool_]:
         """[S] these services, and all that they call, directly or not: what those are said to need follows from them."""

@@ -65,6 +65,16 @@ def test_a_rate_that_stands_while_its_cpu_rises_is_doubted() -> None:
     assert any(doubted([*STEADY, *shown(load, scraped=0.77)]))
 
 
+def test_pods_that_are_not_measured_yet_are_no_rise() -> None:
+    """A second pod is ready before it is measured, and taken for the first: twice the CPU for a reading."""
+    for partly in ((), ("a",)):
+        trust = RateTrust()
+        for i in range(10):
+            trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0})
+        found = trust.judge(1e6 + STEP * 10, WINDOW, {"a": 100.0}, {"a": 1000.0}, partly=partly)
+        assert bool(found.doubted) == (not partly)
+
+
 def test_reading_more_often_changes_nothing() -> None:
     """The CPU is a mean over time: who looks five times at the newest measurement has measured once."""
     load = [110.0, 120.0, 130.0, 140.0, 150.0]
