@@ -6,14 +6,18 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from copy import deepcopy
+from fnmatch import fnmatch
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from gnnrl.agents.learning import CHECKPOINT
 from gnnrl.cli.main import build_parser
 from gnnrl.cluster import paths
 from gnnrl.cluster.guardrails.names import GUARDRAILS
@@ -22,6 +26,7 @@ from gnnrl.config.loader import load_live_config, parse_live_config
 from gnnrl.live.keda.metric import metric_value
 from gnnrl.live.metrics_server import LiveMetrics
 from gnnrl.live.permissions import wanted_permissions
+from gnnrl.training.run_folder import BEST
 from tests.deploy import chart, kube_objects
 from tests.deploy.manifests import CHART, DEPLOY, ROOT, Manifest, container, kustomized, overlay, released, values
 from tests.deploy.values_schema import schema_of
@@ -254,12 +259,46 @@ def options(command: str) -> set[str]:
 
 
 def test_every_flag_exists() -> None:
-    args = container(overlay("dry-run"))["args"] + container(released(values(mode="shadow", policy="hpa_80")))["args"]
+    args = container(overlay("dry-run"))["args"] + container(released(values(mode="shadow", run="/models/run")))["args"]
     flags = {argument for argument in args if argument.startswith("--")}
     assert {"--run", "--policy", "--dry-run", "--shadow", "--leader-elect"} <= flags
     assert flags <= options("live")
     beside_keda = {argument.partition("=")[0] for argument in container(overlay("keda-tls"))["args"]}
     assert {flag for flag in beside_keda if flag.startswith("--")} <= options("serve-keda")
+
+
+def who_decides(args: list[str]) -> list[str]:
+    (place,) = (i for i, argument in enumerate(args) if argument in ("--run", "--policy"))
+    return args[place : place + 2]
+
+
+def test_the_pretrained_policy_decides_unless_something_else_is_named() -> None:
+    assert who_decides(container(overlay("live"))["args"]) == ["--policy", "generalist"]
+    assert who_decides(container(overlay("keda"))["args"]) == ["--policy", "generalist"]
+    for changed, decides in (
+        ({}, ["--policy", "generalist"]),
+        ({"policy": "hpa_80"}, ["--policy", "hpa_80"]),
+        ({"run": "/models/run"}, ["--run", "/models/run"]),
+        ({"run": "/models/run", "policy": "hpa_80"}, ["--run", "/models/run"]),
+    ):
+        assert who_decides(container(released(values(**changed)))["args"]) == decides
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert list(mismatches(values(run="/models/run"), schema)) == []
+    without = values()
+    without.pop("policy")
+    assert list(mismatches(without, schema)) == [".policy: missing"]
+
+
+@pytest.mark.parametrize("name", ["live", "keda"])
+def test_a_run_of_ones_own_is_one_component_away(name: str, tmp_path: Path) -> None:
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    path = tmp_path / "deploy" / "overlays" / "live" / "kustomization.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("# components:\n#   - ", "components:\n  - "))
+    assert text != path.read_text(), "as the comment in the overlay says"
+    ours, theirs = kustomized(str(tmp_path / "deploy" / "overlays" / name)), kustomized(f"overlays/{name}")
+    assert ours != theirs
+    assert ours.replace("- --run\n        - /models/run\n", "- --policy\n        - generalist\n") == theirs
 
 
 def test_the_chart_renders_what_the_overlay_does() -> None:
@@ -491,8 +530,12 @@ def test_the_image_has_what_it_needs_and_no_secrets() -> None:
     assert "USER 65532:65532" in dockerfile and 'ENTRYPOINT ["gnnrl"]' in dockerfile
     user = dockerfile.index("USER 65532")
     assert "RUN" not in dockerfile[user:], "nothing is built as the user of the run"
-    for name in re.findall(r"(\S+) ", (DEPLOY / "Dockerfile.run").read_text().split("COPY ")[1])[:-1]:
-        assert name in {"config.yaml", "revision.json", "checkpoint.pt"}
+    run = re.findall(r"^COPY (.+) /models/run/$", (DEPLOY / "Dockerfile.run").read_text(), re.MULTILINE)
+    assert run == ["config.yaml revision.json *.pt"]
+    assert fnmatch(CHECKPOINT, "*.pt") and fnmatch(BEST, "*.pt")
+    package_data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
+    for name in ("generalist.safetensors", "generalist.md", "fine_tuning.yaml"):
+        assert any(fnmatch(name, pattern) for pattern in package_data), name
 
 
 def table(heading: str) -> dict[str, list[str]]:

@@ -70,7 +70,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 def arguments(stage: Stage, objects: dict[str, Manifest]) -> list[str]:
-    """Those of the container, with the places of this machine and a rule in place of the run."""
+    """Those of the container, with the places of this machine and a rule in place of the policy."""
     config = stage.folder / "live.yaml"
     told = objects.get("ConfigMap", {}).get("data", {}).get("live.yaml")
     config.write_text(told or (Path(__file__).parents[2] / "deploy" / "base" / "live.yaml").read_text())
@@ -80,11 +80,11 @@ def arguments(stage: Stage, objects: dict[str, Manifest]) -> list[str]:
         "--prometheus-url": stage.sandbox.urls["prometheus"],
         "--config": str(config),
         "--metrics-port": "0",
-        "--run": "hpa_80",
+        "--policy": "hpa_80",
     }
     given: list[str] = container(objects)["args"]
     found = [places.get(before, one) for before, one in zip(["", *given], given, strict=False)]
-    here = {"--run": "--policy", "--keda-port=6000": "--keda-port=0", "--keda-address=::": "--keda-address=127.0.0.1"}
+    here = {"--keda-port=6000": "--keda-port=0", "--keda-address=::": "--keda-address=127.0.0.1"}
     found = [here.get(one, one) for one in found]
     return [*found, "--kubeconfig", str(stage.kubeconfig), "--sandbox-url", stage.sandbox.urls["control"]]
 
