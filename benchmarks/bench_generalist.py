@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -50,16 +50,20 @@ CALIBRATION_SEEDS = 2
 GRIDS: Mapping[str, tuple[Mapping[str, float], ...]] = {
     "hpa_calibrated": tuple(
         {"target_percent": float(target), "down_window_seconds": window}
-        for target in range(60, 165, 10)
-        for window in (0.0, 60.0, 300.0)
+        for target in range(60, 150, 10)
+        for window in (0.0, 300.0)
     ),
-    "kpa": tuple({"concurrency": c} for c in (0.3, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0)),
-    "feed_forward": tuple({"headroom": 0.3 + 0.05 * k} for k in range(13)),
-    "feed_forward_trend": tuple(
-        {"headroom": 0.3 + 0.1 * k, "trend_weight": weight} for k in range(7) for weight in (0.5, 1.0)
-    ),
+    "kpa": tuple({"concurrency": c} for c in (0.4, 0.6, 0.8, 1.0, 1.4)),
+    "feed_forward": tuple({"headroom": 0.4 + 0.05 * k} for k in range(8)),
 }
 """Rule -> settings that are tried on each mesh."""
+QUANTITIES = {
+    "objective": ("objective", 1.0),
+    "replicas": ("replica_seconds", 1.0),
+    "violating_share": ("violating_share", 1.0),
+    "moves": ("scale_moves", 1.0),
+}
+"""Field of `Figures` -> (metric, factor); replicas are a mean over the seconds."""
 CHURN = ChurnConfig(
     service_added_per_hour=2.0, service_removed_per_hour=1.0, service_renamed_per_hour=1.0, call_removed_per_hour=1.0
 )
@@ -102,7 +106,12 @@ CASES: Mapping[str, Case] = {
     for name, mesh in (("8-18", "random:8-18"), ("30", "random:30-30"), ("boutique", "online_boutique"))
     for slo in (1.5, 2.0, 2.5)
     for suffix, churn in (("", ChurnConfig()), ("-churn", CHURN))
-} | {"60-2.0": Case(mesh="random:60-60", slo_factor=2.0), "boutique-1.4": Case(mesh="online_boutique", slo_factor=1.4)}
+} | {
+    "60-2.0": Case(mesh="random:60-60", slo_factor=2.0),
+    "boutique-1.4": Case(mesh="online_boutique", slo_factor=1.4),
+    "boutique-1.7": Case(mesh="online_boutique", slo_factor=1.7),
+    "8-18-2.0-hard": Case(mesh="random:8-18", slo_factor=2.0, churn=replace(CHURN, cutover="hard")),
+}
 """Name -> case."""
 
 
@@ -141,9 +150,9 @@ def scenarios_of(environment: AutoscalingConfig, meshes: Sequence[Mesh], split: 
     return ScenarioSet(config=environment, split=split, workloads=LOADS, seeds=len(meshes), episodes=episodes)
 
 
-def objectives(playback: Playback, meshes: int) -> Floats:
+def by_mesh(playback: Playback, metric: str, meshes: int) -> Floats:
     """[meshes, loads]."""
-    return playback.metrics["objective"].reshape(len(LOADS), meshes).T
+    return playback.metrics[metric].reshape(len(LOADS), meshes).T
 
 
 def calibrated(
@@ -154,7 +163,7 @@ def calibrated(
     for k in range(CALIBRATION_SEEDS):
         drawn = scenarios_of(replace(environment, churn=ChurnConfig()), meshes, Split.VALIDATION, 1000 * (k + 1))
         playbacks = play_settings(rule, drawn, GRIDS[rule], violation_weight=VIOLATION_WEIGHT, guardrails=guardrails)
-        found.append(np.stack([objectives(playback, len(meshes)) for playback in playbacks]))
+        found.append(np.stack([by_mesh(playback, "objective", len(meshes)) for playback in playbacks]))
     return np.mean(found, axis=0)  # type: ignore[no-any-return]
 
 
@@ -165,12 +174,16 @@ def contenders(
     agents: Mapping[str, PPO_GNN],
     temperature: float,
     guardrails: GuardrailConfig | None,
+    known: Collection[str],
 ) -> Iterator[tuple[str, Controller]]:
-    """Everybody but the oracle."""
+    """Everybody but the oracle, and but those who are known."""
     bounds = ReplicaBounds(min_replicas=environment.min_replicas, max_replicas=environment.max_replicas)
     load: Load = held_out.load()
-    yield "hpa_80", BaselineController(make("hpa_80", bounds, environment.max_nodes, load), environment)
+    if "hpa_80" not in known:
+        yield "hpa_80", BaselineController(make("hpa_80", bounds, environment.max_nodes, load), environment)
     for rule, settings in GRIDS.items():
+        if f"{rule}_family" in known:
+            continue
         cost = calibrated(rule, environment, meshes, guardrails)
         by_mesh = np.repeat(cost.mean(2).argmin(0)[None], len(LOADS), 0).reshape(-1)
         by_family = cost.argmin(0).T.reshape(-1)
@@ -178,35 +191,49 @@ def contenders(
             columns = {key: np.array([settings[int(k)][key] for k in best]) for key in settings[0]}
             yield name, BaselineController(make_with(rule, bounds, environment.max_nodes, load, columns), environment)
     for name, agent in agents.items():
-        yield name, PolicyController(agent, environment, name=name, temperature=temperature)
+        if name not in known:
+            yield name, PolicyController(agent, environment, name=name, temperature=temperature)
 
 
-def play_case(case: Case, experiment: ExperimentConfig, agents: Mapping[str, PPO_GNN], *, meshes: int) -> Figures:
-    """Everybody on one case; where services come and go, everybody behind the guardrails for births."""
+def play_case(
+    case: Case,
+    experiment: ExperimentConfig,
+    agents: Mapping[str, PPO_GNN],
+    *,
+    meshes: int,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Figures:
+    """Everybody on one case; where services come and go, everybody behind the guardrails for births.
+
+    Args:
+        case: what is played.
+        experiment: of the policies.
+        agents: the policies.
+        meshes: drawn.
+        known: `Figures.to_json` of contenders that are not played again.
+    """
     guardrails = BIRTH_GUARDS if case.churn != ChurnConfig() else None
     environment = case.environment(experiment.environment)
     drawn = [draw_episode(environment, Split.HELD_OUT, seed).mesh for seed in range(meshes)]
     held_out = scenarios_of(environment, drawn, Split.HELD_OUT, 0)
-    playbacks: dict[str, Playback] = {}
     temperature = experiment.evaluation.temperature
-    for name, controller in contenders(environment, drawn, held_out, agents, temperature, guardrails):
-        playbacks[name] = play(
-            controller, held_out, violation_weight=VIOLATION_WEIGHT, histogram=False, guardrails=guardrails
-        )
-    playbacks["oracle"] = play_oracle(held_out, violation_weight=VIOLATION_WEIGHT, guardrails=guardrails)
+    found = {
+        quantity: {name: np.asarray(values) for name, values in (known or {}).get(quantity, {}).items()}
+        for quantity in QUANTITIES
+    }
+    there = tuple(found["objective"])
 
-    def by_mesh(metric: str, factor: float = 1.0) -> dict[str, Floats]:
-        return {
-            name: factor * playback.metrics[metric].reshape(len(LOADS), meshes).T
-            for name, playback in playbacks.items()
-        }
+    def keep(name: str, playback: Playback) -> None:
+        for quantity, (metric, factor) in QUANTITIES.items():
+            scale = factor / held_out.seconds if quantity == "replicas" else factor
+            found[quantity][name] = scale * by_mesh(playback, metric, meshes)
 
-    return Figures(
-        objective=by_mesh("objective"),
-        replicas=by_mesh("replica_seconds", 1.0 / held_out.seconds),
-        violating_share=by_mesh("violating_share"),
-        moves=by_mesh("scale_moves"),
-    )
+    for name, controller in contenders(environment, drawn, held_out, agents, temperature, guardrails, there):
+        played = play(controller, held_out, violation_weight=VIOLATION_WEIGHT, histogram=False, guardrails=guardrails)
+        keep(name, played)
+    if "oracle" not in there:
+        keep("oracle", play_oracle(held_out, violation_weight=VIOLATION_WEIGHT, guardrails=guardrails))
+    return Figures(**found)
 
 
 def print_figures(name: str, figures: Figures, subjects: Sequence[str]) -> None:
@@ -254,18 +281,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--meshes", metavar="N", type=int, default=16)
     parser.add_argument("--case", metavar="NAME", nargs="+", choices=tuple(CASES), default=["8-18-2.0"])
-    parser.add_argument("--json", metavar="FILE", type=Path, help="everything that was played, by case and contender")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="everything that was played, by case and contender; what stands there is not played again",
+    )
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     experiment, agents = load_agents(args.run)
     played = {}
+    if args.json is not None and args.json.is_file():
+        played = json.loads(args.json.read_text(encoding="utf-8"))
     for name in args.case:
-        played[name] = figures = play_case(CASES[name], experiment, agents, meshes=args.meshes)
+        figures = play_case(CASES[name], experiment, agents, meshes=args.meshes, known=played.get(name))
+        played[name] = figures.to_json()
         print_figures(name, figures, tuple(agents))
         if args.json is not None:
-            args.json.write_text(
-                json.dumps({case: found.to_json() for case, found in played.items()}), encoding="utf-8"
-            )
+            args.json.write_text(json.dumps(played), encoding="utf-8")
     return 0
 
 
