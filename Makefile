@@ -34,10 +34,14 @@ $(BENCH_STAMP): $(DEV_STAMP)
 	$(BIN)/pip install -qq -c constraints.txt -e '.[bench]'
 	@touch $@
 
-demo: $(STAMP) ## train on the simulated Online Boutique, compare with the baselines, write runs/demo/report.html
-	@rm -rf runs/demo
-	$(BIN)/gnnrl train configs/demo.yaml --out runs/demo
-	$(BIN)/gnnrl evaluate runs/demo --json runs/demo/evaluation.json --report runs/demo/report.html
+demo: $(STAMP) ## the pretrained policy against the rules on the Online Boutique, then a short fine-tuning; runs/demo/report.html
+	@rm -rf runs/demo && mkdir -p runs/demo
+	$(BIN)/gnnrl evaluate --policy generalist --mesh online_boutique --slo-factor 2 --seeds 5 \
+	  --json runs/demo/evaluation.json --report runs/demo/report.html
+	$(BIN)/gnnrl train --from generalist --mesh online_boutique --steps 40960 --out runs/demo/tuned
+	@echo "next, two terminals: $(BIN)/gnnrl sandbox --workload bursty --speed 10 --kubeconfig sandbox.kubeconfig"
+	@echo "$(BIN)/gnnrl live --policy generalist --namespace onlineboutique --kubeconfig sandbox.kubeconfig \\"
+	@echo "  --kiali-url http://127.0.0.1:20001/kiali --sandbox-url http://127.0.0.1:8002"
 
 test: $(DEV_STAMP) ## the quick test-suite
 	$(BIN)/pytest -q -n 2 --dist loadfile
