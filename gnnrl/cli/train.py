@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnnrl.cli.arguments import UserError, add_config
 from gnnrl.cli.domains import DOMAINS, load_experiment
+from gnnrl.cli.fine_tuning import fine_tuned, refuse_other_training
 from gnnrl.cli.outputs import add_output
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SUMMARY = "train a policy from a configuration"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`gnnrl train CONFIG [--set a.b=c ...] [--out DIR | --resume DIR [--extend STEPS]] [--seeds N]`."""
+    """`gnnrl train CONFIG [--set a.b=c ...] [--out DIR | --resume DIR [--extend STEPS]] [--seeds N]`, or `--from NAME [CONFIG] [...]`."""
     add_config(parser, needed=False)
     parser.set_defaults(usage_error=parser.error)
     where = parser.add_mutually_exclusive_group()
@@ -41,6 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="continue the run in this folder, bit for bit; CONFIG may be left out",
     )
+    fine = parser.add_argument_group("fine-tuning a pretrained policy")
+    fine.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME",
+        help="start from its weights and normaliser (generalist, or a file *.safetensors), and say at the end whether that helped; "
+        "without a CONFIG a short training on --mesh",
+    )
+    fine.add_argument("--mesh", metavar="MESH", help="a mesh file, online_boutique, or random:LOW-HIGH, to train on")
+    fine.add_argument("--steps", metavar="N", type=int, help="environment steps, instead of the configuration's")
     parser.add_argument(
         "--extend",
         metavar="STEPS",
@@ -60,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from gnnrl.training import RunFolder, TrainingInterrupted
 
     _refuse(args)
-    config = _config(args)
+    start, config = (None, _config(args)) if args.start is None else fine_tuned(args)
     try:
         if args.seeds is not None:
             from gnnrl.cli.train_seeds import train_seeds
@@ -75,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
                 folder = _extended(folder, args.extend)
             elif folder.finished:
                 print(f"{folder.path}: is finished, {folder.steps:,} steps; --extend STEPS trains it longer")
-                return 0
+                return _concluded(folder)
         else:
-            folder = RunFolder.create(_out(args, config), config)
+            folder = RunFolder.create(_out(args, config), config, start)
         with _notes():
             trainer = DOMAINS[config.domain].trainer_for(folder)
             trainer.run(resume=args.resume is not None)
@@ -87,6 +98,16 @@ def run(args: argparse.Namespace) -> int:
             print(interrupted, file=sys.stderr, flush=True)
         return interrupted.exit_code
     print(f"{folder.path}: trained for {trainer.steps:,} steps; compare it with: gnnrl evaluate {folder.path}")
+    folder.fine_tuning.unlink(missing_ok=True)
+    return _concluded(folder)
+
+
+def _concluded(folder: RunFolder[Any]) -> int:
+    """Whether a fine-tuning helped, where it was one and that was not said yet."""
+    if folder.start.is_file() and not folder.fine_tuning.is_file():
+        from gnnrl.evaluation.fine_tuning import conclude
+
+        print(f"{folder.path}: {conclude(folder)}")
     return 0
 
 
@@ -95,11 +116,12 @@ def _refuse(args: argparse.Namespace) -> None:
         args.usage_error(
             f"name the CONFIG again: --seeds goes on in {args.resume}_seed0 and so on, of which some may not have begun"
         )
-    if args.config is None and args.resume is None:
+    if args.config is None and args.resume is None and args.start is None:
         args.usage_error("name a CONFIG, such as configs/demo.yaml; only --resume DIR has its own")
+    refuse_other_training(args)
     if args.extend is not None and (args.resume is None or args.seeds is not None):
         raise UserError("gnnrl train: --extend goes with --resume DIR, a finished run, one at a time")
-    for flag, value in (("--extend", args.extend), ("--seeds", args.seeds)):
+    for flag, value in (("--extend", args.extend), ("--seeds", args.seeds), ("--steps", args.steps)):
         if value is not None and value < 1:
             raise UserError(f"gnnrl train: {flag} {value}: is not above 0")
 

@@ -55,7 +55,7 @@ def load_run(path: Path, config: LiveConfig) -> tuple[PPO_GNN, ExperimentConfig]
     folder = RunFolder.open(path)
     environment = folder.config.environment
     wrong = _trained_otherwise(environment, config)
-    checkpoint = folder.checkpoint if path.is_dir() else path
+    checkpoint = folder.best if path.is_dir() else path
     agent = PPO_GNN.load(checkpoint)
     expected = (DynamicGraphSpace(graph_config(environment)), action_space(environment))
     if agent.action_space != expected[1]:

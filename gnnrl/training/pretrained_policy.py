@@ -81,14 +81,13 @@ class PretrainedPolicy:
         Raises:
             RunError, ConfigError, CheckpointError: it cannot be read, or is none of autoscaling.
         """
-        folder = RunFolder.open(run)
-        config = parse_config(dump_config(folder.config), overrides, source=str(folder.path / "config.yaml"))
-        checkpoint = folder.checkpoint if run.is_dir() else run
+        folder = RunFolder.open(run, overrides)
+        checkpoint = folder.best if run.is_dir() else run
         return cls(
-            name=config.name,
+            name=folder.config.name,
             path=checkpoint,
             agent=PPO_GNN.load(checkpoint).train(False),
-            config=config,
+            config=folder.config,
             steps=folder.steps,
             revision=folder.revision,
         )

@@ -4,6 +4,8 @@ runs/NAME/config.yaml      every field, as `load_config` reads it
 runs/NAME/revision.json    git revision, whether the tree was modified, versions
 runs/NAME/checkpoint.pt    the newest checkpoint
 runs/NAME/clone.pt         the policy as the warm start left it, where there was one
+runs/NAME/start.safetensors  the pretrained policy that a fine-tuning began from
+runs/NAME/best.pt          the better of that one and what became of it, and fine_tuning.json how they were told apart
 runs/NAME/tensorboard/     event files
 """
 
@@ -13,21 +15,25 @@ import json
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from gnnrl.agents.archive import write_bytes
 from gnnrl.agents.learning import CHECKPOINT
 from gnnrl.agents.saved_training import Standing, saved_standing
 from gnnrl.config.differences import differences
 from gnnrl.config.experiment import Experiment, ExperimentConfig
 from gnnrl.config.loader import dump_config, load_experiment
 from gnnrl.logs.run_log import TENSORBOARD
+from gnnrl.pretrained import SUFFIX
 from gnnrl.whole_file import write_text
 
-__all__ = ["RunError", "RunFolder", "code_revision"]
+__all__ = ["BEST", "RunError", "RunFolder", "code_revision"]
+
+START, BEST = f"start{SUFFIX}", "best.pt"
 
 
 class RunError(Exception):
@@ -46,14 +52,21 @@ class RunFolder(Generic[AnyExperiment]):
     revision: Mapping[str, Any]
 
     @classmethod
-    def create(cls, path: Path, config: AnyExperiment) -> RunFolder[AnyExperiment]:
+    def create(cls, path: Path, config: AnyExperiment, start: Path | None = None) -> RunFolder[AnyExperiment]:
         """Starts a run in a new or empty folder.
+
+        Args:
+            path: the folder.
+            config: of the run.
+            start: file of the policy that it is to begin from, which is copied; None = fresh weights.
 
         Raises:
             RunError: something is there already.
         """
         cls.require_free(path)
         path.mkdir(parents=True, exist_ok=True)
+        if start is not None:
+            write_bytes(path / START, start.read_bytes())
         revision = code_revision()
         write_text(path / "revision.json", json.dumps(revision, indent=2) + "\n")
         write_text(path / "config.yaml", dump_config(config))
@@ -75,14 +88,18 @@ class RunFolder(Generic[AnyExperiment]):
             raise RunError(f"{path}: {what}; choose another --out")
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder[ExperimentConfig]:
+    def open(cls, path: Path, overrides: Sequence[str] = ()) -> RunFolder[ExperimentConfig]:
         """Opens an autoscaling run by its folder, or by a checkpoint in it.
+
+        Args:
+            path: of it.
+            overrides: `a.b=c`, over its configuration, such as a field that it is too old to have.
 
         Raises:
             RunError: this is no run, or one of another domain.
             ConfigError: its configuration was damaged, or is that of another version.
         """
-        run = cls.open_any(path)
+        run = cls.open_any(path, overrides)
         if not isinstance(run.config, ExperimentConfig):
             raise RunError(
                 f"{run.path}: is a run of another domain ({type(run.config).__name__}); an autoscaling one is needed here"
@@ -90,8 +107,8 @@ class RunFolder(Generic[AnyExperiment]):
         return RunFolder(run.path, run.config, run.revision)
 
     @classmethod
-    def open_any(cls, path: Path) -> RunFolder[Experiment]:
-        """Opens a run of any domain.
+    def open_any(cls, path: Path, overrides: Sequence[str] = ()) -> RunFolder[Experiment]:
+        """Opens a run of any domain; arguments as of `open`.
 
         Raises:
             RunError: this is no run.
@@ -109,12 +126,28 @@ class RunFolder(Generic[AnyExperiment]):
             raise RunError(f"{revision}: is not JSON ({error})") from error
         if not isinstance(recorded, dict):
             raise RunError(f"{revision}: is no JSON object; delete it, the run then counts as of unknown code")
-        return RunFolder(folder, load_experiment(folder / "config.yaml"), recorded)
+        return RunFolder(folder, load_experiment(folder / "config.yaml", overrides), recorded)
 
     @property
     def checkpoint(self) -> Path:
         """The newest checkpoint."""
         return self.path / CHECKPOINT
+
+    @property
+    def start(self) -> Path:
+        """The policy that a fine-tuning began from; only where the run is one."""
+        return self.path / START
+
+    @property
+    def best(self) -> Path:
+        """The policy that is to be played: what a fine-tuning kept, once it ended, otherwise the newest checkpoint."""
+        kept = self.path / BEST
+        return kept if kept.is_file() else self.checkpoint
+
+    @property
+    def fine_tuning(self) -> Path:
+        """What came of a fine-tuning, as JSON; only where one has ended."""
+        return self.path / "fine_tuning.json"
 
     @property
     def go_on(self) -> str:

@@ -30,7 +30,7 @@ class Trainer:
     a row a checkpoint.
 
     Args:
-        run: the folder, with its configuration.
+        run: the folder, with its configuration; where it has a policy to start from, that comes instead of a warm start.
         env: the experiment's vector environment (NEXT_STEP autoreset, `state_dict` and `load_state_dict`).
         teacher: whom to clone first, where `warm_start.teacher` names one.
         validation: played every `training.evaluate_every_steps`.
@@ -55,7 +55,7 @@ class Trainer:
         agent: PPO_GNN | None = None,
     ) -> None:
         config = run.config
-        if config.warm_start.teacher and teacher is None:
+        if config.warm_start.teacher and teacher is None and not run.start.is_file():
             raise ValueError(f"warm_start.teacher is {config.warm_start.teacher!r}, but no teacher was given")
         if config.training.evaluate_every_steps and validation is None:
             raise ValueError("training.evaluate_every_steps is set, but no validation was given")
@@ -83,6 +83,8 @@ class Trainer:
         preparations: list[Preparation] = [self._stabilise] if training.stabilisation_steps else []
         if config.warm_start.teacher:
             preparations.append(self._warm_start)
+        if run.start.is_file():
+            preparations = [self._begin_from_start]
         self.learning = Learning(
             self.agent,
             self.collector,
@@ -122,6 +124,13 @@ class Trainer:
 
     def _stabilise(self, say: Callable[[str], None]) -> Mapping[str, float]:
         stabilise(self.agent, self.collector, self.config.training.stabilisation_steps, say)
+        return {}
+
+    def _begin_from_start(self, say: Callable[[str], None]) -> Mapping[str, float]:
+        start = PPO_GNN.pretrained(self.folder.start)
+        self.agent.load_policy_state(start.policy_state(), str(self.folder.start))
+        self.collector.reset(self.agent)
+        say(f"starting from the weights and statistics in {self.folder.start}")
         return {}
 
     def _warm_start(self, say: Callable[[str], None]) -> Mapping[str, float]:

@@ -220,11 +220,16 @@ def _shown_otherwise(config: ExperimentConfig, other: ExperimentConfig) -> str |
 
 
 def _origins(folder: RunFolder[ExperimentConfig], evaluated: Path) -> Mapping[str, LearnedPolicy]:
-    """What a run's training began from, where it began with a warm start: the clone, and its teacher."""
+    """What a run's training began from: the clone of its warm start and whom that was cloned from, or the pretrained policy."""
     from gnnrl.agents import PPO_GNN
     from gnnrl.evaluation.controllers import TeacherPolicy
     from gnnrl.evaluation.summary import CLONE, TEACHER
 
+    if folder.start.is_file():
+        from gnnrl.training.pretrained_policy import PretrainedPolicy
+
+        start = PretrainedPolicy.open(folder.start)
+        return {start.config.name: start.agent}
     if not folder.clone.is_file() or evaluated.resolve() == folder.clone.resolve():
         return {}
     found: dict[str, LearnedPolicy] = {CLONE: PPO_GNN.load(folder.clone).train(False)}

@@ -39,7 +39,7 @@ def agent_of(folder: RunFolder[Any], run_or_checkpoint: Path) -> PPO_GNN:
 
     # As in its training: decisions are small, and threads that wait for each other make them many times slower on a busy machine.
     torch.set_num_threads(folder.config.training.torch_threads)
-    agent = PPO_GNN.load(folder.checkpoint if run_or_checkpoint.is_dir() else run_or_checkpoint)
+    agent = PPO_GNN.load(folder.best if run_or_checkpoint.is_dir() else run_or_checkpoint)
     warning = folder.revision_warning()
     if warning is not None:
         print(f"note: {warning}", file=sys.stderr)
