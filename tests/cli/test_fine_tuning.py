@@ -223,7 +223,7 @@ def test_what_cannot_be_fine_tuned(
 def test_the_short_experiment_is_short_and_its_policys_own(shipped: Path) -> None:
     policy = PretrainedPolicy.open(shipped)
     short = short_experiment(policy)
-    assert short.training.total_steps == 204_800 and short.ppo.learning_rate < 2e-3
+    assert short.training.total_steps == 163_840 and short.ppo.learning_rate < 2e-3
     assert (short.environment, short.encoder) == (policy.config.environment, policy.config.encoder)
     assert short.ppo == replace(
         policy.config.ppo,
