@@ -113,8 +113,8 @@ class AutoscalingConfig(Checked, section="environment"):
     slo_factor: tuple[AboveOne, AboveOne] = (2.0, 2.0)
     """SLO = a factor from this range, drawn log-uniformly per episode, x the idle P95 of the mesh, where the mesh states none."""
     hold_births: bool = False
-    """Whether moves are masked that would lower a service which has just come, or any of its mesh for a while: what the guardrails `young` and
-    `birth_hold` hold at their defaults."""
+    """Whether moves are masked that would lower a service which has just come, or any of its mesh for a while: what the guardrails `young`
+    and `birth_hold` hold at their defaults."""
     node_columns: Literal["basic", "extended", "history", "dimensionless"] = "history"
     """`basic`: the six documented columns; `extended`: also ready, starting, request, limit, ...; `history`: also load
     statistics of an hour; `dimensionless`: those in units of the mesh (CPU over its mean limit, rates x SLO, latencies over the SLO), and

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = ["Lagged", "lag_windows"]
 
 
-class _Sample(Protocol):
-    """A dataclass of arrays whose leading axis is B."""
-
-    __dataclass_fields__: Any
-
-
-Sample = TypeVar("Sample", bound=_Sample)
+Sample = TypeVar("Sample", bound="DataclassInstance")
+"""A dataclass of arrays whose leading axis is B."""
 
 
 def lag_windows(lag_seconds: float, period_seconds: int) -> int:
