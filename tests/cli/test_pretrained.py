@@ -62,6 +62,15 @@ def test_on_a_mesh_of_ones_own_it_says_what_it_was_not_trained_on(
     assert found["config"]["environment"]["max_nodes"] >= 31, "the gateway is seen too"
 
 
+def test_the_slo_factors_that_are_asked_for_are_held_against_those_of_the_training(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ["--policy", "generalist", "--workload", "diurnal", "--slo-factor", "2", "2.5"]
+    found, err = evaluated(capsys, *asked)
+    assert found["outside_of_training"] == [{"what": "SLO over idle P95", "asked": [2.0, 2.5], "trained": [2.0, 2.0]}]
+    assert "an SLO of 2 to 2.5 x the idle P95 (trained on 2)" in err
+
+
 def test_a_run_stands_beside_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found, _ = evaluated(capsys, "--policy", "generalist", "--beside", str(run), "--workload", "diurnal")
     assert set(found["scenarios"]["diurnal"]) == {"policy", "tiny", "hpa_80"}

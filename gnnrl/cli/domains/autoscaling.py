@@ -147,9 +147,9 @@ def evaluate(args: argparse.Namespace, folder: RunFolder[ExperimentConfig] | Non
         config = _asked_for(args, dump_config(trained), str(pretrained.path))
     else:
         config = _asked_for(args, dump_config(ExperimentConfig()), "the default configuration")
-    outside = () if trained is None else _outside(trained, config)
     guardrails = _guardrails(args.guardrails, config.environment) if args.guardrails else None
     factors = _slo_factors(args.slo_factor or (), config.environment)
+    outside = () if trained is None else _outside(trained, config, factors)
     from gnnrl.domains.autoscaling.calibration import Calibration
     from gnnrl.evaluation import report
     from gnnrl.evaluation.comparison import POLICY, compare_over_slo
@@ -198,12 +198,14 @@ def _pretrained(name: str | None) -> PretrainedPolicy | None:
     return found
 
 
-def _outside(trained: ExperimentConfig, asked: ExperimentConfig) -> tuple[Departure, ...]:
-    """What of a comparison the policy was not trained on; said at once."""
+def _outside(trained: ExperimentConfig, asked: ExperimentConfig, factors: Sequence[float]) -> tuple[Departure, ...]:
+    """What of a comparison, at these SLO factors where any are asked for, the policy was not trained on; said at once."""
     from gnnrl.domains.autoscaling.trained_ranges import asked_of, departures, told
 
-    evaluation = asked.evaluation
-    ranges = asked_of(asked.environment, evaluation.violation_weight, evaluation.workloads)
+    environment, evaluation = asked.environment, asked.evaluation
+    if factors:
+        environment = replace(environment, slo_factor=(min(factors), max(factors)))
+    ranges = asked_of(environment, evaluation.violation_weight, evaluation.workloads)
     found = departures(trained.environment, ranges)
     if found:
         print(f"note: {told(found)}", file=sys.stderr, flush=True)
