@@ -179,6 +179,12 @@ class GraphVectorEnv(VectorEnv):
         self, seed: Any, starting: NDArray[np.bool_], where: str
     ) -> tuple[list[int | None], NDArray[np.int64]]:
         """Seed and number of the episode of each environment after a reset of those in `starting`."""
+        if isinstance(seed, np.ndarray) and seed.ndim != 1:
+            if seed.ndim > 1:
+                raise ValueError(
+                    f"{where}: seeds of shape {seed.shape} for {self.num_envs} environments; give one each"
+                )
+            seed = seed.item()
         if isinstance(seed, list | tuple | np.ndarray):
             if len(seed) != self.num_envs:
                 raise ValueError(f"{where}: {len(seed)} seeds for {self.num_envs} environments")

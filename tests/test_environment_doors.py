@@ -210,6 +210,8 @@ def test_a_reset_of_a_part_right_after_loading_and_with_a_seed(make: Callable[..
         ({"seed": 1.5}, "seed 1.5 is not an integer"),
         ({"seed": True}, "seed True is not an integer"),
         ({"seed": [1, 2, 3]}, "3 seeds for 2 environments"),
+        ({"seed": np.array(np.nan)}, "seed nan is not an integer"),
+        ({"seed": np.array([[1, 2]])}, r"seeds of shape \(1, 2\) for 2 environments"),
     ],
 )  # fmt: skip
 def test_what_a_reset_cannot_mean_is_refused_and_the_episodes_go_on(
@@ -223,6 +225,12 @@ def test_what_a_reset_cannot_mean_is_refused_and_the_episodes_go_on(
     action = env.action_space.sample() * 0
     assert same(env.step(action)[0], twin.step(action)[0])
     assert same(env.reset()[0], twin.reset()[0])
+
+
+@batches
+def test_an_array_of_one_number_is_that_seed(make: Callable[..., GraphVectorEnv]) -> None:
+    env, twin = make(2), make(2)
+    assert same(env.reset(seed=np.array(7))[0], twin.reset(seed=7)[0])
 
 
 @singles

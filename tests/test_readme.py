@@ -76,7 +76,9 @@ def test_the_demos_tables_have_everybody_and_what_they_are_means_over() -> None:
             assert re.search(rf"^ *{row}( \*)? ", part, flags=re.MULTILINE), (load, row)
     first = " ".join(block("table").split())
     assert re.search(r"1 training seed of [\d,]+ steps on diurnal, noisy", first)
-    (seeds,) = re.findall(r"evaluate --policy generalist .* --seeds (\d+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    (seeds,) = re.findall(
+        r"evaluate --policy generalist .* --seeds (\d+)", (ROOT / "Makefile").read_text(encoding="utf-8")
+    )
     assert f"{seeds} held-out scenarios a workload" in first
     assert f"J = replica-seconds + {config.evaluation.violation_weight:g} x violating seconds" in first
     assert re.search(r"(has|have) the low(er|est) J", block("table").splitlines()[1])
