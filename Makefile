@@ -38,7 +38,7 @@ demo: $(STAMP) ## the pretrained policy against the rules on the Online Boutique
 	@rm -rf runs/demo && mkdir -p runs/demo
 	$(BIN)/gnnrl evaluate --policy generalist --mesh online_boutique --slo-factor 2 --seeds 5 \
 	  --json runs/demo/evaluation.json --report runs/demo/report.html
-	$(BIN)/gnnrl train --from generalist --mesh online_boutique --steps 40960 --out runs/demo/tuned
+	$(BIN)/gnnrl train --from generalist --mesh online_boutique --steps 81920 --out runs/demo/tuned
 	@echo "next, two terminals: $(BIN)/gnnrl sandbox --workload bursty --speed 10 --kubeconfig sandbox.kubeconfig"
 	@echo "$(BIN)/gnnrl live --policy generalist --namespace onlineboutique --kubeconfig sandbox.kubeconfig \\"
 	@echo "  --kiali-url http://127.0.0.1:20001/kiali --sandbox-url http://127.0.0.1:8002"
