@@ -250,7 +250,7 @@ def _introduce(args: argparse.Namespace, sandbox: Sandbox, episode: Episode, kub
     print(f"kubectl top pods -n {args.namespace}")
     print(f"kubectl scale deployment frontend --replicas 5 -n {args.namespace}")
     print(
-        f"gnnrl live --policy hpa_80 --namespace {args.namespace} --kiali-url {urls['kiali']} --kubeconfig {kubeconfig} "
+        f"gnnrl live --policy generalist --namespace {args.namespace} --kiali-url {urls['kiali']} --kubeconfig {kubeconfig} "
         f"--sandbox-url {urls['control']}{token}"
     )
     print(f"curl {urls['control']}/score")
