@@ -174,21 +174,23 @@ def test_metrics_are_as_old_as_the_episode_says() -> None:
         MeshVectorEnv(1, replace(CONFIG, randomisation=RandomisationConfig(metrics_lag_added_seconds=(0, 20))))
 
 
-def proxy_millicores(mesh: Mesh) -> float:
-    simulation = MeshSimulation(1, len(mesh.services), len(mesh.calls), len(mesh.classes))
-    simulation.load(0, mesh)
+def proxy_millicores(*meshes: Mesh) -> list[float]:
+    """Of each mesh of one batch, a request/s."""
+    first = meshes[0]
+    simulation = MeshSimulation(len(meshes), len(first.services), len(first.calls), len(first.classes))
+    for b, mesh in enumerate(meshes):
+        simulation.load(b, mesh)
     for _ in range(4):
-        simulation.advance(np.full((1, 15), 20.0, np.float32))
+        simulation.advance(np.full((len(meshes), 15), 20.0, np.float32))
         window = simulation.scrape()
-    return float((window.cpu_millicores - window.app_cpu_millicores).sum() / window.rps_in.sum())
+    proxies = (window.cpu_millicores - window.app_cpu_millicores).sum(1)
+    return [float(each) for each in proxies / window.rps_in.sum(1)]
 
 
 def test_proxies_take_what_the_mesh_says(tmp_path: Any) -> None:
     mesh = online_boutique()
-    assert proxy_millicores(mesh) == pytest.approx(0.35, rel=1e-4)
-    assert proxy_millicores(replace(mesh, sidecar_millicores_per_rps=0.0)) == 0.0
-    dearer = replace(mesh, sidecar_millicores_per_rps=1.2)
-    assert proxy_millicores(dearer) == pytest.approx(1.2, rel=1e-4)
+    none, dearer = (replace(mesh, sidecar_millicores_per_rps=cost) for cost in (0.0, 1.2))
+    assert proxy_millicores(mesh, none, dearer) == pytest.approx([0.35, 0.0, 1.2], rel=1e-4)
     save_mesh(dearer, tmp_path / "mesh.yaml")
     assert load_mesh(tmp_path / "mesh.yaml") == dearer
     with pytest.raises(MeshError, match=r"sidecar_millicores_per_rps -1\.0 is not in"):
