@@ -161,8 +161,8 @@ def test_a_service_that_comes_without_requests_turns_none_elsewhere() -> None:
     for i in range(8):
         trust.judge(1e6 + STEP * i, WINDOW, {"a": 100.0}, {"a": 500.0})
     for i in range(8, 12):
-        found = trust.judge(1e6 + STEP * i, WINDOW, {"a": 84.0 if i > 8 else 100.0, "b": 0.0}, {"a": 500.0})
-        assert not found.half_filled and bool(found.doubted) == (i > 8), "what is lost is still doubted"
+        found = trust.judge(1e6 + STEP * i, WINDOW, {"a": 84.0, "b": 0.0}, {"a": 500.0})
+        assert set(found.doubted) == {"a"} and not found.half_filled, "what is lost is doubted, as without it"
 
 
 def test_a_service_that_comes_mends_no_scraping() -> None:
