@@ -53,7 +53,7 @@ def test_it_serves_until_it_is_interrupted_and_then_prints_the_score(tmp_path: P
         urls = urls_of(lines)
         assert urls.keys() == {"kubernetes", "kiali", "prometheus", "control"}
         text = "\n".join(lines)
-        assert f"export KUBECONFIG={tmp_path / 'kubeconfig'}" in text and "gnnrl live --policy hpa_80" in text
+        assert f"export KUBECONFIG={tmp_path / 'kubeconfig'}" in text and "gnnrl live --policy generalist" in text
         config = yaml.safe_load((tmp_path / "kubeconfig").read_text())
         token = config["users"][0]["user"]["token"]
         assert config["clusters"][0]["cluster"]["server"] == urls["kubernetes"] and token not in text
