@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,12 @@ class Figures:
         return int((self.objective[name].mean(1) > self.objective[reference].mean(1)).sum())
 
 
+@lru_cache(maxsize=2)
+def held_out_meshes(environment: AutoscalingConfig, count: int) -> tuple[Mesh, ...]:
+    """The first of the held-out stream."""
+    return tuple(draw_episode(environment, Split.HELD_OUT, seed).mesh for seed in range(count))
+
+
 def scenarios_of(environment: AutoscalingConfig, meshes: Sequence[Mesh], split: Split, first: int) -> ScenarioSet:
     """Every mesh under every family of loads, the meshes of the first family first."""
     episodes = tuple(
@@ -155,25 +162,27 @@ def by_mesh(playback: Playback, metric: str, meshes: int) -> Floats:
     return playback.metrics[metric].reshape(len(LOADS), meshes).T
 
 
-def calibrated(
-    rule: str, environment: AutoscalingConfig, meshes: Sequence[Mesh], guardrails: GuardrailConfig | None
-) -> Floats:
-    """Mean J [settings, meshes, loads] of a rule at each of its settings, on loads that are not those of the comparison."""
+@lru_cache(maxsize=2 * len(GRIDS))
+def calibrated(rule: str, environment: AutoscalingConfig, meshes: tuple[Mesh, ...]) -> Floats:
+    """Mean J [settings, meshes, loads] of a rule at each of its settings, on loads that are not those of the comparison.
+
+    Without changes of the topology, so that a case with them takes over the settings of the one without; guardrails for births have
+    nothing to say there.
+    """
     found = []
     for k in range(CALIBRATION_SEEDS):
-        drawn = scenarios_of(replace(environment, churn=ChurnConfig()), meshes, Split.VALIDATION, 1000 * (k + 1))
-        playbacks = play_settings(rule, drawn, GRIDS[rule], violation_weight=VIOLATION_WEIGHT, guardrails=guardrails)
+        drawn = scenarios_of(environment, meshes, Split.VALIDATION, 1000 * (k + 1))
+        playbacks = play_settings(rule, drawn, GRIDS[rule], violation_weight=VIOLATION_WEIGHT)
         found.append(np.stack([by_mesh(playback, "objective", len(meshes)) for playback in playbacks]))
     return np.mean(found, axis=0)  # type: ignore[no-any-return]
 
 
 def contenders(
     environment: AutoscalingConfig,
-    meshes: Sequence[Mesh],
+    meshes: tuple[Mesh, ...],
     held_out: ScenarioSet,
     agents: Mapping[str, PPO_GNN],
     temperature: float,
-    guardrails: GuardrailConfig | None,
     known: Collection[str],
 ) -> Iterator[tuple[str, Controller]]:
     """Everybody but the oracle, and but those who are known."""
@@ -184,7 +193,7 @@ def contenders(
     for rule, settings in GRIDS.items():
         if f"{rule}_family" in known:
             continue
-        cost = calibrated(rule, environment, meshes, guardrails)
+        cost = calibrated(rule, replace(environment, churn=ChurnConfig()), meshes)
         by_mesh = np.repeat(cost.mean(2).argmin(0)[None], len(LOADS), 0).reshape(-1)
         by_family = cost.argmin(0).T.reshape(-1)
         for name, best in ((f"{rule}_mesh", by_mesh), (f"{rule}_family", by_family)):
@@ -214,7 +223,7 @@ def play_case(
     """
     guardrails = BIRTH_GUARDS if case.churn != ChurnConfig() else None
     environment = case.environment(experiment.environment)
-    drawn = [draw_episode(environment, Split.HELD_OUT, seed).mesh for seed in range(meshes)]
+    drawn = held_out_meshes(replace(environment, churn=ChurnConfig()), meshes)
     held_out = scenarios_of(environment, drawn, Split.HELD_OUT, 0)
     temperature = experiment.evaluation.temperature
     found = {
@@ -228,7 +237,7 @@ def play_case(
             scale = factor / held_out.seconds if quantity == "replicas" else factor
             found[quantity][name] = scale * by_mesh(playback, metric, meshes)
 
-    for name, controller in contenders(environment, drawn, held_out, agents, temperature, guardrails, there):
+    for name, controller in contenders(environment, drawn, held_out, agents, temperature, there):
         played = play(controller, held_out, violation_weight=VIOLATION_WEIGHT, histogram=False, guardrails=guardrails)
         keep(name, played)
     if "oracle" not in there:
@@ -270,14 +279,18 @@ def load_agents(runs: Sequence[str]) -> tuple[ExperimentConfig, dict[str, PPO_GN
             folder = RunFolder.open(Path(run))
             agents[Path(run).name] = PPO_GNN.load(folder.checkpoint).train(False)
             experiments.append(folder.config)
-    return experiments[0], agents
+    return experiments[0] if experiments else PretrainedPolicy.open("generalist").config, agents
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plays the cases and prints their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--run", metavar="RUN|NAME", nargs="+", default=["generalist"], help="trained runs, or pretrained policies"
+        "--run",
+        metavar="RUN|NAME",
+        nargs="*",
+        default=["generalist"],
+        help="trained runs, or pretrained policies; none = rules alone",
     )
     parser.add_argument("--meshes", metavar="N", type=int, default=16)
     parser.add_argument("--case", metavar="NAME", nargs="+", choices=tuple(CASES), default=["8-18-2.0"])
