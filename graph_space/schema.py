@@ -228,6 +228,12 @@ _DIMENSIONLESS_GLOBALS = (
     Feature("total_traffic_by_slo", "1", "requests entering the mesh in the time of the SLO"),
     *_EXTENDED_GLOBALS[4:7],
     Feature("metrics_age_seconds", "s", "age of the newest metrics"),
+    Feature(
+        "slo_edge",
+        "1",
+        "latency_p95_over_slo on a logistic curve around 1 that is 0.05 wide: finer near the SLO, 0 to 1",
+    ),
+    Feature("violating_share_recent", "1", "violating_share_window, averaged over about five minutes, 0 to 1"),
 )
 
 

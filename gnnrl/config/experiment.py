@@ -111,7 +111,8 @@ class AutoscalingConfig(Checked, section="environment"):
     """Width of the reward's edge at the SLO, as a share of it: half of the violation is charged by a logistic curve of the P95, so that
     a decision that only comes nearer is worth something; 0 = violating seconds alone. Evaluation always counts violating seconds."""
     slo_factor: tuple[AboveOne, AboveOne] = (2.0, 2.0)
-    """SLO = a factor from this range, drawn log-uniformly per episode, x the idle P95 of the mesh, where the mesh states none."""
+    """SLO = a factor from this range x the idle P95 of the mesh, where the mesh states none; drawn per episode, log-uniformly in what it
+    leaves above the idle P95 (the factor - 1), which is what there is to work with."""
     hold_births: bool = False
     """Whether moves are masked that would lower a service which has just come, or any of its mesh for a while: what the guardrails `young`
     and `birth_hold` hold at their defaults."""

@@ -116,7 +116,8 @@ def draw_episode(
     seconds = (decisions or config.episode_decisions) * config.decision_seconds
     chosen = workload or drawn_workload
     rps, factor = workload_named(chosen).scaled(seconds + warm_up_seconds(config), peak, load_rng)
-    slo_factor = float(np.exp(condition_rng.uniform(*np.log(config.slo_factor))))
+    low, high = np.log(np.asarray(config.slo_factor) - 1.0)
+    slo_factor = 1.0 + float(np.exp(condition_rng.uniform(low, high)))
     fewest, most = (seconds // config.decision_seconds for seconds in ranges.metrics_lag_added_seconds)
     added = int(condition_rng.integers(fewest, most + 1))
     needed = replicas_needed(mesh, float(rps[0]), START_UTILISATION)

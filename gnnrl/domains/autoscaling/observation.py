@@ -45,7 +45,7 @@ BIRTH_GUARDS = GuardrailConfig()
 HISTORY_SECONDS = 3600.0
 """Time constant of the decayed extremes."""
 VOLATILITY_SECONDS = 300.0
-"""Time constant of the volatility."""
+"""Time constant of the volatility, and of the violating share's average."""
 _METRICS = 6  # cpu, memory, rps in, rps out, p95, error share: the columns of a lagged window
 _BY_CALLS = slice(2, 6)
 Reassemble = Callable[[Floats], Floats]
@@ -115,6 +115,7 @@ class ObservationBuilder:
         self._scalable_mask = np.zeros((batch, max_services), dtype=np.bool_)
         self._mtls = np.zeros((batch, max_calls), dtype=np.float32)
         self._slo_ms = np.ones(batch, dtype=np.float32)
+        self._violating_recent = np.zeros(batch, dtype=np.float32)
         self.violation_weight = np.ones(batch, dtype=np.float32)
         self._elapsed = np.zeros(batch, dtype=np.float32)
         self._tables = [SlotTable(max_nodes) for _ in range(batch)]
@@ -177,6 +178,7 @@ class ObservationBuilder:
         self._history[b] = 0.0
         self._history_begun[b] = False
         self._elapsed[b] = 0.0
+        self._violating_recent[b] = 0.0
         self._slo_ms[b] = slo_ms
         self.violation_weight[b] = violation_weight
         self._tables[b] = SlotTable(self.max_nodes)
@@ -247,6 +249,7 @@ class ObservationBuilder:
             self._mesh_metrics,
             self._history,
             self._history_begun,
+            self._violating_recent,
             self._n_services,
             self._n_calls,
             self._limit,
@@ -306,6 +309,7 @@ class ObservationBuilder:
             window.desired,
             window.seconds_since_change,
             self._lag * self._decision_seconds + window.metrics_age_seconds,
+            self._violating_recent,
             self._column_level,
             observation[NODES],
             observation[EDGES],
@@ -361,6 +365,7 @@ _STATE = (
     "_slo_ms",
     "violation_weight",
     "_elapsed",
+    "_violating_recent",
 )
 
 

@@ -10,7 +10,9 @@ __all__ = ["push_window", "write_observation"]
 
 LARGEST_P95_OVER_SLO = 2.0
 """Shown at most: what matters is the neighbourhood of 1, and a backlog would stretch the scale by two orders of magnitude."""
-
+EDGE_WIDTH = 0.05
+"""Of `slo_edge`, as a share of the SLO. On the one scale from idle to overload 0.98 and 1.00 look alike, and a policy settled on the
+SLO itself, where every other second violates."""
 
 LONGEST_UNCHANGED_SECONDS = 3600.0
 """What has stood for longer is shown as an hour: a training episode has no more, a live Deployment months."""
@@ -18,7 +20,8 @@ LONGEST_UNCHANGED_SECONDS = 3600.0
 
 @njit(cache=True, nogil=True)
 def push_window(  # type: ignore[no-untyped-def]
-    head, lag, metrics, call_metrics, mesh_metrics, history, history_begun, n_services, n_calls, limit, slo_ms, active,
+    head, lag, metrics, call_metrics, mesh_metrics, history, history_begun, violating_recent, n_services, n_calls, limit, slo_ms,
+    active,
     cpu, memory, rps_in, rps_out, p95, error_share, call_rps, call_p95, call_error, external_rps, latency_p95,
     violating_seconds, seconds, decay, volatility_decay,
 ):  # fmt: skip
@@ -54,6 +57,8 @@ def push_window(  # type: ignore[no-untyped-def]
                 history[b, s, 3] = volatility_decay * history[b, s, 3] + (1.0 - volatility_decay) * change * change
                 history[b, s, 5] = change
             history[b, s, 4] = busy
+        violating = mesh_metrics[visible, b, 2]
+        violating_recent[b] = volatility_decay * violating_recent[b] + (1.0 - volatility_decay) * violating
         for e in range(n_calls[b]):
             call_metrics[new, b, e, 0] = call_rps[b, e]
             call_metrics[new, b, e, 1] = call_p95[b, e]
@@ -67,7 +72,8 @@ def push_window(  # type: ignore[no-untyped-def]
 def write_observation(  # type: ignore[no-untyped-def]
     head, lag, age, metrics, call_metrics, mesh_metrics, history, n_services, n_calls, slot_of_service, request, limit,
     scalable_mask, held_mask, mtls, slo_ms, violation_weight, fresh_topology, assigned_prev_slot, bounds, moves, ready, starting,
-    pending, desired, since_change, metrics_age, level, nodes, edges, globals_, node_mask, prev_slot, action_mask,
+    pending, desired, since_change, metrics_age, violating_recent, level, nodes, edges, globals_, node_mask, prev_slot,
+    action_mask,
 ):  # fmt: skip
     windows = metrics.shape[0]
     max_nodes = nodes.shape[1]
@@ -138,6 +144,8 @@ def write_observation(  # type: ignore[no-untyped-def]
             globals_[b, 7] = slo_ms[b] / 1000.0
         if level >= 3:
             globals_[b, 7] = metrics_age[b]
+            globals_[b, 8] = 1.0 / (1.0 + math.exp((1.0 - globals_[b, 5]) / EDGE_WIDTH))
+            globals_[b, 9] = violating_recent[b]
             _per_mesh(
                 nodes[b], edges[b], globals_[b], slot_of_service[b, :count], n_calls[b], limit[b], scalable_mask[b],
                 slo_ms[b], total_pods,
