@@ -14,9 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -183,25 +183,30 @@ def contenders(
     held_out: ScenarioSet,
     agents: Mapping[str, PPO_GNN],
     temperature: float,
-    known: Collection[str],
-) -> Iterator[tuple[str, Controller]]:
-    """Everybody but the oracle, and but those who are known."""
+    rules: Collection[str],
+    weights: Sequence[float],
+) -> Iterator[tuple[str, Callable[[], Controller], ScenarioSet]]:
+    """Name, controller and what it plays, of everybody but the oracle."""
     bounds = ReplicaBounds(min_replicas=environment.min_replicas, max_replicas=environment.max_replicas)
     load: Load = held_out.load()
-    if "hpa_80" not in known:
-        yield "hpa_80", BaselineController(make("hpa_80", bounds, environment.max_nodes, load), environment)
-    for rule, settings in GRIDS.items():
-        if f"{rule}_family" in known:
-            continue
+    slots = environment.max_nodes
+    yield "hpa_80", lambda: BaselineController(make("hpa_80", bounds, slots, load), environment), held_out
+
+    def setting(rule: str, by_family: bool) -> Controller:
         cost = calibrated(rule, replace(environment, churn=ChurnConfig()), meshes)
-        by_mesh = np.repeat(cost.mean(2).argmin(0)[None], len(LOADS), 0).reshape(-1)
-        by_family = cost.argmin(0).T.reshape(-1)
-        for name, best in ((f"{rule}_mesh", by_mesh), (f"{rule}_family", by_family)):
-            columns = {key: np.array([settings[int(k)][key] for k in best]) for key in settings[0]}
-            yield name, BaselineController(make_with(rule, bounds, environment.max_nodes, load, columns), environment)
+        best = cost.argmin(0).T if by_family else np.repeat(cost.mean(2).argmin(0)[None], len(LOADS), 0)
+        columns = {key: np.array([GRIDS[rule][int(k)][key] for k in best.reshape(-1)]) for key in GRIDS[rule][0]}
+        return BaselineController(make_with(rule, bounds, slots, load, columns), environment)
+
+    for rule in rules:
+        yield f"{rule}_mesh", partial(setting, rule, False), held_out
+        yield f"{rule}_family", partial(setting, rule, True), held_out
     for name, agent in agents.items():
-        if name not in known:
-            yield name, PolicyController(agent, environment, name=name, temperature=temperature)
+        controller = partial(PolicyController, agent, environment, name=name, temperature=temperature)
+        yield name, controller, held_out
+        for weight in weights:
+            told = held_out.tiled(1, violation_weight=[weight])
+            yield f"{name}, told {weight:g}", controller, told
 
 
 def play_case(
@@ -210,6 +215,8 @@ def play_case(
     agents: Mapping[str, PPO_GNN],
     *,
     meshes: int,
+    rules: Collection[str] = tuple(GRIDS),
+    weights: Sequence[float] = (),
     known: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Figures:
     """Everybody on one case; where services come and go, everybody behind the guardrails for births.
@@ -219,6 +226,8 @@ def play_case(
         experiment: of the policies.
         agents: the policies.
         meshes: drawn.
+        rules: that are calibrated, of `GRIDS`.
+        weights: of a violation, each agent also plays as if told.
         known: `Figures.to_json` of contenders that are not played again.
     """
     guardrails = BIRTH_GUARDS if case.churn != ChurnConfig() else None
@@ -237,9 +246,12 @@ def play_case(
             scale = factor / held_out.seconds if quantity == "replicas" else factor
             found[quantity][name] = scale * by_mesh(playback, metric, meshes)
 
-    for name, controller in contenders(environment, drawn, held_out, agents, temperature, there):
-        played = play(controller, held_out, violation_weight=VIOLATION_WEIGHT, histogram=False, guardrails=guardrails)
-        keep(name, played)
+    for name, controller, told in contenders(environment, drawn, held_out, agents, temperature, rules, weights):
+        if name not in there:
+            keep(
+                name,
+                play(controller(), told, violation_weight=VIOLATION_WEIGHT, histogram=False, guardrails=guardrails),
+            )
     if "oracle" not in there:
         keep("oracle", play_oracle(held_out, violation_weight=VIOLATION_WEIGHT, guardrails=guardrails))
     return Figures(**found)
@@ -295,6 +307,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--meshes", metavar="N", type=int, default=16)
     parser.add_argument("--case", metavar="NAME", nargs="+", choices=tuple(CASES), default=["8-18-2.0"])
     parser.add_argument(
+        "--weights",
+        metavar="W",
+        type=float,
+        nargs="*",
+        default=(),
+        help="policies also play as if a violation cost this",
+    )
+    parser.add_argument(
+        "--rules", metavar="NAME", nargs="*", choices=tuple(GRIDS), default=tuple(GRIDS), help="calibrated"
+    )
+    parser.add_argument(
         "--json",
         metavar="FILE",
         type=Path,
@@ -307,7 +330,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json is not None and args.json.is_file():
         played = json.loads(args.json.read_text(encoding="utf-8"))
     for name in args.case:
-        figures = play_case(CASES[name], experiment, agents, meshes=args.meshes, known=played.get(name))
+        figures = play_case(
+            CASES[name],
+            experiment,
+            agents,
+            meshes=args.meshes,
+            rules=args.rules,
+            weights=args.weights,
+            known=played.get(name),
+        )
         played[name] = figures.to_json()
         print_figures(name, figures, tuple(agents))
         if args.json is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.other_units import in_other_units
 from gnnrl.config.errors import ConfigError
 from gnnrl.config.experiment import AutoscalingConfig, ChurnConfig, RandomisationConfig
 from gnnrl.domains.autoscaling.churn import ChurnEvent, ChurnSchedule
@@ -38,26 +39,6 @@ def played(episodes: list[Episode], config: AutoscalingConfig = CONFIG, decision
     for _ in range(decisions):
         seen.append(env.step(np.zeros((len(episodes), config.max_nodes), np.int64))[0])
     return seen
-
-
-def in_other_units(episode: Episode, *, pods: float = 1.0, speed: float = 1.0) -> Episode:
-    """The same problem: pods and the work of a call `pods` times as large; `speed` times the rate at that part of every time of a call."""
-    mesh = replace(
-        episode.mesh,
-        services=tuple(
-            replace(
-                service,
-                cpu_ms=service.cpu_ms * pods / speed,
-                cpu_request_millicores=service.cpu_request_millicores * pods,
-                cpu_limit_millicores=service.cpu_limit_millicores * pods,
-                base_latency_ms=service.base_latency_ms / speed,
-                timeout_ms=None if service.timeout_ms is None else service.timeout_ms / speed,
-            )
-            for service in episode.mesh.services
-        ),
-        sidecar_millicores_per_rps=episode.mesh.sidecar_millicores_per_rps * pods / speed,
-    )
-    return replace(episode, mesh=mesh, rps=(episode.rps * speed).astype(np.float32), slo_ms=episode.slo_ms / speed)
 
 
 def test_larger_pods_look_the_same() -> None:
@@ -123,6 +104,24 @@ def test_the_dimensionless_columns_are_the_raw_ones_over_the_units_of_the_mesh()
     np.testing.assert_array_equal(seen[EDGES][0, :calls, 2:], raw[EDGES][0, :calls, 2:])
 
 
+def test_the_edge_of_the_slo_is_told_finely_and_what_was_violated_of_late_is_remembered() -> None:
+    edge, over, recent, window = (
+        SCHEMA.index(GLOBALS, name)
+        for name in ("slo_edge", "latency_p95_over_slo", "violating_share_recent", "violating_share_window")
+    )
+    loose = replace(draw_episode(CONFIG, Split.VALIDATION, 5, workload="bursty"), slo_ms=10_000.0)
+    p95_ms = 10_000.0 * np.array([seen[GLOBALS][0, over] for seen in played([loose], decisions=7)[1:]])
+    at_the_median = replace(loose, slo_ms=float(np.median(p95_ms)))
+    average, kept = 0.0, np.exp(-15.0 / 300.0)
+    for seen in played([at_the_median], decisions=7)[1:]:
+        told = seen[GLOBALS][0].astype(np.float64)
+        average = kept * average + (1.0 - kept) * told[window]
+        assert told[edge] == pytest.approx(1.0 / (1.0 + np.exp((1.0 - told[over]) / 0.05)), rel=1e-3)
+        assert told[recent] == pytest.approx(average, abs=1e-6)
+    assert p95_ms.min() < 0.98 * at_the_median.slo_ms and p95_ms.max() > 1.02 * at_the_median.slo_ms
+    assert 0.0 < average < 0.3
+
+
 def test_a_service_is_as_old_as_it_has_been_there() -> None:
     config = replace(CONFIG, churn=ChurnConfig(cutover="hard") if hasattr(ChurnConfig(), "cutover") else ChurnConfig())
     episode = draw_episode(config, Split.VALIDATION, 1)
@@ -144,7 +143,11 @@ def test_the_slo_is_drawn_from_its_range_and_a_range_of_one_number_is_that() -> 
         [(episode := draw_episode(wide, Split.TRAIN, seed)).slo_ms / idle_p95_ms(episode.mesh) for seed in range(200)]
     )
     assert factors.min() >= 1.35 and factors.max() <= 3.0
-    assert np.log(factors).mean() == pytest.approx(np.log(1.35 * 3.0) / 2, abs=0.05), "log-uniform"
+    left = np.log(factors - 1.0)
+    assert left.mean() == pytest.approx(np.log(0.35 * 2.0) / 2, abs=0.1), "log-uniform in what is left above idle"
+    assert np.quantile(left, [0.25, 0.75]) == pytest.approx(
+        np.log(0.35) + np.array([0.25, 0.75]) * np.log(2.0 / 0.35), abs=0.15
+    )
     fixed = draw_episode(CONFIG, Split.TRAIN, 0)
     assert fixed.slo_ms == pytest.approx(2.0 * idle_p95_ms(fixed.mesh), rel=1e-12)
     same = draw_episode(wide, Split.TRAIN, 0)
