@@ -1,7 +1,8 @@
 """YAML to a validated experiment of a domain, or `LiveConfig`, and back: strict, and all errors at once.
 
-A file must spell every field, so that an experiment (or a live loop) can be read from its file alone; `--set a.b=c` overrides are
-merged before anything is checked. pydantic judges types and ranges and is known to this module only.
+A file must spell every field, or name another one by `base: other.yaml` and spell what differs, so that an experiment (or a live
+loop) can be read from its files alone; `--set a.b=c` overrides are merged before anything is checked. pydantic judges types and ranges
+and is known to this module only.
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ _DOMAINS: Mapping[str, _Kind[Any]] = {
 _LIVE = _Kind(LiveConfig, LIVE_RULES, "guardrails.max_replicas=10")
 
 
+BASE = "base"
+"""The key that names the file which a file differs from."""
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, but floats as in YAML 1.2 (`3e-4` is a number) and no key twice."""
 
@@ -113,14 +118,16 @@ def load_config(
     Raises:
         ConfigError: every fault of file and overrides at once; also when the file cannot be read, or is of another domain.
     """
-    return parse_config(config_text(path), overrides, source=str(path), rules=rules)
+    data, spelled_in = _resolved(Path(path))
+    return _autoscaling(data, overrides, str(path), rules, spelled_in)
 
 
 def load_experiment(
     path: str | Path, overrides: Sequence[str] = (), rules: Callable[[str], Iterable[Rule[Any]]] = _no_rules
 ) -> Experiment:
     """Reads an experiment of the domain that the file names; `rules` gives a domain's further checks. Otherwise as `load_config`."""
-    return parse_experiment(config_text(path), overrides, source=str(path), rules=rules)
+    data, spelled_in = _resolved(Path(path))
+    return _experiment(data, overrides, str(path), rules, spelled_in)
 
 
 def parse_experiment(
@@ -131,10 +138,20 @@ def parse_experiment(
     rules: Callable[[str], Iterable[Rule[Any]]] = _no_rules,
 ) -> Experiment:
     """The same from YAML text; `source` names it in errors."""
-    domain = str(_mapping(text, source).get("domain", "autoscaling"))
+    return _experiment(_mapping(text, source), overrides, source, rules)
+
+
+def _experiment(
+    data: dict[str, Any],
+    overrides: Sequence[str],
+    source: str,
+    rules: Callable[[str], Iterable[Rule[Any]]],
+    spelled_in: Mapping[str, str] | None = None,
+) -> Experiment:
+    domain = str(data.get("domain", "autoscaling"))
     if domain not in _DOMAINS:
         raise ConfigError([f"{source}: domain: {domain!r} is none of {', '.join(_DOMAINS)}"])
-    experiment: Experiment = _parse(_DOMAINS[domain], text, overrides, source, rules(domain))
+    experiment: Experiment = _parse(_DOMAINS[domain], data, overrides, source, rules(domain), spelled_in)
     return experiment
 
 
@@ -146,24 +163,35 @@ def parse_config(
     rules: Iterable[Rule[ExperimentConfig]] = (),
 ) -> ExperimentConfig:
     """The same from YAML text; `source` names it in errors."""
-    domain = _mapping(text, source).get("domain", "autoscaling")
+    return _autoscaling(_mapping(text, source), overrides, source, rules)
+
+
+def _autoscaling(
+    data: dict[str, Any],
+    overrides: Sequence[str],
+    source: str,
+    rules: Iterable[Rule[ExperimentConfig]],
+    spelled_in: Mapping[str, str] | None = None,
+) -> ExperimentConfig:
+    domain = data.get("domain", "autoscaling")
     if domain != "autoscaling" and domain in _DOMAINS:
         raise ConfigError([f"{source}: domain: this is a {domain} experiment, an autoscaling one is needed here"])
-    return _parse(_EXPERIMENT, text, overrides, source, rules)
+    return _parse(_EXPERIMENT, data, overrides, source, rules, spelled_in)
 
 
 def load_live_config(
     path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule[LiveConfig]] = ()
 ) -> LiveConfig:
     """Reads what the live loop is told from a YAML file; arguments and errors as `load_config`."""
-    return _parse(_LIVE, config_text(path), overrides, str(path), rules)
+    data, spelled_in = _resolved(Path(path))
+    return _parse(_LIVE, data, overrides, str(path), rules, spelled_in)
 
 
 def parse_live_config(
     text: str, overrides: Sequence[str] = (), *, source: str = "configuration", rules: Iterable[Rule[LiveConfig]] = ()
 ) -> LiveConfig:
     """The same from YAML text; `source` names it in errors."""
-    return _parse(_LIVE, text, overrides, source, rules)
+    return _parse(_LIVE, _mapping(text, source), overrides, source, rules)
 
 
 def is_live_config(path: str | Path) -> bool:
@@ -172,23 +200,73 @@ def is_live_config(path: str | Path) -> bool:
     Raises:
         ConfigError: it cannot be read, or is no mapping.
     """
-    keys = set(_mapping(config_text(path), str(path)))
+    keys = set(_resolved(Path(path))[0])
     live, experiment = ({field.name for field in fields(cls)} for cls in (LiveConfig, ExperimentConfig))
     return len(keys & live) > len(keys & experiment)
 
 
 def config_text(path: str | Path) -> str:
-    """What stands in a configuration file.
+    """What stands in a configuration file; where it names a base, both merged.
 
     Raises:
-        ConfigError: it cannot be read, or is no text.
+        ConfigError: it or a base cannot be read, or is no text.
     """
+    text = _text(Path(path))
+    if BASE not in _mapping(text, str(path)):
+        return text
+    return _dumped(_resolved(Path(path))[0])
+
+
+def _text(path: Path) -> str:
     try:
-        return read_text(Path(path))
+        return read_text(path)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8 text ({error.reason})"]) from error
+
+
+def _resolved(path: Path, heirs: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a file and its bases say, and in which file each dotted path is spelled.
+
+    A base is found from the folder of the file that names it. Sections are merged, everything else is replaced.
+    """
+    data = _mapping(_text(path), str(path))
+    spelled_in = {dotted: str(path) for dotted in _paths(data)}
+    if BASE not in data:
+        return data, spelled_in
+    base = data.pop(BASE)
+    if not isinstance(base, str):
+        raise ConfigError([f"{path}: {BASE}: the name of a file is expected, this is {_kind(base)}"])
+    found = path.parent / base
+    line = (*heirs, path)
+    if any(found.resolve() == heir.resolve() for heir in line):
+        raise ConfigError([f"{path}: {BASE}: {base} has this file as its own base; one of them must spell every field"])
+    if not found.is_file():
+        raise ConfigError([f"{path}: {BASE}: {found} is no file; it is looked for beside {path.name}"])
+    merged, spelled_in_base = _resolved(found, line)
+    if "domain" in data and "domain" in merged and data["domain"] != merged["domain"]:
+        raise ConfigError(
+            [f"{path}: {BASE}: {found} is an experiment of {merged['domain']}, this one of {data['domain']}"]
+        )
+    return _over(merged, data), spelled_in_base | spelled_in
+
+
+def _over(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with the changes in it, in the order of the base."""
+    return base | {
+        key: _over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in changes.items()
+    }
+
+
+def _paths(data: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted path of everything that is no section."""
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def _mapping(text: str, source: str) -> dict[str, Any]:
@@ -202,14 +280,20 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
 
 
 def _parse(
-    kind: _Kind[Config], text: str, overrides: Sequence[str], source: str, rules: Iterable[Rule[Config]]
+    kind: _Kind[Config],
+    data: dict[str, Any],
+    overrides: Sequence[str],
+    source: str,
+    rules: Iterable[Rule[Config]],
+    spelled_in: Mapping[str, str] | None = None,
 ) -> Config:
-    data = _mapping(text, source)
     origin, errors = _merge(data, overrides, kind.example)
 
     def located(path: str, message: str) -> str:
         spelled = next((p for p in origin if path == p or path.startswith(p + ".")), None)
-        return f"--set {origin[spelled]}: {path}: {message}" if spelled else f"{source}: {path}: {message}"
+        if spelled:
+            return f"--set {origin[spelled]}: {path}: {message}"
+        return f"{(spelled_in or {}).get(path, source)}: {path}: {message}"
 
     faults = dict(_shape_faults(data, kind.cls, ""))
     usable = _without(data, set(faults))
@@ -229,8 +313,11 @@ def _parse(
 
 def dump_config(config: Experiment | LiveConfig) -> str:
     """The configuration as YAML that `load_config` or `load_live_config` reads back to an equal one."""
-    plain = json.loads(json.dumps(asdict(config)))
-    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=120))
+    return _dumped(json.loads(json.dumps(asdict(config))))
+
+
+def _dumped(data: Mapping[str, Any]) -> str:
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120))
 
 
 def _merge(data: dict[str, Any], overrides: Sequence[str], example: str) -> tuple[dict[str, str], list[str]]:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
 from gnnrl.config.experiment import ExperimentConfig, PPOConfig
 from gnnrl.config.llm_routing import LLMRoutingExperiment
-from gnnrl.config.loader import ConfigError, dump_config, load_config, parse_config, parse_experiment
+from gnnrl.config.loader import (
+    ConfigError,
+    config_text,
+    dump_config,
+    load_config,
+    load_experiment,
+    parse_config,
+    parse_experiment,
+)
 from gnnrl.config.queue_routing import QueueRoutingExperiment
 from gnnrl.config.rules import Rule
 
@@ -172,3 +181,66 @@ def test_files_that_cannot_be_read(tmp_path) -> None:  # type: ignore[no-untyped
     for name, message in (("none.yaml", "No such file"), ("binary.yaml", "is not UTF-8 text"), (".", "Is a directory")):
         with pytest.raises(ConfigError, match=message):
             load_config(tmp_path / name)
+
+
+def written(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_file_spells_what_differs_from_its_base(tmp_path: Path) -> None:
+    folder = written(
+        tmp_path,
+        whole=DEFAULT.replace("  clip: 0.2", "  clip: 0.3"),
+        middle="base: whole.yaml\nseed: 5\nppo:\n  gamma: 0.9\n",
+        last="base: middle.yaml\nseed: 6\nenvironment:\n  mesh: [random:4-9]\n",
+    )
+    config = load_config(folder / "last.yaml", ["ppo.epochs=7"])
+    plain = ExperimentConfig()
+    assert config == dataclasses.replace(
+        plain,
+        seed=6,
+        environment=dataclasses.replace(plain.environment, mesh=("random:4-9",)),
+        ppo=dataclasses.replace(plain.ppo, clip=0.3, gamma=0.9, epochs=7),
+    )
+    assert parse_config(config_text(folder / "last.yaml"), ["ppo.epochs=7"]) == config
+    assert load_experiment(folder / "last.yaml", ["ppo.epochs=7"]) == config
+    assert parse_config(dump_config(config)) == config, "what a run keeps is whole"
+
+
+def test_a_fault_is_looked_for_in_the_file_that_spells_it(tmp_path: Path) -> None:
+    folder = written(
+        tmp_path,
+        whole=DEFAULT.replace("  clip: 0.2", "  clip: -0.1"),
+        last="base: whole.yaml\nppo:\n  gamma: 1.5\n  gama: 1\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(folder / "last.yaml", ["ppo.epochs=0"])
+    assert sorted(caught.value.errors) == [
+        "--set ppo.epochs=0: ppo.epochs: 0 is not in [1, inf)",
+        f"{folder}/last.yaml: ppo.gama: unknown key; did you mean gamma?",
+        f"{folder}/last.yaml: ppo.gamma: 1.5 is not in (0, 1]",
+        f"{folder}/whole.yaml: ppo.clip: -0.1 is not in (0, 1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base: none.yaml\n", "last.yaml: base: {}/none.yaml is no file; it is looked for beside last.yaml"),
+        ("base: 3\n", "last.yaml: base: the name of a file is expected, this is a int"),
+        ("base: last.yaml\n", "last.yaml: base: last.yaml has this file as its own base"),
+        ("base: circle.yaml\n", "circle.yaml: base: last.yaml has this file as its own base"),
+        (
+            "base: queue.yaml\ndomain: autoscaling\n",
+            "queue.yaml is an experiment of queue_routing, this one of autoscaling",
+        ),
+        ("base: broken.yaml\n", "broken.yaml: is not valid YAML"),
+    ],
+)
+def test_bases_that_cannot_be(text: str, told: str, tmp_path: Path) -> None:
+    queue = dump_config(QueueRoutingExperiment())
+    folder = written(tmp_path, last=text, circle="base: last.yaml\n", queue=queue, broken="a: [\n")
+    with pytest.raises(ConfigError, match=re.escape(told.format(tmp_path))):
+        load_config(folder / "last.yaml")
