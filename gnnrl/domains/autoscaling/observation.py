@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from gnnrl.cluster.guardrails.births import Births
 from gnnrl.config.experiment import AutoscalingConfig
 from gnnrl.config.live import GuardrailConfig
-from gnnrl.domains.autoscaling.observation_kernel import push_window, write_observation
+from gnnrl.domains.autoscaling.observation_kernel import (
+    HISTORY_COLUMNS,
+    METRIC_COLUMNS,
+    SEEN_BY_CALLS,
+    push_window,
+    write_observation,
+)
 from gnnrl.domains.autoscaling.observed import AnyMesh
 from gnnrl.domains.autoscaling.telemetry import Telemetry
 from graph_space.schema import (
@@ -46,11 +52,8 @@ HISTORY_SECONDS = 3600.0
 """Time constant of the decayed extremes."""
 VOLATILITY_SECONDS = 300.0
 """Time constant of the volatility, and of the violating share's average."""
-_METRICS = 6  # cpu, memory, rps in, rps out, p95, error share: the columns of a lagged window
-_BY_CALLS = slice(2, 6)
 Reassemble = Callable[[Floats], Floats]
 """From a window of calls [E, 3] (rps, P95, error share) to the services' rps in, rps out, P95 and error share [S, 4]."""
-_HISTORY = 6  # maximum, minimum, jump, mean squared change, last value, last change
 
 
 class ObservationBuilder:
@@ -100,10 +103,10 @@ class ObservationBuilder:
         self._births = Births(batch, max_services)
         self._hold_births = hold_births
         self._nobody_mask = np.zeros((batch, max_services), dtype=np.bool_)
-        self._metrics = np.zeros((windows, batch, max_services, _METRICS), dtype=np.float32)
+        self._metrics = np.zeros((windows, batch, max_services, METRIC_COLUMNS), dtype=np.float32)
         self._call_metrics = np.zeros((windows, batch, max_calls, 3), dtype=np.float32)
         self._mesh_metrics = np.zeros((windows, batch, 3), dtype=np.float32)
-        self._history = np.zeros((batch, max_services, _HISTORY), dtype=np.float32)
+        self._history = np.zeros((batch, max_services, HISTORY_COLUMNS), dtype=np.float32)
         self._history_begun = np.zeros((batch, max_services), dtype=np.bool_)
         self._n_services = np.zeros(batch, dtype=np.int64)
         self._n_calls = np.zeros(batch, dtype=np.int64)
@@ -203,7 +206,7 @@ class ObservationBuilder:
         self._call_metrics[:, b, len(calls) :] = 0.0
         if reassemble is not None:
             for window, call_window in zip(self._metrics[:, b], self._call_metrics[:, b], strict=True):
-                window[:, _BY_CALLS] = reassemble(call_window)
+                window[:, SEEN_BY_CALLS] = reassemble(call_window)
         self._install(b, mesh)
 
     def _install(self, b: int, mesh: AnyMesh) -> None:
