@@ -110,8 +110,8 @@ class LiveConfig(Checked):
     """Objective of the 95th percentile end to end; 0 = the annotation `gnnrl.io/slo-ms` of the namespace."""
     violation_weight: Positive = 400.0
     """What a violating interval costs, in replica-intervals: the knob between cost and latency."""
-    temperature: NonNegative = 0.5
-    """Temperature of the policy's draws; 0 = the likeliest action."""
+    temperature: NonNegative = 0.3
+    """Temperature of the policy's draws; 0 = the likeliest action, which is no cheaper: it changes too little, too late."""
     past_capacity: Literal["error", "drop_least_active"] = "error"
     """What happens when more services are there than the policy has slots: stop, or leave out the least active ones (held, and named
     in a warning)."""

@@ -539,7 +539,7 @@ def test_a_live_configuration_is_judged_whole(stage: Stage, capsys: pytest.Captu
     path = stage.folder / "live.yaml"
     text = (Path(__file__).parents[2] / "configs" / "live.yaml").read_text(encoding="utf-8")
     text = text.replace("min_replicas: 1\n", "min_replicas: 9\n").replace("max_replicas: 20\n", "max_replicas: 3\n")
-    path.write_text(text.replace("temperature: 0.5", "temperatur: 0.5").replace("slo_ms: 0.0", "slo_ms: often"))
+    path.write_text(text.replace("temperature: 0.3", "temperatur: 0.3").replace("slo_ms: 0.0", "slo_ms: often"))
     report = looked_at(stage, capsys, "--config", str(path))
     assert_told(
         report.errors,
