@@ -21,7 +21,7 @@ from gnnrl.live.rehearsal import in_listing_order, rehearse, rehearse_all
 from gnnrl.live.sandbox.faults import FaultSpec
 from gnnrl.live.session import LiveOptions
 
-LIVE = LiveConfig(guardrails=GuardrailConfig(start_hold_seconds=0.0))
+LIVE = LiveConfig(temperature=0.5, guardrails=GuardrailConfig(start_hold_seconds=0.0))
 """Without the hold after the start of a loop, which evaluation does not know."""
 DECISIONS = 60
 
