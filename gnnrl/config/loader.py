@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gnnrl.config.checked import unchecked
@@ -27,7 +25,7 @@ from gnnrl.config.llm_routing import LLMRoutingExperiment
 from gnnrl.config.queue_routing import QueueRoutingExperiment
 from gnnrl.config.ranges import describe_violation, unknown_key
 from gnnrl.config.rules import COMMON_RULES, LIVE_RULES, QUEUE_ROUTING_RULES, RULES, Rule
-from gnnrl.text_file import read_text
+from gnnrl.config.yaml_file import config_text, dumped, mapping, resolved, value
 
 __all__ = [
     "ConfigError",
@@ -69,37 +67,6 @@ _DOMAINS: Mapping[str, _Kind[Any]] = {
 _LIVE = _Kind(LiveConfig, LIVE_RULES, "guardrails.max_replicas=10")
 
 
-BASE = "base"
-"""The key that names the file which a file differs from."""
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but floats as in YAML 1.2 (`3e-4` is a number) and no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
-
-
-class _Dumper(yaml.SafeDumper):
-    """A key a line, but a list on one."""
-
-
-_Dumper.add_representer(
-    list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
-)
-
-
 def _no_rules(domain: str) -> tuple[Rule[Any], ...]:  # noqa: ARG001
     """No further checks of a domain's experiments."""
     return ()
@@ -118,7 +85,7 @@ def load_config(
     Raises:
         ConfigError: every fault of file and overrides at once; also when the file cannot be read, or is of another domain.
     """
-    data, spelled_in = _resolved(Path(path))
+    data, spelled_in = resolved(Path(path))
     return _autoscaling(data, overrides, str(path), rules, spelled_in)
 
 
@@ -126,7 +93,7 @@ def load_experiment(
     path: str | Path, overrides: Sequence[str] = (), rules: Callable[[str], Iterable[Rule[Any]]] = _no_rules
 ) -> Experiment:
     """Reads an experiment of the domain that the file names; `rules` gives a domain's further checks. Otherwise as `load_config`."""
-    data, spelled_in = _resolved(Path(path))
+    data, spelled_in = resolved(Path(path))
     return _experiment(data, overrides, str(path), rules, spelled_in)
 
 
@@ -138,7 +105,7 @@ def parse_experiment(
     rules: Callable[[str], Iterable[Rule[Any]]] = _no_rules,
 ) -> Experiment:
     """The same from YAML text; `source` names it in errors."""
-    return _experiment(_mapping(text, source), overrides, source, rules)
+    return _experiment(mapping(text, source), overrides, source, rules)
 
 
 def _experiment(
@@ -163,7 +130,7 @@ def parse_config(
     rules: Iterable[Rule[ExperimentConfig]] = (),
 ) -> ExperimentConfig:
     """The same from YAML text; `source` names it in errors."""
-    return _autoscaling(_mapping(text, source), overrides, source, rules)
+    return _autoscaling(mapping(text, source), overrides, source, rules)
 
 
 def _autoscaling(
@@ -183,7 +150,7 @@ def load_live_config(
     path: str | Path, overrides: Sequence[str] = (), rules: Iterable[Rule[LiveConfig]] = ()
 ) -> LiveConfig:
     """Reads what the live loop is told from a YAML file; arguments and errors as `load_config`."""
-    data, spelled_in = _resolved(Path(path))
+    data, spelled_in = resolved(Path(path))
     return _parse(_LIVE, data, overrides, str(path), rules, spelled_in)
 
 
@@ -191,7 +158,7 @@ def parse_live_config(
     text: str, overrides: Sequence[str] = (), *, source: str = "configuration", rules: Iterable[Rule[LiveConfig]] = ()
 ) -> LiveConfig:
     """The same from YAML text; `source` names it in errors."""
-    return _parse(_LIVE, _mapping(text, source), overrides, source, rules)
+    return _parse(_LIVE, mapping(text, source), overrides, source, rules)
 
 
 def is_live_config(path: str | Path) -> bool:
@@ -200,83 +167,9 @@ def is_live_config(path: str | Path) -> bool:
     Raises:
         ConfigError: it cannot be read, or is no mapping.
     """
-    keys = set(_resolved(Path(path))[0])
+    keys = set(resolved(Path(path))[0])
     live, experiment = ({field.name for field in fields(cls)} for cls in (LiveConfig, ExperimentConfig))
     return len(keys & live) > len(keys & experiment)
-
-
-def config_text(path: str | Path) -> str:
-    """What stands in a configuration file; where it names a base, both merged.
-
-    Raises:
-        ConfigError: it or a base cannot be read, or is no text.
-    """
-    text = _text(Path(path))
-    if BASE not in _mapping(text, str(path)):
-        return text
-    return _dumped(_resolved(Path(path))[0])
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_text(path)
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 text ({error.reason})"]) from error
-
-
-def _resolved(path: Path, heirs: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a file and its bases say, and in which file each dotted path is spelled.
-
-    A base is found from the folder of the file that names it. Sections are merged, everything else is replaced.
-    """
-    data = _mapping(_text(path), str(path))
-    spelled_in = {dotted: str(path) for dotted in _paths(data)}
-    if BASE not in data:
-        return data, spelled_in
-    base = data.pop(BASE)
-    if not isinstance(base, str):
-        raise ConfigError([f"{path}: {BASE}: the name of a file is expected, this is {_kind(base)}"])
-    found = path.parent / base
-    line = (*heirs, path)
-    if any(found.resolve() == heir.resolve() for heir in line):
-        raise ConfigError([f"{path}: {BASE}: {base} has this file as its own base; one of them must spell every field"])
-    if not found.is_file():
-        raise ConfigError([f"{path}: {BASE}: {found} is no file; it is looked for beside {path.name}"])
-    merged, spelled_in_base = _resolved(found, line)
-    if "domain" in data and "domain" in merged and data["domain"] != merged["domain"]:
-        raise ConfigError(
-            [f"{path}: {BASE}: {found} is an experiment of {merged['domain']}, this one of {data['domain']}"]
-        )
-    return _over(merged, data), spelled_in_base | spelled_in
-
-
-def _over(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with the changes in it, in the order of the base."""
-    return base | {
-        key: _over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-        for key, value in changes.items()
-    }
-
-
-def _paths(data: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted path of everything that is no section."""
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _paths(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
-def _mapping(text: str, source: str) -> dict[str, Any]:
-    try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{source}: is not valid YAML: {_yaml_problem(error)}"]) from error
-    if not isinstance(data, dict):
-        raise ConfigError([f"{source}: a mapping of configuration keys is expected, this is {_kind(data)}"])
-    return data
 
 
 def _parse(
@@ -313,11 +206,7 @@ def _parse(
 
 def dump_config(config: Experiment | LiveConfig) -> str:
     """The configuration as YAML that `load_config` or `load_live_config` reads back to an equal one."""
-    return _dumped(json.loads(json.dumps(asdict(config))))
-
-
-def _dumped(data: Mapping[str, Any]) -> str:
-    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120))
+    return dumped(json.loads(json.dumps(asdict(config))))
 
 
 def _merge(data: dict[str, Any], overrides: Sequence[str], example: str) -> tuple[dict[str, str], list[str]]:
@@ -335,9 +224,9 @@ def _merge(data: dict[str, Any], overrides: Sequence[str], example: str) -> tupl
             errors.append(f"--set {override}: an assignment such as {example} is expected")
             continue
         try:
-            value = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError as error:
-            errors.append(f"--set {override}: the value is not valid YAML: {_yaml_problem(error)}")
+            assigned = value(text)
+        except ValueError as error:
+            errors.append(f"--set {override}: the value is not valid YAML: {error}")
             continue
         target = data
         for depth, key in enumerate(keys[:-1]):
@@ -347,7 +236,7 @@ def _merge(data: dict[str, Any], overrides: Sequence[str], example: str) -> tupl
                 break
             target = inner
         else:
-            target[keys[-1]] = value
+            target[keys[-1]] = assigned
             origin[".".join(keys)] = override
     return origin, errors
 
@@ -400,13 +289,3 @@ def _without(data: Mapping[str, Any], paths: set[str], prefix: str = "") -> dict
 
 def _related(path: str, involved: str) -> bool:
     return path == involved or path.startswith(involved + ".") or involved.startswith(path + ".")
-
-
-def _kind(data: object) -> str:
-    return "empty" if data is None else f"a {type(data).__name__}"
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
