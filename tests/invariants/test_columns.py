@@ -169,3 +169,23 @@ def test_every_column_of_the_queues_holds_what_its_name_says() -> None:
     np.testing.assert_allclose(column(schema, observation, EDGES, "service_rate_rps"), 60.0 + number[0])
     for name, value in (("request_type", 1.0), ("interarrival_seconds", 7.0), ("in_system", state.queue.sum())):
         assert column(schema, observation, GLOBALS, name) == pytest.approx(value), name
+
+
+@pytest.mark.parametrize("columns", ["history", "dimensionless"])
+def test_a_builder_goes_on_from_its_state_and_a_new_episode_remembers_nothing(columns: NodeColumns) -> None:
+    builder, window = built(columns)
+    fresh, _ = built(columns)
+    fresh.start(0, MESH, slo_ms=2.0 * SLO_MS, violation_weight=WEIGHT, lag_seconds=LAG_SECONDS)
+    blank = fresh.write(window)
+    history = [name for name in fresh.schema.names(NODES) if name.startswith("busy_")]
+    assert all((column(fresh.schema, blank, NODES, name) == 0.0).all() for name in history)
+    for name in ("violating_share_window", "violating_share_recent"):
+        if name in fresh.schema.names(GLOBALS):
+            assert column(fresh.schema, blank, GLOBALS, name) == 0.0, name
+    fresh.load_state_dict(builder.state_dict())
+    active = np.ones(1, np.bool_)
+    for one in (builder, fresh):
+        one.push(window, active)
+        one.write(window)
+    for key, shown in builder.observation.items():
+        np.testing.assert_array_equal(fresh.observation[key], shown, err_msg=key)
